@@ -1,0 +1,49 @@
+# make run: set-up and the embedded run to its report.   make test: set-up and the tests.   make lint: the linters.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+STAMP := .venv/installed
+
+.PHONY: run test test-slow test-slurm test-gpu lint claims benchmarks clean
+
+run: $(STAMP)
+	snakemake --cores all
+	@echo "report: $(CURDIR)/results/scenes/report/index.html"
+
+test: $(STAMP)
+	pytest
+
+test-slow: $(STAMP)
+	pytest -m slow
+
+test-slurm: $(STAMP)
+	pytest -m slurm
+
+test-gpu: $(STAMP)
+	pytest -m gpu
+
+lint: $(STAMP)
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+claims: $(STAMP)
+	python benchmarks/claims.py
+
+benchmarks: $(STAMP)
+	for b in benchmarks/bench_*.py; do python $$b || exit 1; done
+
+# Remade when the requirements change. A C++ compiler is checked first: pydensecrf2 has no wheel.
+$(STAMP): pyproject.toml envs/constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed, found $$($(PYTHON) -V)"; exit 1; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || { echo "error: no C++ compiler (c++ or g++): pydensecrf2 is built from source; on Debian and Ubuntu: apt-get install g++"; exit 1; }
+	@$(PYTHON) -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "error: Python.h is missing: pydensecrf2 is built from source; on Debian and Ubuntu: apt-get install python3-dev"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint envs/constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf results .snakemake

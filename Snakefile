@@ -1,0 +1,66 @@
+# From image tags to masks. Path grammar (docs/ARCHITECTURE.md says what each artefact is):
+#
+#   results/{run}/dataset/                          index.csv  classes.csv  statistics.json  shards/{shard}.csv
+#   results/{run}/saliency/{cue}/{shard}.h5
+#   results/{run}/{method}/seeds/round-{round}/     classifier.pt  training.json  metrics.json  scores/{shard}.h5  regions/{shard}.h5
+#   results/{run}/{method}/seeds/fused/{shard}.h5
+#   results/{run}/{method}/pseudo/seed/{shard}.h5                      unrefined seed masks
+#   results/{run}/{method}/pseudo/{variant}/cycle-{cycle}/{shard}.h5   exactly what trains segment/{variant}/cycle-{cycle}
+#   results/{run}/{method}/segment/{variant}/cycle-{cycle}/            segmenter.pt  metrics.json  predictions/{shard}.h5
+#   results/{run}/{method}/masks/{split}.csv  masks/{split}/*.png      what users take away
+#   results/{run}/metrics/{method}/{name}.csv  ->  results/{run}/metrics.csv
+#   results/{run}/report/index.html
+#
+# Equal work has one owner (round_source in rules/common.smk): cam's round 1 is erasing's.
+# Ask for targets by name (all, seeds, pseudo_masks, segmentation, report), not for paths: with automatic rounds only targets know how many there are.
+from snakemake.utils import min_version
+
+min_version("9.21")
+
+
+configfile: workflow.source_path("config.yaml")
+
+
+include: "rules/common.smk"
+include: "rules/dataset.smk"
+include: "rules/saliency.smk"
+include: "rules/seeds.smk"
+include: "rules/pseudo.smk"
+include: "rules/segment.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+    seeds,
+    pseudo_masks,
+    segmentation,
+    report,
+
+
+rule all:
+    default_target: True
+    input:
+        f"{BASE}/report/index.html",
+        mask_lists,
+
+
+rule seeds:
+    input:
+        lambda w: [f for m in GRAPH.config.methods for f in GRAPH.fused(m) + round_metrics(m)],
+
+
+rule pseudo_masks:
+    input:
+        lambda w: [f for m in GRAPH.config.methods for f in GRAPH.final_masks(m, "train") + round_metrics(m)],
+
+
+rule segmentation:
+    input:
+        lambda w: [f for row in measured() if row["stage"] == "prediction" for f in row["files"]],
+
+
+rule report:
+    input:
+        f"{BASE}/report/index.html",

@@ -1,0 +1,149 @@
+"""Path helpers, stage parameters, the round walk. No rules; what needs no Snakemake is in wsss/graph.py, where it is tested."""
+
+import os
+import sys
+from pathlib import Path
+
+from wsss.config import ConfigError, load
+from wsss.graph import Graph, listing_roots, relevant
+from wsss.provenance import code_digest, listing_digest
+from wsss.sections import PlanSettings
+from wsss.seeds.method import FACTS, should_stop
+
+try:
+    GRAPH = Graph(load(config))
+except ConfigError as error:
+    sys.exit(f"error: {error}")
+
+# The rules' shell finds the `wsss` of the Python that runs Snakemake, whether its environment is activated or not.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+
+BASE = GRAPH.base
+COMPUTE = GRAPH.config.compute
+METHODS = [*GRAPH.config.methods, "full"]
+VARIANTS = list(dict.fromkeys([*GRAPH.config.segment.variants, "plain"]))
+
+
+wildcard_constraints:
+    method="|".join(METHODS),
+    variant="|".join(VARIANTS),
+    round=r"[1-9]\d*",
+    cycle=r"\d+",
+    shard=r"(train|val)-\d+",
+    split=r"train|val",
+
+
+def log_of(stage, key):
+    """Log file of a job, the stage's name as its folder."""
+    return f"{BASE}/logs/{stage}/{key}.log"
+
+
+def bench_of(stage, key):
+    """Time and memory of a job."""
+    return f"{BASE}/benchmarks/{stage}/{key}.tsv"
+
+
+def settings(stage):
+    """Params function: the keys the stage reads, as JSON."""
+
+    def function(w):
+        known = {k: int(v) if k in ("round", "cycle") else v for k, v in w.items() if k in ("method", "round", "variant", "cycle")}
+        if stage == "refine_masks":
+            known.pop("variant", None)
+        return GRAPH.stage(stage, **known).model_dump_json()
+
+    return function
+
+
+def code(stage_module):
+    """Params value: digest of the stage's code."""
+    return code_digest(f"wsss.{stage_module}")
+
+
+def method_code(stage_module):
+    """Params function: digest of the stage's code and of the method that the round runs."""
+    return lambda w: code_digest(f"wsss.{stage_module}", FACTS[GRAPH.round_kind(w.method, int(w.round))].module)
+
+
+def compute_params():
+    """Params value: what of the machine changes results. Device and workers do not rerun anything."""
+    return COMPUTE.model_dump_json(include={"precision", "threads"})
+
+
+def rounds_used(method):
+    """Rounds of a method: fixed, or as many as the stop rule leaves of those measured so far."""
+    if not GRAPH.is_auto(method):
+        return GRAPH.max_rounds(method)
+    import json
+
+    policy, metrics = GRAPH.settings(method).seeds.rounds.stop, []
+    for r in range(1, GRAPH.max_rounds(method) + 1):
+        path = checkpoints.measure_round.get(method=GRAPH.region_source(method, r), round=r).output[0]
+        metrics.append(json.loads(Path(path).read_text()))
+        verdict = should_stop(metrics, policy)
+        if verdict:
+            return r - 1 if verdict == "discard" else r
+    return GRAPH.max_rounds(method)
+
+
+def all_rounds():
+    """Rounds used, by method."""
+    return {m: rounds_used(m) for m in GRAPH.config.methods}
+
+
+def round_metrics(method):
+    """The measured rounds of a method; asked for beside its products, so that a changed stop rule is noticed."""
+    return [GRAPH.round_metrics(method, r) for r in range(1, rounds_used(method) + 1)]
+
+
+def measured():
+    """Every artefact that is measured (needs the rounds)."""
+    return GRAPH.measured(all_rounds())
+
+
+def mask_lists(w):
+    """The masks that users take away."""
+    return [f"{BASE}/{m}/masks/{s}.csv" for m in GRAPH.config.methods for s in ("train", "val") if GRAPH.final_masks(m, s)]
+
+
+def plan_settings(w):
+    """Params function: configuration without what cannot change results, and the rounds."""
+    return PlanSettings.model_construct(config=relevant(GRAPH.config), rounds=all_rounds()).model_dump_json(warnings=False)
+
+
+def relevant_settings(stage):
+    """Params value: as `settings`, without the subsections that the chosen kind does not read."""
+    import json
+
+    return json.dumps(relevant(GRAPH.stage(stage)))
+
+
+def shard_of(paths, w):
+    """The files of one shard, one a round in order."""
+    return [f for r in range(1, rounds_used(w.method) + 1) for f in paths(w.method, r) if f.endswith(f"/{w.shard}.h5")]
+
+
+def unrefined_masks(w):
+    """What refine_masks starts from: the seed masks, or the predictions of the cycle before."""
+    cycle = int(w.cycle)
+    return f"{BASE}/{w.method}/pseudo/seed/{w.shard}.h5" if cycle == 0 else f"{GRAPH.segment_folder(w.method, w.variant, cycle - 1)}/predictions/{w.shard}.h5"
+
+
+def measured_row(w):
+    """The measured artefact that a metrics fragment is about."""
+    rounds = {m: GRAPH.max_rounds(m) for m in GRAPH.config.methods}
+    return next(row for row in GRAPH.measured(rounds) if (row["method"], row["name"]) == (w.method, w.name))
+
+
+def measured_files(w):
+    """Its store files."""
+    return measured_row(w)["files"]
+
+
+def row_keys(w):
+    """Params function: the identifying columns of its rows in metrics.csv."""
+    import json
+
+    row = measured_row(w)
+    keys = ("method", "variant", "stage", "round", "cycle", "split")
+    return json.dumps({"run": GRAPH.config.run, "seed": GRAPH.config.seed, **{k: row[k] for k in keys}})

@@ -1,0 +1,24 @@
+rule index_images:
+    output:
+        index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
+        statistics=GRAPH.dataset("statistics.json"),
+        shards=[GRAPH.dataset(f"shards/{s}.csv") for s in GRAPH.shards("train") + GRAPH.shards("val")],
+    log:
+        log_of("index_images", "index"),
+    benchmark:
+        bench_of("index_images", "index")
+    conda:
+        "../envs/wsss.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=relevant_settings("index_images"),
+        code=code("dataset.index_images"),
+        listing=listing_digest(*listing_roots(GRAPH.config)),
+    message:
+        "checking every image of the data set and writing its index"
+    shell:
+        "wsss index_images --settings {params.settings:q} --output {output.index:q} --log {log:q}"

@@ -1,0 +1,53 @@
+rule make_seeds:
+    input:
+        index=GRAPH.dataset("index.csv"),
+        shard=GRAPH.dataset("shards/{shard}.csv"),
+        fused=f"{BASE}/{{method}}/seeds/fused/{{shard}}.h5",
+        saliency=lambda w: [f for f in GRAPH.saliency() if f.endswith(f"/{w.shard}.h5") and GRAPH.settings(w.method).pseudo.seed.cue == "saliency"],
+    output:
+        f"{BASE}/{{method}}/pseudo/seed/{{shard}}.h5",
+    log:
+        log_of("make_seeds", "{method}-{shard}"),
+    benchmark:
+        bench_of("make_seeds", "{method}-{shard}")
+    conda:
+        "../envs/wsss.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("make_seeds"),
+        code=code("pseudo.make_seeds"),
+    message:
+        "seed masks of {wildcards.method}, shard {wildcards.shard}"
+    shell:
+        "wsss make_seeds --index {input.index:q} --shard {input.shard:q} --fused {input.fused:q} --saliency {input.saliency:q} --settings {params.settings:q}"
+        " --output {output:q} --log {log:q}"
+
+
+rule refine_masks:
+    input:
+        index=GRAPH.dataset("index.csv"),
+        shard=GRAPH.dataset("shards/{shard}.csv"),
+        masks=unrefined_masks,
+    output:
+        f"{BASE}/{{method}}/pseudo/{{variant}}/cycle-{{cycle}}/{{shard}}.h5",
+    log:
+        log_of("refine_masks", "{method}-{variant}-cycle-{cycle}-{shard}"),
+    benchmark:
+        bench_of("refine_masks", "{method}-{variant}-cycle-{cycle}-{shard}")
+    conda:
+        "../envs/wsss.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=settings("refine_masks"),
+        code=code("pseudo.refine_masks"),
+    message:
+        "pseudo masks of {wildcards.method} for {wildcards.variant}, cycle {wildcards.cycle}, shard {wildcards.shard}"
+    shell:
+        "wsss refine_masks --index {input.index:q} --shard {input.shard:q} --masks {input.masks:q} --settings {params.settings:q} --workers {threads}"
+        " --output {output:q} --log {log:q}"

@@ -1,0 +1,24 @@
+rule write_report:
+    input:
+        index=GRAPH.dataset("index.csv"),
+        metrics=f"{BASE}/metrics.csv",
+        maps=lambda w: sorted({f for row in measured() for f in row["files"]} | set(GRAPH.saliency())),
+    output:
+        report(f"{BASE}/report/index.html", category="Report", caption="../docs/report-caption.rst"),
+    log:
+        log_of("write_report", "report"),
+    benchmark:
+        bench_of("write_report", "report")
+    conda:
+        "../envs/wsss.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        settings=plan_settings,
+        code=code("report.write_report"),
+    message:
+        "the report: pictures and numbers of every stage"
+    shell:
+        "wsss write_report --index {input.index:q} --metrics {input.metrics:q} --settings {params.settings:q} --output {output:q} --log {log:q}"

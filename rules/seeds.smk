@@ -1,0 +1,144 @@
+rule train_classifier:
+    input:
+        index=GRAPH.dataset("index.csv"),
+        regions=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
+        saliency=lambda w: GRAPH.saliency() if "saliency" in GRAPH.facts(w.method).needs else [],
+    output:
+        network=f"{BASE}/{{method}}/seeds/round-{{round}}/classifier.pt",
+        record=f"{BASE}/{{method}}/seeds/round-{{round}}/training.json",
+    log:
+        log_of("train_classifier", "{method}-round-{round}"),
+    benchmark:
+        bench_of("train_classifier", "{method}-round-{round}")
+    conda:
+        "../envs/wsss.yaml"
+    threads: COMPUTE.threads
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=1440,
+        device=COMPUTE.device,
+        workers=COMPUTE.workers,
+    params:
+        settings=settings("train_classifier"),
+        compute=compute_params(),
+        code=method_code("seeds.train_classifier"),
+    message:
+        "training the classifier of {wildcards.method}, round {wildcards.round}"
+    shell:
+        "wsss train_classifier --index {input.index:q} --regions {input.regions:q} --saliency {input.saliency:q} --settings {params.settings:q}"
+        " --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --output {output.network:q} --record {output.record:q} --log {log:q}"
+
+
+rule extract_scores:
+    input:
+        index=GRAPH.dataset("index.csv"),
+        shard=GRAPH.dataset("shards/{shard}.csv"),
+        classifier=f"{BASE}/{{method}}/seeds/round-{{round}}/classifier.pt",
+        regions=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
+    output:
+        f"{BASE}/{{method}}/seeds/round-{{round}}/scores/{{shard}}.h5",
+    log:
+        log_of("extract_scores", "{method}-round-{round}-{shard}"),
+    benchmark:
+        bench_of("extract_scores", "{method}-round-{round}-{shard}")
+    conda:
+        "../envs/wsss.yaml"
+    threads: COMPUTE.threads
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=240,
+        device=COMPUTE.device,
+        workers=COMPUTE.workers,
+    params:
+        settings=settings("extract_scores"),
+        compute=compute_params(),
+        code=method_code("seeds.extract_scores"),
+    message:
+        "class activation maps of {wildcards.method}, round {wildcards.round}, shard {wildcards.shard}"
+    shell:
+        "wsss extract_scores --index {input.index:q} --shard {input.shard:q} --classifier {input.classifier:q} --regions {input.regions:q} --settings {params.settings:q}"
+        " --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --output {output:q} --log {log:q}"
+
+
+rule claim_regions:
+    input:
+        index=GRAPH.dataset("index.csv"),
+        shard=GRAPH.dataset("shards/{shard}.csv"),
+        scores=lambda w: f"{GRAPH.round_folder(w.method, int(w.round))}/scores/{w.shard}.h5",
+    output:
+        f"{BASE}/{{method}}/seeds/round-{{round}}/regions/{{shard}}.h5",
+    log:
+        log_of("claim_regions", "{method}-round-{round}-{shard}"),
+    benchmark:
+        bench_of("claim_regions", "{method}-round-{round}-{shard}")
+    conda:
+        "../envs/wsss.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("claim_regions"),
+        code=code("seeds.claim_regions"),
+    message:
+        "regions that {wildcards.method} claims in round {wildcards.round}, shard {wildcards.shard}"
+    shell:
+        "wsss claim_regions --index {input.index:q} --shard {input.shard:q} --scores {input.scores:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
+
+
+# A checkpoint, because with automatic rounds these figures decide whether there is another round (rounds_used in common.smk).
+checkpoint measure_round:
+    input:
+        index=GRAPH.dataset("index.csv"),
+        record=lambda w: f"{GRAPH.round_folder(w.method, int(w.round))}/training.json",
+        regions=lambda w: GRAPH.regions(w.method, int(w.round)),
+        earlier=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
+    output:
+        f"{BASE}/{{method}}/seeds/round-{{round}}/metrics.json",
+    log:
+        log_of("measure_round", "{method}-round-{round}"),
+    benchmark:
+        bench_of("measure_round", "{method}-round-{round}")
+    conda:
+        "../envs/wsss.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code("seeds.measure_round"),
+    message:
+        "figures of {wildcards.method}, round {wildcards.round}"
+    shell:
+        "wsss measure_round --index {input.index:q} --record {input.record:q} --regions {input.regions:q} --earlier {input.earlier:q} --output {output:q} --log {log:q}"
+
+
+rule fuse_regions:
+    input:
+        index=GRAPH.dataset("index.csv"),
+        shard=GRAPH.dataset("shards/{shard}.csv"),
+        scores=lambda w: shard_of(GRAPH.scores, w),
+        regions=lambda w: shard_of(GRAPH.regions, w),
+        metrics=lambda w: round_metrics(w.method) if GRAPH.is_auto(w.method) else [],
+    output:
+        f"{BASE}/{{method}}/seeds/fused/{{shard}}.h5",
+    log:
+        log_of("fuse_regions", "{method}-{shard}"),
+    benchmark:
+        bench_of("fuse_regions", "{method}-{shard}")
+    conda:
+        "../envs/wsss.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("fuse_regions"),
+        code=code("seeds.fuse_regions"),
+    message:
+        "fusing the rounds of {wildcards.method}, shard {wildcards.shard}"
+    shell:
+        "wsss fuse_regions --index {input.index:q} --shard {input.shard:q} --scores {input.scores:q} --regions {input.regions:q} --settings {params.settings:q}"
+        " --output {output:q} --log {log:q}"

@@ -1,0 +1,108 @@
+"""The configuration: generated file, refusals that name the key, recipes, every key read somewhere."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pydantic import BaseModel
+
+from wsss import sections
+from wsss.config import ConfigError, dump_yaml, for_method, for_variant, load, read_yaml
+
+from .conftest import ROOT
+
+
+def test_config_yaml_is_the_dump_of_the_defaults():
+    assert (ROOT / "config.yaml").read_text() == dump_yaml(), "run: wsss config > config.yaml"
+
+
+def test_dump_reads_back_as_the_same_configuration(tmp_path):
+    config = load({"seed": 7, "seeds": {"claim": {"rel_threshold": 0.35}}, "recipes": {"wide": {"kind": "erasing"}}})
+    path = tmp_path / "c.yaml"
+    path.write_text(dump_yaml(config))
+    assert load(path) == config
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_overlay_is_accepted(overlay):
+    assert load(overlay).run != ""
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"seedz": 1}, "seedz: unknown key; did you mean 'seed'?"),
+        ({"pseudo": {"crf": {"theta_alpah": 1.0}}}, "pseudo.crf.theta_alpah: unknown key; did you mean 'theta_alpha'?"),
+        ({"seeds": {"claim": {"rel_threshold": 1.5}}}, "seeds.claim.rel_threshold: found 1.5"),
+        ({"seeds": {"claim": {"rel_threshold": "0.5"}}}, "seeds.claim.rel_threshold: found '0.5'"),
+        ({"compute": {"device": "gpu"}}, "compute.device: found 'gpu'"),
+        ({"methods": ["cam", "erassing"]}, "'erassing' is no method and no recipe; did you mean 'erasing'?"),
+        ({"methods": []}, "methods: found []"),
+        ({"methods": ["cam", "cam"]}, "'cam' is listed twice"),
+        ({"methods": ["cam"]}, "segment.methods: 'erasing' is not among methods"),
+        ({"recipes": {"x": {"kind": "cam", "sneeds": {}}}}, "recipes.x.sneeds"),
+        ({"recipes": {"full": {"kind": "cam"}}}, "recipes.full: the name is taken"),
+        ({"recipes": {"a/b": {"kind": "cam"}}}, "recipes.a/b: names are"),
+        ({"recipes": {"x": {"kind": "cam", "seeds": {"rounds": {"count": 0}}}}}, "recipes.x.seeds.rounds.count: found 0"),
+        ({"segment": {"variants": ["plane"]}}, "'plane' is unknown; did you mean 'plain'?"),
+        ({"saliency": {"kind": "none"}}, "saliency.kind is 'none'"),
+        ({"run": "../evil"}, "run: found '../evil'"),
+        ({"seed": float("nan")}, "seed: found"),
+    ],
+)
+def test_faults_are_refused_with_key_value_and_the_nearest_legal(values, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load(values)
+
+
+def test_every_fault_is_named_at_once():
+    with pytest.raises(ConfigError) as error:
+        load({"sed": 1, "compute": {"threads": 0}, "pseudo": {"refine": "magic"}})
+    assert all(key in str(error.value) for key in ("sed", "compute.threads", "pseudo.refine"))
+
+
+def test_bad_files_are_named(tmp_path):
+    (tmp_path / "list.yaml").write_text("- 1")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    (tmp_path / "tag.yaml").write_text("run: !!python/object/apply:os.system ['true']")
+    for name in ("list.yaml", "broken.yaml", "tag.yaml", "missing.yaml"):
+        with pytest.raises(ConfigError, match=name):
+            read_yaml(tmp_path / name)
+
+
+def test_recipes_lie_over_the_configuration():
+    config = load({"recipes": {"deep": {"kind": "erasing", "seeds": {"rounds": {"count": 4}}}}, "methods": ["cam", "deep"], "segment": {"methods": []}})
+    kind, resolved = for_method(config, "deep")
+    assert (kind, resolved.seeds.rounds.count, config.seeds.rounds.count) == ("erasing", 4, 3)
+
+
+def test_builtin_variants_differ_in_psl_alone():
+    segment = load({}).segment
+    assert [for_variant(segment, v).psl.enabled for v in ("plain", "psl")] == [False, True]
+
+
+def _leaves(model: type[BaseModel]) -> set[str]:
+    out = set()
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        out |= _leaves(kind) if isinstance(kind, type) and issubclass(kind, BaseModel) else {name}
+    return out
+
+
+def test_every_key_is_read_somewhere():
+    code = "\n".join(p.read_text() for p in [*(ROOT / "wsss").rglob("*.py"), *(ROOT / "rules").glob("*.smk")] if p.name != "sections.py")
+    unread = {key for key in _leaves(sections.Config) if not re.search(rf"\.{key}\b", code)}
+    assert unread == set()
+
+
+def test_every_key_says_what_it_is():
+    def undocumented(model):
+        for name, field in model.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from undocumented(kind)
+            elif not field.description:
+                yield f"{model.__name__}.{name}"
+
+    assert list(undocumented(sections.Config)) == []

@@ -1,0 +1,75 @@
+"""Owners of equal work, paths and stage settings."""
+
+from __future__ import annotations
+
+from wsss.config import load
+from wsss.graph import Graph, relevant
+
+TWO = {"recipes": {"two": {"kind": "erasing", "seeds": {"rounds": {"count": 2}}}, "tight": {"kind": "erasing", "seeds": {"claim": {"rel_threshold": 0.5}}}}}
+
+
+def graph(**values):
+    return Graph(load(TWO, {"methods": ["cam", "erasing", "two", "tight"]}, values))
+
+
+def test_cam_owns_the_first_round_of_every_erasing_method():
+    g = graph()
+    assert {g.round_source(m, 1) for m in g.config.methods} == {"cam"}
+
+
+def test_equal_later_rounds_are_made_once():
+    g = graph()
+    assert g.round_source("two", 2) == "erasing"
+    assert g.region_source("two", 2) == "erasing"
+
+
+def test_another_claim_threshold_owns_its_regions_and_later_rounds():
+    g = graph()
+    assert g.region_source("tight", 1) == "tight"
+    assert g.round_source("tight", 2) == "tight"
+
+
+def test_an_owner_must_run_the_round():
+    g = graph(methods=["cam", "two", "erasing"])
+    assert [g.round_source("erasing", r) for r in (1, 2, 3)] == ["cam", "two", "erasing"]
+
+
+def test_automatic_rounds_own_themselves_after_the_first():
+    g = graph(recipes={**TWO["recipes"], "auto": {"kind": "erasing", "seeds": {"rounds": {"mode": "auto"}}}}, methods=["cam", "auto", "erasing"])
+    assert [g.round_source("erasing", r) for r in (1, 2)] == ["cam", "erasing"]
+
+
+def test_a_backbone_of_its_own_trains_its_own_first_round():
+    g = graph(recipes={**TWO["recipes"], "fine": {"kind": "erasing", "backbone": {"output_stride": 8}}}, methods=["cam", "erasing", "fine"])
+    assert g.round_source("fine", 1) == "fine"
+
+
+def test_only_erasing_rounds_hide_earlier_regions():
+    g = graph()
+    assert g.earlier_regions("cam", 1) == g.earlier_regions("erasing", 1) == []
+    assert len(g.earlier_regions("erasing", 3)) == 2
+
+
+def test_cycle_zero_masks_are_shared_by_the_variants():
+    g = graph()
+    assert g.pseudo("erasing", "psl", 0) == g.pseudo("erasing", "plain", 0) != g.pseudo("erasing", "psl", 1)
+
+
+def test_stage_settings_hold_only_what_the_stage_reads():
+    g, other = graph(), graph(pseudo={"crf": {"iterations": 5}})
+    for stage in ("train_classifier", "extract_scores", "fuse_regions", "claim_regions", "make_seeds", "measure_scores"):
+        assert g.stage(stage, method="erasing", round=2) == other.stage(stage, method="erasing", round=2), stage
+    assert g.stage("refine_masks", method="erasing") != other.stage("refine_masks", method="erasing")
+
+
+def test_relevant_leaves_out_what_cannot_change_results():
+    a = relevant(load({"compute": {"workers": 0, "device": "cpu"}, "dataset": {"voc": {"root": "elsewhere"}}}))
+    assert a == relevant(load({"compute": {"workers": 1}}))
+    assert a != relevant(load({"compute": {"threads": 1}}))
+
+
+def test_masks_to_take_away_are_refined_on_train_and_predicted_on_val():
+    g = graph()
+    assert g.final_masks("erasing", "train")[0].endswith("erasing/pseudo/psl/cycle-2/train-0.h5")
+    assert g.final_masks("erasing", "val")[0].endswith("erasing/segment/psl/cycle-1/predictions/val-0.h5")
+    assert g.final_masks("cam", "val") == []

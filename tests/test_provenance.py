@@ -1,0 +1,65 @@
+"""Code digests: what an edit reruns."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from wsss import provenance
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "maths.py").write_text("def double(x):\n    return 2 * x\n")
+    (tmp_path / "stage.py").write_text("from wsss.maths import double\nfrom wsss.config import load\n\n\ndef stage():\n    '''Doc.'''\n    return double(1)\n")
+    (tmp_path / "other.py").write_text("import wsss.stage\n")
+    (tmp_path / "config.py").write_text("load = None\n")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    provenance._parse.cache_clear()
+
+    def digest(name="wsss.stage"):
+        provenance._parse.cache_clear()
+        return provenance.code_digest(name)
+
+    yield tmp_path, digest
+    provenance._parse.cache_clear()
+
+
+def test_comments_docstrings_and_formatting_do_not_count(package):
+    folder, digest = package
+    before = digest()
+    (folder / "stage.py").write_text("# why\nfrom wsss.maths import double\nfrom wsss.config import load\ndef stage():\n    '''Another.'''\n    return double( 1 )\n")
+    assert digest() == before
+
+
+def test_code_of_the_stage_and_of_its_imports_counts(package):
+    folder, digest = package
+    first = digest()
+    (folder / "maths.py").write_text("def double(x):\n    return x + x\n")
+    second = digest()
+    (folder / "stage.py").write_text("from wsss.maths import double\n\n\ndef stage():\n    return double(2)\n")
+    assert len({first, second, digest()}) == 3
+
+
+def test_configuration_and_unrelated_modules_do_not_count(package):
+    folder, digest = package
+    before = digest()
+    (folder / "config.py").write_text("load = 1\n")
+    (folder / "other.py").write_text("x = 1\n")
+    assert digest() == before
+
+
+def test_an_unknown_module_is_refused(package):
+    with pytest.raises(ValueError, match=r"wsss\.nothing is not a module"):
+        package[1]("wsss.nothing")
+
+
+def test_listing_digest_notices_a_replaced_file(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    before = provenance.listing_digest(tmp_path)
+    assert provenance.listing_digest(tmp_path) == before
+    os.utime(tmp_path / "a.jpg", ns=(1, 1))
+    assert provenance.listing_digest(tmp_path) != before
+    assert provenance.listing_digest(tmp_path / "missing") != before

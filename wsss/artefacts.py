@@ -1,0 +1,197 @@
+"""What the small artefacts are and how files are written: index, classes, shards, JSON; atomic writes (no torch).
+
+dataset/index.csv    image_id,split,measured,height,width,labels,image,mask,instances,context
+                     labels: class names joined by ";"; paths are relative to the index's folder or absolute; an empty path: there is none;
+                     measured: 1 where truth masks of this image count in the train figures
+dataset/classes.csv  class_id,name (0 is background)
+dataset/statistics.json  mean_rgb: mean colour of the training images, [0, 255]
+dataset/shards/{split}-{n}.csv  image_id
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+IGNORE = 255
+"""Mask value that takes no part in training and evaluation."""
+
+
+class ArtefactError(ValueError):
+    """A file that is missing, damaged or not what was expected; the message says which and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRow:
+    """One image of the index.
+
+    Attributes:
+        image_id: Stable key.
+        split: "train" or "val".
+        measured: Whether its truth counts in measurements.
+        height: Height in px, after EXIF rotation.
+        width: Width in px.
+        labels: (C,) uint8 multi-hot of the foreground classes.
+        image: The picture.
+        mask: Truth mask, palette PNG (evaluation only).
+        instances: Instance mask: 0 background, k = instance k (evaluation only).
+        context: Mask of the co-occurring background (evaluation only).
+    """
+
+    image_id: str
+    split: str
+    measured: bool
+    height: int
+    width: int
+    labels: np.ndarray
+    image: Path
+    mask: Path | None
+    instances: Path | None
+    context: Path | None
+
+    @property
+    def class_ids(self) -> np.ndarray:
+        """(K,) uint8 ids (1..C) of the present classes, ascending."""
+        return (np.flatnonzero(self.labels) + 1).astype(np.uint8)
+
+
+INDEX_COLUMNS = ("image_id", "split", "measured", "height", "width", "labels", "image", "mask", "instances", "context")
+
+
+class ImageIndex:
+    """The data set as stages see it: `ImageIndex(Path("results/run/dataset/index.csv"))`."""
+
+    def __init__(self, path: Path) -> None:
+        """Read index.csv and the classes.csv beside it.
+
+        Args:
+            path: The index file.
+
+        Raises:
+            ArtefactError: If either file is missing or malformed.
+        """
+        self.path = path
+        self.folder = path.parent
+        self.class_names = read_classes(self.folder / "classes.csv")
+        self.rows = {row.image_id: row for row in self._read()}
+
+    @property
+    def num_classes(self) -> int:
+        """C, without background."""
+        return len(self.class_names) - 1
+
+    @cached_property
+    def mean_rgb(self) -> np.ndarray:
+        """(3,) float32 mean colour of the training images, [0, 255]."""
+        return np.asarray(read_json(self.folder / "statistics.json")["mean_rgb"], np.float32)
+
+    def split(self, split: str) -> list[ImageRow]:
+        """The rows of a split, in index order."""
+        return [row for row in self.rows.values() if row.split == split]
+
+    def shard(self, path: Path) -> list[ImageRow]:
+        """The rows of one shard file, in its order; may be empty."""
+        with open_text(path) as file:
+            ids = [row["image_id"] for row in csv.DictReader(file)]
+        try:
+            return [self.rows[i] for i in ids]
+        except KeyError as error:
+            raise ArtefactError(f"{path}: image {error} is not in {self.path}; delete the dataset folder and rerun index_images") from None
+
+    def _read(self) -> Iterator[ImageRow]:
+        position = {name: k for k, name in enumerate(self.class_names[1:])}
+        with open_text(self.path) as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != INDEX_COLUMNS:
+                raise ArtefactError(f"{self.path}: found columns {reader.fieldnames}, expected {list(INDEX_COLUMNS)}; rerun index_images")
+            for line in reader:
+                labels = np.zeros(len(position), np.uint8)
+                for name in filter(None, line["labels"].split(";")):
+                    if name not in position:
+                        raise ArtefactError(f"{self.path}: image {line['image_id']}: class {name!r} is not in classes.csv; rerun index_images")
+                    labels[position[name]] = 1
+                paths = {key: self.folder / line[key] if line[key] else None for key in ("image", "mask", "instances", "context")}
+                assert paths["image"] is not None
+                yield ImageRow(
+                    image_id=line["image_id"], split=line["split"], measured=line["measured"] == "1", height=int(line["height"]), width=int(line["width"]), labels=labels,
+                    image=paths["image"], mask=paths["mask"], instances=paths["instances"], context=paths["context"],
+                )  # fmt: skip
+
+
+def read_classes(path: Path) -> list[str]:
+    """Class names by id, background first."""
+    with open_text(path) as file:
+        return [row["name"] for row in csv.DictReader(file)]
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[Any]:
+    """A text file for reading, with a clear error if it is missing."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            yield file
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: no such file; run the workflow up to the stage that makes it") from None
+
+
+def read_json(path: Path) -> Any:
+    """One JSON file, with a clear error if it is missing or malformed."""
+    with open_text(path) as file:
+        try:
+            return json.load(file)
+        except json.JSONDecodeError as error:
+            raise ArtefactError(f"{path}: not valid JSON ({error}); delete it and rerun its stage") from None
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that becomes `path` when the block ends well, and vanishes when it does not.
+
+    The file is flushed to disk before the rename, so that `path` is whole or absent even after a power cut.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all; NaN is refused."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    """Write a CSV file, whole or not at all."""
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+METRIC_COLUMNS = ("run", "method", "variant", "stage", "round", "cycle", "split", "seed", "threshold", "metric", "class", "value")
+"""Columns of metrics.csv and of the fragments that are joined into it; empty where one does not apply."""

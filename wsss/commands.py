@@ -1,0 +1,152 @@
+"""Turns a stage's keyword-only signature and docstring into a click command, so that a stage's options are spelt once."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import re
+import shlex
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import click
+from pydantic import BaseModel
+
+from wsss.config import settings
+from wsss.console import log, logging_to
+
+STAGES = {
+    "index_images": "dataset",
+    "estimate_saliency": "saliency",
+    "train_classifier": "seeds",
+    "extract_scores": "seeds",
+    "claim_regions": "seeds",
+    "measure_round": "seeds",
+    "fuse_regions": "seeds",
+    "make_seeds": "pseudo",
+    "refine_masks": "pseudo",
+    "train_segmenter": "segment",
+    "predict_masks": "segment",
+    "export_masks": "segment",
+    "measure_scores": "evaluate",
+    "measure_masks": "evaluate",
+    "collect_metrics": "evaluate",
+    "write_report": "report",
+}
+"""Stage (= rule = function = subcommand = log folder) to package folder."""
+
+
+def load_stage(name: str) -> Callable[..., None]:
+    """The stage's function, from the module of the same name."""
+    function: Callable[..., None] = getattr(importlib.import_module(f"wsss.{STAGES[name]}.{name}"), name)
+    return function
+
+
+def stage_command(name: str) -> click.Command:
+    """The subcommand of a stage; imports that stage alone."""
+    function = load_stage(name)
+    helps = _argument_helps(inspect.getdoc(function) or "")
+    hints = get_type_hints(function)
+    options: list[click.Parameter] = [_option(p, hints[p.name], helps.get(p.name, "")) for p in inspect.signature(function).parameters.values()]
+    if "compute" in hints:
+        options.append(click.Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), help="Overrides compute.device."))
+        options.append(click.Option(["--workers"], type=int, help="Overrides compute.workers."))
+    options.append(click.Option(["--log", "log_file"], type=click.Path(path_type=Path, dir_okay=False), help="Log file; absent: stderr."))
+
+    @functools.wraps(function)
+    def run(log_file: Path | None, **arguments: Any) -> None:
+        if "compute" in arguments:
+            over = {k: arguments.pop(k) for k in ("device", "workers")}
+            arguments["compute"] = arguments["compute"].model_copy(update={k: v for k, v in over.items() if v is not None})
+        models = {k: v.model_dump_json() for k, v in arguments.items() if isinstance(v, BaseModel)}
+        with reported(), logging_to(log_file, stage=name, settings=" ".join(f"{k}={v}" for k, v in models.items())):
+            function(**{k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()})
+
+    summary = (inspect.getdoc(function) or name).split("\n\n")[0]
+    lists = {"--" + n.replace("_", "-") for n, hint in hints.items() if get_origin(hint) is list}
+    return _StageCommand(name, callback=run, params=options, help=summary, lists=lists)
+
+
+class _StageCommand(click.Command):
+    """A command whose list options take any number of words, none too: `--regions a.h5 b.h5 --output c.h5`."""
+
+    def __init__(self, *arguments: Any, lists: set[str], **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._lists = lists
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Gather the words of each list option into one before click reads them."""
+        out: list[str] = []
+        words: list[str] | None = None
+        for arg in [*args, "--"]:
+            if words is not None and arg.startswith("--"):
+                out.append(shlex.join(words))
+                words = None
+            if words is not None:
+                words.append(arg)
+                continue
+            out.append(arg)
+            words = [] if arg in self._lists else None
+        return super().parse_args(ctx, out[:-1])
+
+
+class reported:  # noqa: N801 - reads as a statement: `with reported():`
+    """A `with` block whose ValueError or OSError becomes one message on stderr, the traceback in the log, and exit code 1."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
+        if isinstance(error, ValueError | OSError):
+            log.debug("traceback", exc_info=error)
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+
+
+class _Model(click.ParamType):
+    """A settings model, given as JSON text or @FILE.yaml."""
+
+    name = "JSON|@FILE"
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self.model = model
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> BaseModel:
+        with reported():
+            return value if isinstance(value, self.model) else settings(self.model, value)
+        raise AssertionError("unreachable")
+
+
+def _option(parameter: inspect.Parameter, hint: Any, text: str) -> click.Option:
+    """One click option for one keyword-only parameter."""
+    optional = get_origin(hint) in (Union, types.UnionType)
+    if optional:
+        hint = next(a for a in get_args(hint) if a is not type(None))
+    flag = "--" + parameter.name.replace("_", "-")
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return click.Option([flag, parameter.name], type=_Model(hint), default="{}", show_default=True, help=text)
+    if get_origin(hint) is list:
+        return click.Option([flag, parameter.name], type=_WordList(), default="", help=text + " (any number)")
+    kind = click.Path(path_type=Path) if hint is Path else hint
+    default = None if parameter.default is inspect.Parameter.empty else parameter.default
+    return click.Option([flag, parameter.name], type=kind, required=parameter.default is inspect.Parameter.empty, default=default, help=text)
+
+
+class _WordList(click.ParamType):
+    """Paths, quoted shell-wise into one word by `_StageCommand`."""
+
+    name = "PATHS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Path]:
+        return [Path(word) for word in shlex.split(value)] if isinstance(value, str) else value
+
+
+def _argument_helps(doc: str) -> dict[str, str]:
+    """The entries of a Google-style "Args:" section."""
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", doc, re.M)
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section.group(1) if section else "", re.M)
+    return {name: re.sub(r"\s+", " ", text) for name, text in entries}

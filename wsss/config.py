@@ -1,0 +1,220 @@
+"""Load, check and dump the configuration (no torch).
+
+`load` is given the mapping Snakemake has merged, or files; it returns a frozen `Config` or raises one `ConfigError` that names every wrong key,
+what was found and what is legal. `for_method` and `for_variant` lay recipes over it. `dump_yaml` writes `config.yaml`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from wsss.sections import NAME, Config, Section, SegmentSection
+from wsss.seeds.method import FACTS
+
+M = TypeVar("M", bound=BaseModel)
+RECIPE_SECTIONS = ("backbone", "seeds", "pseudo", "segment")
+VARIANTS: dict[str, dict[str, Any]] = {"plain": {"psl": {"enabled": False}, "cycles": 1}, "psl": {"psl": {"enabled": True}}}
+"""Built-in variants; plain is the paper's "w/o PSL" and has one cycle unless segment.recipes says otherwise."""
+RESERVED = ("full", "dataset", "saliency", "metrics", "report", "logs", "benchmarks")
+"""Folder names of results/{run} that no method may take."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message lists every fault."""
+
+
+def load(*sources: Mapping[str, Any] | Path) -> Config:
+    """Lay `sources` over each other and check the result.
+
+    Args:
+        sources: Mappings or YAML files, later ones win; mappings merge deeply, lists are replaced whole.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: For unknown keys, wrong types, values out of range, and names that do not fit together.
+    """
+    merged: dict[str, Any] = {}
+    for source in sources:
+        merged = merge(merged, read_yaml(source) if isinstance(source, Path) else source)
+    config = validate(Config, merged)
+    faults = _cross_faults(config)
+    if faults:
+        raise ConfigError("configuration refused:\n" + "\n".join(f"  {f}" for f in faults))
+    return config
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """One YAML mapping, safely loaded.
+
+    Raises:
+        ConfigError: If the file is missing, no YAML, or no mapping.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected a mapping of sections, found {type(value).__name__}")
+    return value or {}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`: mappings deeply, everything else replaced. Neither is changed."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        out[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return out
+
+
+def validate(model: type[M], values: Mapping[str, Any], *, where: str = "") -> M:
+    """`values` as `model`, every fault in one ConfigError; strict types (no "0.3" for 0.3), but 1 is taken for 1.0."""
+    try:
+        return model.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        faults = [_explain(model, where, e) for e in error.errors()]
+    except TypeError as error:
+        faults = [str(error)]
+    raise ConfigError("configuration refused:\n" + "\n".join(f"  {f}" for f in faults))
+
+
+def settings(model: type[M], text: str) -> M:
+    """Stage settings from JSON text, or from `@file.yaml`; absent keys take their defaults."""
+    if text.startswith("@"):
+        return validate(model, read_yaml(Path(text[1:])), where="--settings")
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--settings: not valid JSON ({error}); give JSON text or @FILE.yaml") from None
+    return validate(model, values, where="--settings")
+
+
+def for_method(config: Config, method: str) -> tuple[str, Config]:
+    """The kind of `method` and the configuration with its recipe laid over it."""
+    recipe = dict(config.recipes.get(method, {}))
+    kind = recipe.pop("kind", method)
+    return kind, validate(Config, merge(config.model_dump(mode="json"), recipe), where=f"recipes.{method}")
+
+
+def for_variant(segment: SegmentSection, variant: str) -> SegmentSection:
+    """The segment section with the variant's settings laid over it."""
+    over = merge(VARIANTS.get(variant, {}), segment.recipes.get(variant, {}))
+    return validate(SegmentSection, merge(segment.model_dump(mode="json"), over), where=f"segment.recipes.{variant}")
+
+
+# ---------------------------------------------------------------- faults
+
+
+def _cross_faults(config: Config) -> list[str]:
+    """Names that do not fit together."""
+    faults = []
+    for name, recipe in config.recipes.items():
+        kind = recipe.get("kind", name)
+        if kind not in FACTS:
+            faults.append(f"recipes.{name}.kind: {kind!r} is no method; {nearest(str(kind), list(FACTS))}")
+        faults += [f"recipes.{name}.{key}: a recipe may change {', '.join(RECIPE_SECTIONS)} only" for key in recipe if key != "kind" and key not in RECIPE_SECTIONS]
+    known = [*FACTS, *config.recipes]
+    faults += [f"recipes.{n}: the name is taken by a folder of the results; choose another" for n in config.recipes if n in RESERVED]
+    faults += [f"recipes.{n}: names are lower-case letters, digits and _" for n in [*config.recipes, *config.segment.recipes] if not re.match(NAME, n)]
+    faults += [f"methods: {m!r} is no method and no recipe; {nearest(m, known)}" for m in config.methods if m not in known]
+    faults += [f"segment.methods: {m!r} is not among methods {config.methods}; {nearest(m, config.methods)}" for m in config.segment.methods if m not in config.methods]
+    known = [*VARIANTS, *config.segment.recipes]
+    faults += [f"segment.variants: {v!r} is unknown; {nearest(v, known)}" for v in config.segment.variants if v not in known]
+    for key, names in (("methods", config.methods), ("segment.variants", config.segment.variants)):
+        faults += [f"{key}: {n!r} is listed twice" for n in sorted({n for n in names if names.count(n) > 1})]
+    if config.pseudo.seed.cue == "saliency" and config.saliency.kind == "none":
+        faults.append("pseudo.seed.cue is 'saliency' but saliency.kind is 'none': choose a kind, or pseudo.seed: {kind: scores, cue: constant}")
+    if config.pseudo.seed.kind == "regions" and config.pseudo.seed.cue == "constant":
+        faults.append("pseudo.seed: kind 'regions' needs cue 'saliency' to name background pixels; use kind 'scores' with cue 'constant'")
+    if faults:
+        return faults
+    for name in config.recipes:
+        for_method(config, name)
+    for method in config.segment.methods:
+        for variant in config.segment.variants:
+            for_variant(for_method(config, method)[1].segment, variant)
+    return []
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """'did you mean …', or the list of what is known."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def _explain(model: type[BaseModel], where: str, error: Any) -> str:
+    """One pydantic error as 'key: found …, expected …'."""
+    path = [str(p) for p in error["loc"]]
+    key = ".".join([where, *path] if where else path) or where or "configuration"
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {nearest(path[-1], _keys_at(model, path[:-1]))}"
+    message = error["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(error["input"], dict) else f"found {error['input']!r}; "
+    return f"{key}: {found}{message[0].lower() + message[1:]}"
+
+
+def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Known keys of the section at `path`."""
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+# ---------------------------------------------------------------- dump
+
+
+def dump_yaml(config: Config | None = None) -> str:
+    """`config.yaml`: every key with its default and, as a comment, meaning, unit, legal range and source."""
+    head = "# The embedded run. Every key with its default; made by `wsss config` from wsss/sections.py: edit that, or lay a file over this one with --configfile.\n"
+    return head + _dump(config or Config(), 0)
+
+
+def _dump(section: Section, depth: int) -> str:
+    pad, out = "  " * depth, ""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            doc = (type(value).__doc__ or "").strip().splitlines()[0]
+            out += ("\n" if depth == 0 else "") + f"{pad}{name}: # {doc}\n" + _dump(value, depth + 1)
+        else:
+            text = json.dumps(value).replace("e-05", "e-5")
+            out += f"{pad}{name}: {text} # {describe(field)}\n"
+    return out
+
+
+def describe(field: FieldInfo) -> str:
+    """Meaning; unit; legal values; source."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    parts = [field.description or "", str(extra.get("unit") or ""), legal(field), f"source: {extra['source']}" if extra.get("source") else ""]
+    return "; ".join(p for p in parts if p)
+
+
+def legal(field: FieldInfo) -> str:
+    """Legal range or choices of a field, as text."""
+    if get_origin(field.annotation) is not None and type(None) not in get_args(field.annotation):
+        choices = get_args(field.annotation)
+        if choices and not isinstance(choices[0], type) and get_origin(choices[0]) is None:
+            return "one of " + ", ".join(str(c) for c in choices)
+    if field.annotation is bool:
+        return "true or false"
+    low = high = ""
+    for m in field.metadata:
+        low = f"{m.ge} ≤" if getattr(m, "ge", None) is not None else f"{m.gt} <" if getattr(m, "gt", None) is not None else low
+        high = f"≤ {m.le}" if getattr(m, "le", None) is not None else f"< {m.lt}" if getattr(m, "lt", None) is not None else high
+    return f"{low} x {high}".strip() if low or high else ""

@@ -1,0 +1,73 @@
+"""The three channels: the log file, progress on the terminal, and one line for a bad input."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from wsss import __version__
+
+T = TypeVar("T")
+log = logging.getLogger("wsss")
+
+
+@contextmanager
+def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None]:
+    """Log to `path` (or stderr): first line what runs, last line how long it took, an error in between if there was one."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8") if path else logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    began = time.monotonic()
+    log.info("%s: wsss %s (%s), Python %s, settings %s", stage, __version__, revision(), platform.python_version(), settings)
+    try:
+        yield
+        log.info("%s: done in %.1f s", stage, time.monotonic() - began)
+    except BaseException as error:
+        log.error("%s: stopped after %.1f s: %s", stage, time.monotonic() - began, error or type(error).__name__)
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def revision() -> str:
+    """Short git revision of the package's checkout, or "no git"."""
+    try:
+        out = subprocess.run(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "no git"
+    return out.stdout.strip() or "no git"
+
+
+def progress(items: Iterable[T], *, what: str, total: int | None = None, unit: str = "image") -> Iterator[T]:
+    """Iterate with a bar (rate, time left) on a terminal, or a plain log line about every tenth of the way."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)  # type: ignore[arg-type]
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=what, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True)
+        return
+    began, step = time.monotonic(), max(1, (total or 1000) // 10)
+    for k, item in enumerate(items, 1):
+        yield item
+        if k % step == 0 or k == total:
+            spent = time.monotonic() - began
+            left = f", {spent / k * (total - k):.0f} s left" if total else ""
+            log.info("%s: %d/%s %ss, %.1f/s%s", what, k, total or "?", unit, k / max(spent, 1e-9), left)
+
+
+def warn(message: str, *arguments: object) -> None:
+    """A warning that must not be missed: in the log and on stderr."""
+    log.warning(message, *arguments)
+    print("warning: " + message % arguments, file=sys.stderr)

@@ -1,0 +1,261 @@
+"""What is checked before a data set is used: every fault is gathered, then reported in one message (no torch of its own)."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wsss.artefacts import IGNORE
+from wsss.console import progress, warn
+from wsss.imaging import read_image, read_mask
+
+LISTED = 20
+"""Faults of one kind that are named; the rest is a number."""
+MOST_CLASSES = 254
+"""Class ids are 1..254: a mask is 8-bit, 0 is background and 255 is ignored."""
+
+
+class DataError(ValueError):
+    """A data set that cannot be used; the message lists every fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRow:
+    """One image as its source describes it.
+
+    Attributes:
+        where: Where the source says so, for messages, e.g. "labels.csv row 17".
+        image_id: Key of the image.
+        split: "train" or "val".
+        labels: Names of the classes, each once.
+        image: The picture.
+        mask: Truth mask, if there is one.
+        instances: Instance mask, if there is one.
+        context: Mask of the co-occurring background, if there is one.
+        measured: Whether the truth mask counts in measurements.
+    """
+
+    where: str
+    image_id: str
+    split: str
+    labels: tuple[str, ...]
+    image: Path
+    mask: Path | None = None
+    instances: Path | None = None
+    context: Path | None = None
+    measured: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What the check of one image found.
+
+    Attributes:
+        size: (height, width) in px after EXIF rotation; (0, 0) if unreadable.
+        sum_rgb: (3,) int64 sum of the pixels' grey levels.
+        faults: (kind, text) of everything wrong with it and its masks.
+    """
+
+    size: tuple[int, int]
+    sum_rgb: np.ndarray
+    faults: tuple[tuple[str, str], ...]
+
+
+class Faults:
+    """Gathers faults by kind, in order of appearance."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, list[str]] = defaultdict(list)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._texts.values()))
+
+    def add(self, kind: str, text: str) -> None:
+        """Remember one fault.
+
+        Args:
+            kind: Group, for the limit on what is listed, e.g. "image".
+            text: Place, what was found, what was expected, what to do.
+        """
+        self._texts[kind].append(text)
+
+    def stop(self, source: str) -> None:
+        """Raise if there is any fault.
+
+        Args:
+            source: What was read, e.g. the CSV's path; begins the message.
+
+        Raises:
+            DataError: With every kind of fault, each up to 20 times and then a count.
+        """
+        if not self._texts:
+            return
+        lines = [f"{source}: {len(self)} fault{'s' * (len(self) > 1)} in the data set; nothing was written"]
+        for kind, texts in self._texts.items():
+            lines += [f"  {text}" for text in texts[:LISTED]]
+            if len(texts) > LISTED:
+                lines.append(f"  ... and {len(texts) - LISTED} more of this kind ({kind})")
+        raise DataError("\n".join(lines))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """"; did you mean 'aeroplane'?" for the most similar known name, or "" if none is similar."""
+    folded = {k.casefold(): k for k in known}
+    found = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=0.6)
+    return f"; did you mean {folded[found[0]]!r}?" if found else ""
+
+
+def path_fault(text: str, root: Path) -> str:
+    """Why `text` may not be used as a path under `root`, or "".
+
+    Args:
+        text: Path as the source spells it; must be relative and stay inside, links followed.
+        root: Folder that holds the data.
+    """
+    path = Path(text)
+    if path.is_absolute() or ".." in path.parts:
+        return f"path {text!r} leaves the folder {root}; paths must be relative to it, without '..'"
+    target = (root / path).resolve()
+    if not target.is_relative_to(root.resolve()):
+        return f"path {text!r} is a link out of the folder {root}, to {target}; put the file inside"
+    return ""
+
+
+def check_names(names: list[str], faults: Faults, *, where: str) -> None:
+    """Refuse class names that cannot be told apart or stored.
+
+    Args:
+        names: Foreground classes, ids 1..C.
+        faults: Receives what is wrong.
+        where: Where the names come from.
+    """
+    if not names:
+        faults.add("class", f"{where}: no class names; at least one is needed")
+    if len(names) > MOST_CLASSES:
+        faults.add("class", f"{where}: {len(names)} classes, at most {MOST_CLASSES} fit into an 8-bit mask")
+    faults_of = {n: f"occurs {k} times" for n, k in Counter(names).items() if k > 1}
+    faults_of |= {n: "holds a comma, semicolon or line break: names in a cell are joined by ';'" for n in names if set(n) & set(",;\r\n")}
+    faults_of |= {n: "is empty or has blanks around it" for n in names if not n or n != n.strip()}
+    faults_of |= {n: "is reserved for id 0" for n in names if n.casefold() == "background"}
+    for name, text in faults_of.items():
+        faults.add("class", f"{where}: class name {name!r} {text}")
+    for name in (n for n, k in Counter(n.casefold() for n in set(names)).items() if k > 1):
+        warn("%s: classes %s differ in capitals only; they are kept apart", where, sorted(n for n in names if n.casefold() == name))
+
+
+def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where: str) -> None:
+    """Check ids, splits and labels; needs no picture.
+
+    Args:
+        rows: All images.
+        names: Foreground classes.
+        faults: Receives what is wrong.
+        where: What was read, for messages about the whole.
+    """
+    if not any(row.split == "train" for row in rows):
+        faults.add("split", f"{where}: no training image; at least one is needed")
+    first: dict[str, SourceRow] = {}
+    for row in rows:
+        earlier = first.setdefault(row.image_id, row)
+        if earlier.split != row.split:
+            faults.add("overlap", f"{row.where}: image {row.image_id!r} is in {row.split} and in {earlier.split} ({earlier.where}); the splits must not overlap")
+        elif earlier is not row:
+            faults.add("duplicate", f"{row.where}: image id {row.image_id!r} occurs before ({earlier.where}: {earlier.image.name}); keep one or rename a file")
+        for name in row.labels:
+            if name not in names:
+                faults.add("label", f"{row.where}: class {name!r} is not in the dataset's {len(names)} classes{nearest(name, names)}")
+        if not row.labels and row.split == "train":
+            faults.add("no labels", f"{row.where}: image {row.image_id!r} has no labels; name at least one class or leave the image out")
+    empty = [row.image_id for row in rows if not row.labels and row.split == "val"]
+    if empty:
+        warn("%s: %d validation images have no labels, e.g. %s", where, len(empty), empty[0])
+    trained = {name for row in rows if row.split == "train" for name in row.labels}
+    if missing := [name for name in names if name not in trained]:
+        warn("%s: no training image for %s; these classes cannot be learnt", where, ", ".join(missing))
+
+
+def check_pictures(rows: list[SourceRow], faults: Faults, *, num_classes: int) -> list[Picture]:
+    """Decode every image and mask, a few at a time.
+
+    Args:
+        rows: All images.
+        faults: Receives what is wrong.
+        num_classes: C; masks may hold 0..C and 255.
+
+    Returns:
+        One entry a row, in order.
+    """
+    pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1))  # decoding releases the interpreter's lock
+    try:
+        found = pool.map(lambda row: check_picture(row, num_classes=num_classes), rows)
+        pictures = list(progress(found, what="checking images", total=len(rows)))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for picture in pictures:
+        for kind, text in picture.faults:
+            faults.add(kind, text)
+    return pictures
+
+
+def check_picture(row: SourceRow, *, num_classes: int) -> Picture:
+    """Decode one image and its masks.
+
+    Args:
+        row: The image.
+        num_classes: C.
+
+    Returns:
+        Its size, colour sum and faults.
+    """
+    faults: list[tuple[str, str]] = []
+    image = _decode(row, "image", row.image, read_image, faults)
+    if image is None:
+        return Picture(size=(0, 0), sum_rgb=np.zeros(3, np.int64), faults=tuple(faults))
+    size = (image.shape[0], image.shape[1])
+    for kind, path in (("mask", row.mask), ("instances", row.instances), ("context", row.context)):
+        mask = _decode(row, kind, path, read_mask, faults) if path else None
+        if mask is None:
+            continue
+        if mask.shape != size:
+            faults.append((kind, f"{row.where}: {kind} {path} is {_by(mask.shape)}, its image {_by(size)} (height x width, after EXIF rotation); they must agree"))
+        illegal = [int(v) for v in np.unique(mask) if v > num_classes and v != IGNORE] if kind == "mask" else []
+        if illegal:
+            some = ", ".join(map(str, illegal[:5])) + (", ..." if len(illegal) > 5 else "")
+            faults.append((kind, f"{row.where}: mask {path} holds {some}; legal are 0..{num_classes} and {IGNORE} (ignore), as palette or 8-bit grey PNG"))
+    return Picture(size=size, sum_rgb=image.sum(axis=(0, 1), dtype=np.int64), faults=tuple(faults))
+
+
+def _decode(row: SourceRow, kind: str, path: Path, read: Callable[[Path], np.ndarray], faults: list[tuple[str, str]]) -> np.ndarray | None:
+    """The array of one file, or a fault."""
+    try:
+        if path.stat().st_size == 0:
+            faults.append((kind, f"{row.where}: {kind} {path} is empty (0 bytes); copy it again or leave the image out"))
+            return None
+        return read(path)
+    except FileNotFoundError:
+        faults.append((kind, f"{row.where}: {kind} {path} does not exist{_similar_file(path)}"))
+    except (OSError, ValueError) as error:
+        faults.append((kind, f"{row.where}: {kind} {path} cannot be read: {error}"))
+    return None
+
+
+def _similar_file(path: Path) -> str:
+    """A hint at a file of the same name in other capitals or with another suffix, which is what is wrong most often."""
+    if "\\" in path.name:
+        return "; separate folders with '/'"
+    try:
+        names = [p.name for p in path.parent.iterdir() if p.stem.casefold() == path.stem.casefold()]
+    except OSError:
+        return f"; there is no folder {path.parent}"
+    return f"; did you mean {min(names)!r}?" if names else ""
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return " x ".join(map(str, size))

@@ -1,0 +1,80 @@
+"""`wsss info` and `wsss unpack`: look into a store file without writing code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wsss.artefacts import IGNORE
+from wsss.store import MapReader
+
+
+def describe(path: Path) -> str:
+    """What a store file holds, every image read and its checksum tested.
+
+    Args:
+        path: A file of the packed store.
+
+    Returns:
+        Several lines: stage, settings, images, arrays with shapes and ranges, bytes an image.
+
+    Raises:
+        ArtefactError: If the file or an image in it is damaged.
+    """
+    with MapReader(path) as reader:
+        spans: dict[str, list[float]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for image_id in reader.image_ids:
+            for name, array in reader.read(image_id).arrays.items():
+                shapes[name] = array.shape
+                span = spans.setdefault(name, [np.inf, -np.inf])
+                if array.size:
+                    span[:] = [min(span[0], float(array.min())), max(span[1], float(array.max()))]
+        size = path.stat().st_size
+        lines = [f"{path}: stage {reader.stage}, {len(reader)} images, {size / 1e6:.2f} MB ({size / max(len(reader), 1) / 1024:.1f} KiB an image), all checksums match"]
+        lines += [f"  {name}: e.g. {shapes[name]}, values {span[0]:.4g} to {span[1]:.4g}" for name, span in sorted(spans.items())]
+        lines.append("  settings: " + json.dumps(reader.settings, sort_keys=True))
+    return "\n".join(lines)
+
+
+def unpack(path: Path, *, output: Path, kind: str) -> int:
+    """Write every map of a store file as its own file.
+
+    Args:
+        path: A file of the packed store.
+        output: Folder; made if absent.
+        kind: "png" (masks as they are; maps scaled to 0..255 by their own maximum, one picture a class) or "npy" (the stored arrays).
+
+    Returns:
+        The number of files written.
+
+    Raises:
+        ArtefactError: If the file or an image in it is damaged.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with MapReader(path) as reader:
+        for image_id in reader.image_ids:
+            record = reader.read(image_id)
+            for name, array in record.arrays.items():
+                stem = f"{image_id.replace('/', '__')}.{name}"
+                if kind == "npy":
+                    np.save(output / f"{stem}.npy", array, allow_pickle=False)
+                    written += 1
+                    continue
+                planes = [(stem, array)] if array.ndim == 2 else [(f"{stem}.class-{c}", plane) for c, plane in zip(record.class_ids, array, strict=True)]
+                for plane_stem, plane in planes:
+                    Image.fromarray(_picture(plane, mask=name == "mask")).save(output / f"{plane_stem}.png")
+                    written += 1
+    return written
+
+
+def _picture(plane: np.ndarray, *, mask: bool) -> np.ndarray:
+    """(H, W) uint8 picture of one map: a mask as it is, regions as 0 and 255, scores over their maximum."""
+    if mask or plane.dtype == np.uint8:
+        return plane
+    top = float(plane.max(initial=0))
+    return np.clip(plane.astype(np.float32) * (IGNORE / top if top > 0 else 0), 0, IGNORE).astype(np.uint8)

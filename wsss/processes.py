@@ -1,0 +1,52 @@
+"""Ordered work in several processes: the one place that starts a pool (no torch)."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+import cv2
+
+T = TypeVar("T")
+R = TypeVar("R")
+BLOCK = 16
+"""Items a task: enough to open a file or a network once per task at no visible cost."""
+
+
+def map_blocks(function: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T], *, workers: int) -> Iterator[R]:
+    """Results of `function` over blocks of `items`, one result an item, in the order of `items`.
+
+    Processes are spawned, not forked (numba, OpenCV and onnxruntime keep threads), so results and behaviour do not depend on what the caller has imported.
+
+    Args:
+        function: Picklable (a module-level function or a `functools.partial` of one); gets a block of items and gives one result for each.
+        items: What to work on; pickled, so pass paths and keys, not pixels.
+        workers: Processes; up to 1 works in this process, without a pool.
+
+    Yields:
+        One result an item.
+
+    Raises:
+        OSError: If a process was killed.
+    """
+    size = max(1, min(BLOCK, -(-len(items) // max(1, workers))))
+    blocks = [items[k : k + size] for k in range(0, len(items), size)]
+    if workers <= 1 or len(blocks) <= 1:
+        for block in blocks:
+            yield from function(block)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(blocks)), multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
+    try:
+        for results in pool.map(_run, [function] * len(blocks), blocks):
+            yield from results
+    except BrokenProcessPool:
+        raise OSError(f"one of {workers} processes was killed, most often for lack of memory; use fewer (compute.workers) or smaller images") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _run(function: Callable[[Sequence[T]], Iterable[R]], block: Sequence[T]) -> list[R]:
+    return list(function(block))

@@ -1,0 +1,73 @@
+"""Digests of code and listings, for rules (no torch)."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+LEFT_OUT = ("wsss", "wsss.__main__", "wsss.config", "wsss.sections", "wsss.console", "wsss.provenance")
+"""Modules whose edits never change a result: what a stage is given of the configuration is in its `params`."""
+
+
+def code_digest(*modules: str) -> str:
+    """Digest of `modules` and everything within wsss that they import at any level, comments, docstrings and formatting stripped.
+
+    Args:
+        modules: Dotted names, e.g. "wsss.seeds.extract_scores". Imports by name at run time (method modules) are not followed: name them.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    seen: set[str] = set()
+    queue = list(modules)
+    while queue:
+        name = queue.pop()
+        if name not in seen and name not in LEFT_OUT:
+            seen.add(name)
+            queue += _parse(name)[1]
+    text = "".join(f"{name}\n{_parse(name)[0]}\n" for name in sorted(seen))
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@cache
+def _parse(name: str) -> tuple[str, tuple[str, ...]]:
+    """Stripped syntax tree of a module, and the wsss modules it imports."""
+    path = _file(name)
+    if path is None:
+        raise ValueError(f"{name} is not a module of wsss")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))] or [ast.Pass()]
+    imports = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imports += [node.module] + [f"{node.module}.{a.name}" for a in node.names]
+    return ast.dump(tree), tuple(i for i in imports if (i == "wsss" or i.startswith("wsss.")) and _file(i))
+
+
+def _file(name: str) -> Path | None:
+    base = PACKAGE.joinpath(*name.split(".")[1:])
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def listing_digest(*paths: Path) -> str:
+    """Digest of the files under `paths`: relative name, size and modification time; a missing path counts as such."""
+    digest = hashlib.blake2b(digest_size=8)
+    for root in paths:
+        files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+        for path in files:
+            try:
+                state = path.stat()
+                digest.update(f"{path.relative_to(root) if path != root else path.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+            except OSError:
+                digest.update(f"{path}\0missing\n".encode())
+    return digest.hexdigest()

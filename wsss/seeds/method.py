@@ -1,0 +1,91 @@
+"""The method interface, the registry and the stop rule (no torch).
+
+Rule files read `FACTS`; stages call `load_method(kind)`, which imports that method's module alone, so that a method's code never touches another's reruns.
+
+Shape legend: N images of a batch, C foreground classes, K present classes, H×W image, h×w score grid.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from wsss.sections import BackboneSection, ClassifierSection, StopSection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What rule files must know of a method.
+
+    Attributes:
+        module: Module with a class `Method` that follows the protocol below.
+        needs: Cues per image that training reads, e.g. ("saliency",).
+        erases: Whether round k hides what rounds 1..k-1 claimed.
+        inherits: Whether round k starts from round k-1's network.
+        fuse: How rounds combine: last, or union (regions) with the maximum (scores).
+        rounds: Whether `seeds.rounds` applies; otherwise the method has one round.
+        starts_as: Kind whose round 1 is this method's round 1, so that it is trained once for both; empty: its own.
+    """
+
+    module: str
+    needs: tuple[str, ...] = ()
+    erases: bool = False
+    inherits: bool = False
+    fuse: Literal["last", "union"] = "last"
+    rounds: bool = False
+    starts_as: str = ""
+
+
+FACTS: dict[str, Facts] = {
+    "cam": Facts(module="wsss.seeds.cam"),
+    "erasing": Facts(module="wsss.seeds.erasing", erases=True, fuse="union", rounds=True, starts_as="cam"),
+}
+"""Registered methods. A package may add its own entry before the configuration is loaded."""
+
+
+class SeedMethod(Protocol):
+    """What a method's class `Method` offers. One instance serves one round."""
+
+    def build(self, num_classes: int, *, round: int, backbone: BackboneSection, previous: torch.nn.Module | None) -> torch.nn.Module:
+        """Network of this round; `forward(image_n (N, 3, H, W))` gives raw score maps (N, C, h, w)."""
+
+    def trainable(self, model: torch.nn.Module, *, round: int) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+        """Parameters the optimiser may move: (pretrained, new)."""
+
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+        """(N, C, h, w) score maps to (N, C) class logits."""
+
+    def losses(self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection) -> dict[str, torch.Tensor]:
+        """Named scalars; the loop sums them. `batch` has image_n (N, 3, H, W), labels (N, C) float32, and the cues in `needs`."""
+
+    def scores(self, model: torch.nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
+        """Raw signed maps (K, h, w) of `class_ids` (1..C) for one normalised image (3, H, W): no bias, no ReLU, no normalising."""
+
+
+def load_method(kind: str) -> SeedMethod:
+    """An instance of the method's class; imports its module (and torch)."""
+    method: SeedMethod = importlib.import_module(FACTS[kind].module).Method()
+    return method
+
+
+def should_stop(metrics: Sequence[Mapping[str, float]], policy: StopSection) -> Literal["", "discard", "keep"]:
+    """Whether the rounds end with the last of `metrics` (rounds 1..r, in order).
+
+    Args:
+        metrics: A mapping a round with `final_loss` (mean loss of the last epoch) and `new_area` (share of the training pixels newly claimed, in [0, 1]).
+        policy: The rule and its limits.
+
+    Returns:
+        "" to go on, "discard" to end without the last round (its classifier no longer learns), "keep" to end with it (it adds little).
+    """
+    last = metrics[-1]
+    if policy.rule == "loss" and len(metrics) > 1 and last["final_loss"] > policy.loss_ratio * metrics[0]["final_loss"]:
+        return "discard"
+    if policy.rule == "area" and last["new_area"] < policy.min_new_area:
+        return "keep"
+    return ""

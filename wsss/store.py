@@ -1,0 +1,249 @@
+"""The packed HDF5 store: one file per (stage, shard), written once, checked on reading (no torch).
+
+Layout, format version 1
+    attributes  format, stage, settings (JSON), code, complete
+    image_id    (N,) UTF-8
+    class_offset (N + 1,) int64, class_id flat uint8: the classes of each image, ascending; 0 is the background map
+    {array}/data    flat, the array's dtype, bitshuffle-lz4
+    {array}/offset  (N + 1,) int64 into data
+    {array}/shape   (N, D) int32
+    {array}/crc32   (N,) uint32 of each image's raw bytes (lz4 reveals no flipped bit by itself)
+
+Arrays of a file share one number of dimensions each, not one size. bool is stored as uint8 and read back as bool. Nothing that varies between equal runs is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from wsss.artefacts import ArtefactError, atomic
+
+FORMAT = 1
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapRecord:
+    """The maps of one image: `class_ids` (K,) uint8 and the named arrays."""
+
+    image_id: str
+    class_ids: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+
+class MapWriter:
+    """Writes one store file: `with MapWriter(path, stage="extract_scores", settings={}) as w: w.write(...)`.
+
+    The file appears under its name only when the block ends without an error. A file of no image is legal (an empty shard).
+    """
+
+    def __init__(self, path: Path, *, stage: str, settings: Mapping[str, Any], code: str = "") -> None:
+        """Remember what is written; nothing touches the disk yet.
+
+        Args:
+            path: Final name.
+            stage: Stage that makes the file, e.g. "extract_scores".
+            settings: The stage's settings; JSON-serialisable.
+            code: Digest of the stage's code.
+        """
+        self.path, self.stage, self.settings, self.code = path, stage, dict(settings), code
+        self._ids: list[str] = []
+        self._classes: list[np.ndarray] = []
+        self._arrays: dict[str, list[np.ndarray]] = {}
+
+    def write(self, image_id: str, class_ids: Sequence[int] | np.ndarray, **arrays: np.ndarray) -> None:
+        """Add one image; every image of a file has the same array names, dtypes and numbers of dimensions.
+
+        Args:
+            image_id: Key, unique in the file.
+            class_ids: (K,) classes of the maps' first axis, ascending; for masks the image's classes.
+            **arrays: Named arrays: float16, uint8 or bool.
+
+        Raises:
+            ValueError: For a repeated id, other arrays than before, a dtype that is not stored, or non-finite values.
+        """
+        if image_id in self._ids:
+            raise ValueError(f"{self.path}: image {image_id} written twice")
+        if self._ids and set(arrays) != set(self._arrays):
+            raise ValueError(f"{self.path}: image {image_id} has arrays {sorted(arrays)}, expected {sorted(self._arrays)}")
+        for name, array in arrays.items():
+            if array.dtype not in (np.float16, np.uint8, np.bool_):
+                raise ValueError(f"{self.path}: array {name} has dtype {array.dtype}, expected float16, uint8 or bool")
+            if array.dtype == np.float16 and not np.isfinite(array).all():
+                raise ValueError(f"{self.path}: image {image_id}: {name} holds NaN or infinity; check the training log")
+            first = self._arrays.setdefault(name, [])
+            if first and (first[0].ndim, first[0].dtype) != (array.ndim, array.dtype):
+                raise ValueError(f"{self.path}: image {image_id}: {name} is {array.ndim}-D {array.dtype}, expected {first[0].ndim}-D {first[0].dtype}")
+            first.append(np.ascontiguousarray(array).copy())
+        self._ids.append(image_id)
+        self._classes.append(np.asarray(class_ids, np.uint8))
+
+    def __enter__(self) -> MapWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            with atomic(self.path) as temporary:
+                self._save(temporary)
+                with MapReader(temporary) as check:
+                    if check.image_ids != self._ids:
+                        raise ArtefactError(f"{self.path}: the written file does not read back")
+
+    def _save(self, path: Path) -> None:
+        with h5py.File(path, "w", libver=("earliest", "v112")) as file:
+            file.attrs.update(format=FORMAT, stage=self.stage, settings=json.dumps(self.settings, sort_keys=True), code=self.code)
+            file["image_id"] = np.array(self._ids, dtype=h5py.string_dtype()) if self._ids else np.zeros(0, h5py.string_dtype())
+            file["class_offset"] = _offsets(c.size for c in self._classes)
+            file["class_id"] = _flat(self._classes, np.dtype(np.uint8))
+            for name, arrays in sorted(self._arrays.items()):
+                group = file.create_group(name)
+                group.attrs["bool"] = arrays[0].dtype == np.bool_
+                flat = _flat(arrays, np.dtype(np.uint8) if arrays[0].dtype == np.bool_ else arrays[0].dtype)
+                chunks = (min(CHUNK, flat.size),) if flat.size else None
+                group.create_dataset("data", data=flat, chunks=chunks, **(hdf5plugin.Bitshuffle(cname="lz4") if flat.size else {}))
+                group["offset"] = _offsets(a.size for a in arrays)
+                group["shape"] = np.array([a.shape for a in arrays], np.int32)
+                group["crc32"] = np.array([zlib.crc32(a.tobytes()) for a in arrays], np.uint32)
+            file.attrs["complete"] = True
+
+
+class MapReader:
+    """Reads one store file; opened lazily and once per process, so that it may be handed to loader processes."""
+
+    def __init__(self, path: Path) -> None:
+        """Read ids, classes and shapes; maps are read on demand.
+
+        Args:
+            path: The store file.
+
+        Raises:
+            ArtefactError: If the file is missing, damaged, incomplete or of another format.
+        """
+        self.path = path
+        self._file: h5py.File | None = None
+        self._pid = -1
+        try:
+            file = self._open()
+            if not file.attrs.get("complete") or file.attrs.get("format") != FORMAT:
+                raise ArtefactError(f"{path}: incomplete or of another format (found {file.attrs.get('format')}, expected {FORMAT}); delete it and rerun")
+            self.stage: str = file.attrs["stage"]
+            self.settings: dict[str, Any] = json.loads(file.attrs["settings"])
+            self.code: str = file.attrs["code"]
+            self.image_ids: list[str] = [i.decode() for i in file["image_id"][:]]
+            self._position = {i: k for k, i in enumerate(self.image_ids)}
+            offset, classes = file["class_offset"][:], file["class_id"][:]
+            self._classes = [classes[a:b] for a, b in zip(offset[:-1], offset[1:], strict=True)]
+            self._meta = {name: (g["offset"][:], g["shape"][:], g["crc32"][:], bool(g.attrs["bool"])) for name, g in file.items() if isinstance(g, h5py.Group)}
+        except FileNotFoundError:
+            raise ArtefactError(f"{path}: no such file; run the workflow up to the stage that makes it") from None
+        except (OSError, KeyError, RuntimeError) as error:
+            raise ArtefactError(f"{path}: damaged ({error}); delete it and rerun: only its stage and what follows is done again") from None
+
+    @property
+    def array_names(self) -> list[str]:
+        """Names of the arrays stored for each image."""
+        return list(self._meta)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._position
+
+    def read(self, image_id: str, *names: str) -> MapRecord:
+        """The maps of one image, checked against their checksums.
+
+        Args:
+            image_id: Key.
+            *names: Arrays to read; all when none is named.
+
+        Returns:
+            New arrays; writing to them changes nothing else.
+
+        Raises:
+            ArtefactError: If the image is absent or its bytes do not match their checksum.
+        """
+        if image_id not in self._position:
+            raise ArtefactError(f"{self.path}: image {image_id} is not in this file; delete it and rerun")
+        k = self._position[image_id]
+        arrays = {}
+        for name in names or self._meta:
+            offset, shape, crc, boolean = self._meta[name]
+            try:
+                array = self._open()[f"{name}/data"][offset[k] : offset[k + 1]].reshape(shape[k])
+            except (OSError, KeyError, ValueError, RuntimeError) as error:
+                raise ArtefactError(f"{self.path}: image {image_id}: {name} cannot be read ({error}); delete the file and rerun") from None
+            if zlib.crc32(array.tobytes()) != crc[k]:
+                raise ArtefactError(f"{self.path}: image {image_id}: {name} does not match its checksum (damaged on disk); delete the file and rerun")
+            arrays[name] = array.astype(bool) if boolean else array
+        return MapRecord(image_id=image_id, class_ids=self._classes[k].copy(), arrays=arrays)
+
+    def close(self) -> None:
+        """Close the file; a later read opens it again."""
+        if self._file is not None and self._pid == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def __enter__(self) -> MapReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None, "_pid": -1}
+
+    def _open(self) -> h5py.File:
+        if self._file is None or self._pid != os.getpid():
+            self._file, self._pid = h5py.File(self.path, "r", locking="best-effort"), os.getpid()
+        return self._file
+
+
+class MapSet:
+    """The shards of one artefact as one: `MapSet(paths).read(image_id)`."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        """Open every shard.
+
+        Args:
+            paths: Store files of one stage.
+
+        Raises:
+            ArtefactError: If one is missing or damaged.
+        """
+        self.readers = [MapReader(path) for path in paths]
+        self._reader = {i: reader for reader in self.readers for i in reader.image_ids}
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._reader
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def read(self, image_id: str, *names: str) -> MapRecord:
+        """As `MapReader.read`, from the shard that holds the image."""
+        if image_id not in self._reader:
+            raise ArtefactError(f"image {image_id} is in none of {', '.join(str(r.path) for r in self.readers) or 'no file'}; delete these files and rerun")
+        return self._reader[image_id].read(image_id, *names)
+
+
+def _offsets(sizes: Iterable[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(list(sizes))]).astype(np.int64)
+
+
+def _flat(arrays: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    return np.concatenate([a.ravel().astype(dtype, copy=False) for a in arrays]) if arrays else np.zeros(0, dtype)
