@@ -146,8 +146,19 @@ def check_names(names: list[str], faults: Faults, *, where: str) -> None:
     faults_of |= {n: "is reserved for id 0" for n in names if n.casefold() == "background"}
     for name, text in faults_of.items():
         faults.add("class", f"{where}: class name {name!r} {text}")
-    for name in (n for n, k in Counter(n.casefold() for n in set(names)).items() if k > 1):
-        warn("%s: classes %s differ in capitals only; they are kept apart", where, sorted(n for n in names if n.casefold() == name))
+
+
+def warn_similar(names: list[str], *, where: str) -> None:
+    """Warn of names taken from the tags that look like two spellings of one class.
+
+    Args:
+        names: Foreground classes.
+        where: Where the names come from.
+    """
+    for k, name in enumerate(names):
+        if close := difflib.get_close_matches(name.casefold(), [n.casefold() for n in names[:k]], n=1, cutoff=0.85):
+            other = next(n for n in names[:k] if n.casefold() == close[0])
+            warn("%s: classes %r and %r look alike; if one is misspelt, correct it, or list the classes under dataset.folder.classes", where, other, name)
 
 
 def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def statistics(pairs: list[tuple[SourceRow, Picture]], names: list[str]) -> dict
         images, train, val, measured: numbers of images; class_images: training images by class.
     """
     train = [(row, picture) for row, picture in pairs if row.split == "train"]
-    total = np.sum([picture.sum_rgb for _, picture in train], axis=0, dtype=np.int64)
+    total = np.stack([picture.sum_rgb for _, picture in train]).sum(axis=0)
     pixels = sum(picture.size[0] * picture.size[1] for _, picture in train)
     return {
         "mean_rgb": [round(float(v) / pixels, 4) for v in total],
@@ -71,7 +72,7 @@ def split_blocks(ids: list[str], count: int) -> list[list[str]]:
     """`ids` in `count` contiguous blocks whose sizes differ by at most one; later ones may be empty."""
     size, rest = divmod(len(ids), count)
     starts = [k * size + min(k, rest) for k in range(count + 1)]
-    return [ids[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [ids[a:b] for a, b in pairwise(starts)]
 
 
 def _read_source(settings: DatasetSection, faults: Faults, *, folder: Path) -> Source:

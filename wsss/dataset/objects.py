@@ -8,91 +8,18 @@ wheels are the weaker evidence that a body carries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
+from wsss.dataset.shapes import Layer, blob, box, curve, ellipse, moved, polygon, tube
 from wsss.dataset.textures import Coat, Colour
-
-Point = tuple[float, float]
 
 INK: Colour = (30, 27, 30)
 WHITE: Colour = (250, 248, 240)
 GLASS: Colour = (150, 188, 205)
 TYRE: Colour = (44, 43, 48)
 STEEL: Colour = (168, 170, 176)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """Polygons painted in one go.
-
-    Attributes:
-        polygons: Each (N, 2) float64, unit coordinates; their union is filled.
-        paint: A coat, or one RGB colour.
-        relief: Strength of the rounded shading, 0 (flat) to 1.
-        tone: Factor on the colour; under 1 for what is further away.
-        rim: Whether the edge is darkened, as a drawn outline.
-    """
-
-    polygons: list[np.ndarray]
-    paint: Coat | Colour
-    relief: float = 0.0
-    tone: float = 1.0
-    rim: bool = False
-
-
-# ---------------------------------------------------------------- shapes
-
-
-def ellipse(cx: float, cy: float, rx: float, ry: float, *, degrees: float = 0.0, start: float = 0.0, end: float = 360.0) -> np.ndarray:
-    """(N, 2) polygon of an ellipse, or of its sector between two angles."""
-    t = np.radians(np.linspace(start, end, 29))
-    x, y, a = rx * np.cos(t), ry * np.sin(t), np.radians(degrees)
-    return np.stack([cx + x * np.cos(a) - y * np.sin(a), cy + x * np.sin(a) + y * np.cos(a)], axis=1)
-
-
-def polygon(*points: Point) -> np.ndarray:
-    """(N, 2) polygon from its corners."""
-    return np.array(points, np.float64)
-
-
-def curve(points: Sequence[Point], *, closed: bool, steps: int = 6) -> np.ndarray:
-    """(N, 2) Catmull-Rom curve through the points."""
-    p = np.array(points, np.float64)
-    padded = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    a, b, c, d = (padded[k : len(padded) - 3 + k, None] for k in range(4))
-    t = (np.arange(steps) / steps)[None, :, None]
-    line = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-    line = line.reshape(-1, 2)
-    return line if closed else np.concatenate([line, p[-1:]])
-
-
-def blob(*points: Point) -> np.ndarray:
-    """(N, 2) smooth closed outline through the points."""
-    return curve(points, closed=True)
-
-
-def tube(points: Sequence[Point], start: float, end: float) -> list[np.ndarray]:
-    """A rounded, tapering band along a smooth line, half-widths from `start` to `end`: its polygons."""
-    line = curve(points, closed=False)
-    along = np.gradient(line, axis=0)
-    normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
-    width = np.linspace(start, end, len(line))[:, None]
-    return [np.concatenate([line + normal * width, (line - normal * width)[::-1]]), ellipse(*line[0], start, start), ellipse(*line[-1], end, end)]
-
-
-def box(left: float, top: float, right: float, bottom: float, *, round_by: float) -> np.ndarray:
-    """(N, 2) rectangle with rounded corners."""
-    r = min(round_by, (right - left) / 2, (bottom - top) / 2)
-    corners = ((right - r, bottom - r, 0), (left + r, bottom - r, 90), (left + r, top + r, 180), (right - r, top + r, 270))
-    return np.concatenate([ellipse(x, y, r, r, start=a, end=a + 90)[::4] for x, y, a in corners])
-
-
-def moved(layers: list[Layer], dx: float, dy: float, *, scale: float = 1.0) -> list[Layer]:
-    """The layers scaled about the origin, then shifted."""
-    return [Layer(polygons=[p * scale + (dx, dy) for p in x.polygons], paint=x.paint, relief=x.relief, tone=x.tone, rim=x.rim) for x in layers]
 
 
 def _flat(paint: Colour, *polygons: np.ndarray) -> Layer:
@@ -123,8 +50,7 @@ def _quadruped(rng: np.random.Generator, coat: Coat, *, tail: list[np.ndarray], 
     layers = [
         _round(coat, *legs((-0.22, 0.24), -stride), tone=0.68),
         _round(coat, *tail, tone=0.9),
-        _round(coat, trunk, *neck),
-        _round(coat, *legs((-0.29, 0.19), stride), tone=1.03),
+        _round(coat, trunk, *neck, *legs((-0.29, 0.19), stride)),
     ]
     return moved(layers, 0.0, -lift)
 
@@ -145,7 +71,7 @@ def cat(rng: np.random.Generator, coat: Coat) -> list[Layer]:
         _flat((110, 70, 66), *tube([(-0.05, 0.075), (-0.02, 0.085), (0, 0.06), (0.02, 0.085), (0.05, 0.075)], 0.006, 0.006)),
         _flat((120, 100, 92), *(polygon((s * 0.07, y), (s * 0.138, y + d), (s * 0.138, y + d + 0.009)) for s in (-1, 1) for y, d in ((0.04, -0.012), (0.055, 0.005)))),
     ]
-    return _quadruped(rng, coat, tail=tail, stout=0.0) + moved(face, 0.345 + rng.uniform(-0.02, 0.02), -0.64 + rng.uniform(-0.04, 0.04))
+    return _quadruped(rng, coat, tail=tail, stout=0.0) + moved(face, 0.345 + rng.uniform(-0.02, 0.02), -0.64 + rng.uniform(-0.04, 0.04), scale=0.88)
 
 
 def dog(rng: np.random.Generator, coat: Coat) -> list[Layer]:
@@ -159,11 +85,11 @@ def dog(rng: np.random.Generator, coat: Coat) -> list[Layer]:
         _flat(WHITE, blob((-0.022, -0.125), (0.022, -0.125), (0.03, -0.02), (-0.03, -0.02))),
         _flat((222, 70, 92), blob((-0.026, 0.10), (0.026, 0.10), (0.028, 0.16), (0, 0.18), (-0.028, 0.16))),
         _round(WHITE, ellipse(0, 0.06, 0.085, 0.065), relief=0.5),
-        _flat(INK, ellipse(0, 0.03, 0.04, 0.028), ellipse(-0.06, -0.035, 0.024, 0.028), ellipse(0.06, -0.035, 0.024, 0.028), *tube([(-0.045, 0.085), (0, 0.075), (0.045, 0.085)], 0.007, 0.007)),
+        _flat(INK, ellipse(0, 0.03, 0.04, 0.028), ellipse(-0.06, -0.035, 0.024, 0.028), ellipse(0.06, -0.035, 0.024, 0.028), *tube([(-0.05, 0.07), (-0.03, 0.088), (0, 0.06), (0.03, 0.088), (0.05, 0.07)], 0.007, 0.007)),
         _flat(WHITE, ellipse(-0.052, -0.046, 0.009, 0.009), ellipse(0.068, -0.046, 0.009, 0.009), ellipse(0.012, 0.022, 0.01, 0.006)),
         _round((92, 50, 30), blob((-0.08, -0.125), (-0.15, -0.08), (-0.185, 0.04), (-0.15, 0.105), (-0.11, 0.03), (-0.105, -0.05)), blob((0.08, -0.125), (0.15, -0.08), (0.185, 0.04), (0.15, 0.105), (0.11, 0.03), (0.105, -0.05)), relief=0.7),
     ]
-    return _quadruped(rng, coat, tail=tail, stout=0.03) + moved(face, 0.345 + rng.uniform(-0.02, 0.02), -0.645 + rng.uniform(-0.04, 0.04))
+    return _quadruped(rng, coat, tail=tail, stout=0.03) + moved(face, 0.345 + rng.uniform(-0.02, 0.02), -0.645 + rng.uniform(-0.04, 0.04), scale=0.88)
 
 
 def bird(rng: np.random.Generator, coat: Coat) -> list[Layer]:
@@ -256,20 +182,58 @@ def train(rng: np.random.Generator, coat: Coat) -> list[Layer]:
     return [under, *wheels, _round(coat, *roofs, tone=0.7, relief=0.4), _round(coat, *coaches, relief=0.8), _round(GLASS, *panes, relief=0.3), *nose]
 
 
+# ---------------------------------------------------------------- clutter
+
+
+def _boulder(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    bumps = rng.uniform(0.75, 1.1, 9)
+    return [_round(coat, blob(*((0.5 * r * np.cos(t), 0.55 * r * np.sin(t)) for r, t in zip(bumps, np.linspace(np.pi, 2 * np.pi, 9), strict=True))))]
+
+
+def _bush(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    puffs = ((-0.3, 0.0), (-0.1, 0.06), (0.12, 0.05), (0.3, 0.0), (-0.15, 0.24), (0.14, 0.22))
+    return [_round(coat, ellipse(x, -0.16 - h, 0.2, 0.2), tone=float(rng.uniform(0.75, 1.05))) for x, h in puffs]
+
+
+def _log(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    half = rng.uniform(0.25, 0.45)
+    ends = [_round(coat, ellipse(half + 0.02, -0.15, r, 2 * r), tone=t, relief=0.2) for r, t in ((0.073, 1.25), (0.035, 0.9))]
+    return [_round(coat, *tube([(-half, -0.15), (half, -0.15)], 0.15, 0.15)), *ends]
+
+
+def _crate(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    high = rng.uniform(0.45, 0.7)
+    slats = [box(-0.37, -high, 0.37, 0.1 - high, round_by=0.02), box(-0.37, -0.1, 0.37, 0.0, round_by=0.02)]
+    return [_round(coat, box(-0.35, -high, 0.35, 0.0, round_by=0.03), relief=0.5), _round(coat, *slats, tone=0.75, relief=0.4)]
+
+
+def _bench(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    """Four legs and a trunk, as a cat or dog without its head and tail."""
+    leg = rng.uniform(0.25, 0.4)
+    legs = [[shape for x in xs for shape in tube([(x, -leg), (x * 1.1, -0.04)], 0.05, 0.04)] for xs in ((-0.2, 0.3), (-0.3, 0.2))]
+    return [_round(coat, *legs[0], tone=0.68), _round(coat, *tube([(-0.3, -leg - 0.06), (0.3, -leg - 0.06)], 0.12, 0.12), *legs[1])]
+
+
+def _cart(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    """A box on wheels, as a car or coach without its front."""
+    high, r = rng.uniform(0.32, 0.5), rng.uniform(0.07, 0.12)
+    return [_round(coat, box(-0.45, -high, 0.45, -r, round_by=0.05)), *_wheel(-0.27, r), *_wheel(0.27, r)]
+
+
+def _hut(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    """Walls and windows, as a coach without wheels and nose."""
+    high = rng.uniform(0.35, 0.5)
+    panes = [box(x, -high + 0.08, x + 0.13, -high + 0.22, round_by=0.015) for x in (-0.34, -0.14, 0.06, 0.22)]
+    roof = _round(coat, polygon((-0.5, -high), (-0.36, -high - 0.16), (0.36, -high - 0.16), (0.5, -high)), tone=0.65, relief=0.4)
+    return [_round(coat, box(-0.43, -high - 0.02, 0.43, 0.0, round_by=0.02), relief=0.7), roof, _round(GLASS, *panes, relief=0.3)]
+
+
+CLUTTER = (_boulder, _bush, _log, _crate, _bench, _cart, _hut)
+
+
 def clutter(rng: np.random.Generator, coat: Coat) -> list[Layer]:
-    """Part of the background: a boulder, bush, log or crate in the coats of the classes' bodies."""
-    match int(rng.integers(4)):
-        case 0:
-            r = rng.uniform(0.75, 1.1, 9)
-            angles = np.linspace(np.pi, 2 * np.pi, 9)
-            return [_round(coat, blob(*((0.5 * a * np.cos(t), 0.55 * a * np.sin(t)) for a, t in zip(r, angles, strict=True))))]
-        case 1:
-            puffs = [ellipse(x, -0.16 - h, 0.2, 0.2) for x, h in zip((-0.3, -0.1, 0.12, 0.3, -0.15, 0.14), (0, 0.06, 0.05, 0, 0.24, 0.22), strict=True)]
-            return [_round(coat, p, tone=float(rng.uniform(0.75, 1.05))) for p in puffs]
-        case 2:
-            return [_round(coat, *tube([(-0.4, -0.15), (0.4, -0.15)], 0.15, 0.15)), _round(coat, ellipse(0.42, -0.15, 0.075, 0.145), tone=1.25, relief=0.2), _round(coat, ellipse(0.42, -0.15, 0.035, 0.07), tone=0.9, relief=0.2)]
-        case _:
-            return [_round(coat, box(-0.35, -0.6, 0.35, 0.0, round_by=0.03), relief=0.5), _round(coat, box(-0.37, -0.6, 0.37, -0.5, round_by=0.02), box(-0.37, -0.1, 0.37, 0.0, round_by=0.02), tone=0.75, relief=0.4)]
+    """Part of the background, in the coats of the classes' bodies and with legs, wheels, windows and domes like theirs."""
+    return CLUTTER[int(rng.integers(len(CLUTTER)))](rng, coat)
 
 
 CLASSES: dict[str, Callable[[np.random.Generator, Coat], list[Layer]]] = {"cat": cat, "dog": dog, "bird": bird, "turtle": turtle, "car": car, "train": train}

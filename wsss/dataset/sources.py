@@ -13,7 +13,7 @@ from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
 from wsss.console import log, warn
-from wsss.dataset.checks import DataError, Faults, SourceRow, check_names, nearest, path_fault
+from wsss.dataset.checks import DataError, Faults, SourceRow, check_names, nearest, path_fault, warn_similar
 from wsss.sections import FolderSection, VocSection
 
 VOC_CLASSES = (
@@ -73,9 +73,8 @@ def read_voc(settings: VocSection, faults: Faults) -> Source:
     rows = []
     for split, ids in lists.items():
         for image_id, where in ids.items():
-            wrong = [f for name in ("JPEGImages", "Annotations", *folders) if (f := path_fault(image_id, root / name))]
-            if wrong or len(Path(image_id).parts) != 1:
-                faults.add("path", f"{where}: {wrong[0] if wrong else f'{image_id!r} is no image id; expected one id a line'}")
+            if image_id == ".." or Path(image_id).name != image_id:
+                faults.add("path", f"{where}: {image_id!r} is no image id; expected one name a line, without folders")
                 continue
             row = _voc_row(root, image_id, folders, faults, where=where, split=split)
             rows.append(replace(row, measured=row.mask is not None and (split == "val" or image_id in measured)))
@@ -94,7 +93,7 @@ def _voc_row(root: Path, image_id: str, folders: dict[str, set[str]], faults: Fa
         image=root / "JPEGImages" / f"{image_id}.jpg", mask=first("SegmentationClassAug", "SegmentationClass"), instances=first("SegmentationObject"),
     )  # fmt: skip
     for path in filter(None, (row.image, row.mask, row.instances)):
-        if wrong := path_fault(path.name, path.parent):
+        if path.is_symlink() and (wrong := path_fault(path.name, path.parent)):  # the folders themselves may be links
             faults.add("path", f"{where}: {wrong}")
     return row
 
@@ -169,14 +168,16 @@ def read_folder(settings: FolderSection, faults: Faults) -> Source:
     root = Path(settings.root)
     path = root / settings.tags
     table = _Table(path, faults)
-    names = list(settings.classes) or table.class_names(faults)
+    names = list(settings.classes) or table.class_names()
     check_names(names, faults, where="dataset.folder.classes" if settings.classes else path.name)
+    if not settings.classes:
+        warn_similar(names, where=path.name)
     columns = [] if table.has("labels") else table.class_columns(names, faults, given=bool(settings.classes))
     masks = _mask_folder(settings, root)
     rows = []
     for where, cells in table.rows:
         text = cells["image"]
-        wrong = path_fault(text, root) if text else "the cell `image` is empty; give a path, or delete the row"
+        wrong = path_fault(text, root) if PurePosixPath(text).name else f"the cell `image` holds {text!r}, no file name; give a path, or delete the row"
         if wrong:
             faults.add("path", f"{where}: {wrong}")
             continue
@@ -231,7 +232,7 @@ class _Table:
                 rows.append((where, dict(zip(header, cells, strict=True))))
         return header, rows
 
-    def class_names(self, faults: Faults) -> list[str]:
+    def class_names(self) -> list[str]:
         """Classes of the CSV: names in the cells, sorted, or columns in order."""
         if self.has("labels"):
             return sorted({name for _, cells in self.rows for name in _split_names(cells["labels"])})

@@ -1,0 +1,96 @@
+"""The truth table row by row, the score-based way by hand, the label filter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wsss.pseudo.seedmask import filter_labels, seeds_from_regions, seeds_from_scores
+
+LOW, HIGH = 0.05, 0.5
+
+
+@pytest.mark.parametrize(
+    ("claimed_by", "saliency", "expected"),
+    [
+        ((), LOW, 0),
+        ((), HIGH, 255),
+        ((0,), HIGH, 7),
+        ((1,), HIGH, 20),
+        ((0,), LOW, 255),
+        ((0, 1), HIGH, 255),
+        ((0, 1), LOW, 255),
+        ((0, 1, 2), HIGH, 255),
+        ((), 0.06, 255),  # "below" is strict
+        ((2,), 0.06, 3),
+    ],
+)
+def test_truth_table(claimed_by: tuple[int, ...], saliency: float, expected: int) -> None:
+    regions = np.zeros((3, 1, 2), bool)
+    for k in claimed_by:
+        regions[k, 0, 0] = True
+    cue = np.array([[saliency, LOW]], np.float32)
+    mask = seeds_from_regions(regions, [7, 20, 3], cue, saliency_threshold=0.06)
+    assert mask.dtype == np.uint8
+    assert mask.tolist() == [[expected, 0]]
+
+
+@pytest.mark.parametrize(("claimed_by", "expected"), [((), 0), ((0,), 7), ((0, 1), 255)])
+def test_truth_table_without_saliency(claimed_by: tuple[int, ...], expected: int) -> None:
+    regions = np.zeros((2, 1, 1), bool)
+    for k in claimed_by:
+        regions[k] = True
+    assert seeds_from_regions(regions, [7, 20], None, saliency_threshold=0.06).item() == expected
+
+
+def test_two_hundred_classes_in_one_pixel_do_not_wrap_round() -> None:
+    regions = np.ones((254, 1, 1), bool)
+    assert seeds_from_regions(regions, np.arange(1, 255, dtype=np.uint8), None, saliency_threshold=0.06).item() == 255
+
+
+def test_an_image_without_tags() -> None:
+    cue = np.array([[LOW, HIGH]], np.float32)
+    assert seeds_from_regions(np.zeros((0, 1, 2), bool), [], cue, saliency_threshold=0.06).tolist() == [[0, 255]]
+    assert seeds_from_scores(np.zeros((0, 4, 4), np.float16), [], size=(2, 3), background=0.3).tolist() == [[0] * 3] * 2
+
+
+def test_scores_by_hand() -> None:
+    scores = np.array([[[4.0, 1.0, -2.0, 2.0]], [[0.5, 1.0, 1.0, 0.4]]], np.float32)  # /max: 1, .25, 0, .5 and .5, 1, 1, .4
+    before = scores.copy()
+    assert seeds_from_scores(scores, [5, 9], size=(1, 4), background=0.3).tolist() == [[5, 9, 9, 5]]
+    assert seeds_from_scores(scores, [5, 9], size=(1, 4), background=0.5).tolist() == [[5, 9, 9, 0]]  # a tie is background
+    cue = np.array([[1.0, 0.0, 0.99, 0.0]], np.float32)
+    assert seeds_from_scores(scores, [5, 9], size=(1, 4), background=cue).tolist() == [[0, 9, 9, 5]]
+    np.testing.assert_array_equal(scores, before)
+
+
+def test_a_map_nowhere_positive_claims_nothing() -> None:
+    assert not seeds_from_scores(np.full((1, 3, 3), -1.0, np.float32), [4], size=(6, 9), background=0.0).any()
+
+
+def test_scores_are_upsampled_before_they_are_normalised() -> None:
+    scores = np.zeros((1, 3, 5), np.float16)
+    scores[0, 1, 2] = 2
+    mask = seeds_from_scores(scores, [1], size=(30, 50), background=0.95)
+    assert mask.shape == (30, 50)
+    assert mask[14:16, 24:26].all()  # the upsampled maximum counts as 1
+    assert 0 < mask.sum() < 30
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="saliency is"):
+        seeds_from_regions(np.zeros((1, 4, 6), bool), [1], np.zeros((6, 4), np.float32), saliency_threshold=0.06)
+    with pytest.raises(ValueError, match="2 class ids for 1 maps"):
+        seeds_from_regions(np.zeros((1, 4, 6), bool), [1, 2], None, saliency_threshold=0.06)
+    with pytest.raises(ValueError, match="outside 1"):
+        seeds_from_scores(np.zeros((2, 4, 6), np.float32), [0, 2], size=(4, 6), background=0.3)
+    with pytest.raises(ValueError, match="background score"):
+        seeds_from_scores(np.zeros((1, 4, 6), np.float32), [2], size=(4, 6), background=np.zeros((6, 4), np.float32))
+
+
+def test_label_filter() -> None:
+    mask = np.array([[0, 3, 7, 20, 255]], np.uint8)
+    before = mask.copy()
+    assert filter_labels(mask, np.array([3, 20], np.uint8)).tolist() == [[0, 3, 255, 20, 255]]
+    assert filter_labels(mask, []).tolist() == [[0, 255, 255, 255, 255]]
+    np.testing.assert_array_equal(mask, before)

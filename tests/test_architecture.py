@@ -1,0 +1,70 @@
+"""The layers and sizes that docs/ARCHITECTURE.md promises, read from the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from .conftest import ROOT
+
+FOLDERS = ("dataset", "saliency", "seeds", "pseudo", "segment", "evaluate", "report")
+MODULES = sorted(p for p in (ROOT / "wsss").rglob("*.py"))
+PURE = ("evaluate/confusion", "evaluate/instance_metrics", "pseudo/seedmask", "pseudo/crf", "seeds/regions", "segment/psl", "saliency/barrier")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_subfolders_do_not_import_each_other(folder):
+    found = [f"{p.name}: {i}" for p in (ROOT / "wsss" / folder).glob("*.py") for i in imports(p) for other in FOLDERS if other != folder and i.startswith(f"wsss.{other}")]
+    # method.py holds facts and protocol only; it is the seeds folder's door for configuration and rules
+    assert [f for f in found if "wsss.seeds.method" not in f] == []
+
+
+def test_pure_modules_know_no_files_and_no_log():
+    for name in PURE:
+        path = ROOT / "wsss" / f"{name}.py"
+        if path.exists():
+            assert not {"pathlib", "logging", "wsss.artefacts", "wsss.store", "wsss.console"} & set(imports(path)), name
+            assert ".cuda(" not in path.read_text()
+
+
+def test_there_is_one_training_loop():
+    found = [p.name for p in MODULES if re.search(r"\.backward\(", p.read_text())]
+    assert found == ["training.py"]
+
+
+def test_no_drawer_files():
+    assert [p.name for p in MODULES if p.stem in ("utils", "misc", "helpers", "common")] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_sizes(path):
+    text = path.read_text()
+    limit = 520 if path.name == "sections.py" else 330  # sections.py is one long list of documented settings
+    assert len(text.splitlines()) <= limit
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno <= 60, node.name
+
+
+def test_rule_files_are_small():
+    assert len((ROOT / "Snakefile").read_text().splitlines()) <= 75
+    assert len((ROOT / "rules/common.smk").read_text().splitlines()) <= 190
+
+
+def test_seed_methods_are_one_small_file():
+    from wsss.seeds.method import FACTS
+
+    for facts in FACTS.values():
+        path = ROOT.joinpath(*facts.module.split(".")).with_suffix(".py")
+        assert len(path.read_text().splitlines()) <= 200
+        assert not {"pathlib", "wsss.store", "wsss.artefacts"} & set(imports(path))

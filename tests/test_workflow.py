@@ -1,0 +1,205 @@
+"""The workflow on a toy run: it ends, and after a change exactly what depends on it reruns (read from `snakemake -n`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from .conftest import ROOT
+
+TOY = {
+    "run": "toy",
+    "dataset": {"scenes": {"train": 12, "val": 4, "min_side": 64, "max_side": 80}},
+    "backbone": {"name": "test_efficientnet", "weights": "none", "output_stride": 16},
+    "seeds": {"classifier": {"epochs": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}}, "claim": {"rel_threshold": 0.5}, "rounds": {"count": 2}},
+    "pseudo": {"seed": {"kind": "scores", "cue": "constant", "background": 0.5}, "refine": "none"},
+    "segment": {"train": {"epochs": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}}},
+    "report": {"gallery": 3},
+    "compute": {"device": "cpu", "threads": 1, "workers": 0, "shards": {"train": 2}},
+}
+GPU_STAGES = {"train_classifier", "extract_scores", "train_segmenter", "predict_masks"}
+SEGMENT = {"train_segmenter", "predict_masks"}
+LAST = {"measure_masks", "collect_metrics", "write_report", "export_masks"}
+
+
+class Project:
+    """A copy of the workflow and the package in a folder of its own, so that tests may edit the code."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("wsss", "rules", "profiles", "envs", "docs"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("Snakefile", "config.yaml"):
+            shutil.copy(ROOT / name, folder / name)
+
+    def snakemake(self, *arguments: str, over: dict | None = None) -> subprocess.CompletedProcess[str]:
+        config = self.folder / "toy.yaml"
+        config.write_text(json.dumps(TOY))
+        overlay = self.folder / "over.yaml"
+        overlay.write_text(json.dumps(over or {}))
+        environment = {**os.environ, "PYTHONPATH": str(self.folder), "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", str(config), str(overlay)]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+
+    def reruns(self, over: dict | None = None, *targets: str) -> dict[str, int]:
+        """Jobs that `snakemake -n` would run, by rule."""
+        done = self.snakemake("-n", *targets, over=over)
+        assert done.returncode == 0, done.stdout + done.stderr
+        table = re.search(r"Job stats:\n.*?\n-+ +-+\n(.*?)\n\n", done.stdout + done.stderr, re.S)
+        jobs = dict(re.findall(r"^(\w+) +(\d+)$", table.group(1), re.M)) if table else {}
+        return {rule: int(n) for rule, n in jobs.items() if rule not in ("all", "total", "seeds", "pseudo_masks", "segmentation", "report")}
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.folder / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Project:
+    project = Project(tmp_path_factory.mktemp("toy") / "a folder with blanks")
+    done = project.snakemake()
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Project:
+    """The finished run, its code restored afterwards."""
+    yield finished
+    shutil.copytree(ROOT / "wsss", finished.folder / "wsss", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+
+
+def test_the_run_ends_in_a_report_and_masks(finished):
+    base = finished.folder / "results" / "toy"
+    assert (base / "report" / "index.html").stat().st_size > 10_000
+    assert len(list((base / "erasing" / "masks" / "val").glob("*.png"))) == 4
+    table = pd.read_csv(base / "metrics.csv")
+    assert {"scores", "fused", "seed", "pseudo", "prediction", "timing"} <= set(table["stage"])
+    assert not list(base.rglob(".resume/*"))
+    assert not list(base.rglob("*.tmp-*"))
+
+
+def test_cam_is_trained_once_for_both(finished):
+    base = finished.folder / "results" / "toy"
+    assert (base / "cam/seeds/round-1/classifier.pt").exists()
+    assert not (base / "erasing/seeds/round-1").exists()
+    assert (base / "erasing/seeds/round-2/classifier.pt").exists()
+
+
+def test_after_a_finished_run_nothing(project):
+    assert project.reruns() == {}
+
+
+@pytest.mark.parametrize("over", [{"compute": {"workers": 1}}, {"compute": {"device": "auto"}}, {"dataset": {"voc": {"root": "elsewhere"}}}])
+def test_an_unrelated_key_reruns_nothing(project, over):
+    assert project.reruns(over) == {}
+
+
+def test_a_crf_setting_reruns_refine_masks_and_what_follows(project):
+    jobs = project.reruns({"pseudo": {"crf": {"preset": "irn"}}})
+    assert set(jobs) == {"refine_masks", *SEGMENT, *LAST}
+    assert jobs["train_segmenter"] == 3
+
+
+def test_the_erase_threshold_keeps_the_first_round(project):
+    jobs = project.reruns({"seeds": {"claim": {"rel_threshold": 0.6}}})
+    assert jobs["train_classifier"] == 1
+    assert jobs["extract_scores"] == 2
+    assert jobs["claim_regions"] == 4
+
+
+def test_one_more_round_is_one_round(project):
+    jobs = project.reruns({"seeds": {"rounds": {"count": 3}}})
+    assert (jobs["train_classifier"], jobs["extract_scores"], jobs["claim_regions"], jobs["measure_round"]) == (1, 2, 2, 1)
+    assert jobs["fuse_regions"] == 2
+
+
+def test_one_round_less_trains_no_classifier(project):
+    jobs = project.reruns({"seeds": {"rounds": {"count": 1}}})
+    assert not {"train_classifier", "extract_scores", "claim_regions"} & set(jobs)
+    assert jobs["fuse_regions"] == 2
+
+
+def test_a_learning_rate_reruns_from_its_stage_on(project):
+    jobs = project.reruns({"segment": {"train": {"optimiser": {"lr": 0.001}}}})
+    assert jobs["train_segmenter"] == 3
+    assert not {"train_classifier", "claim_regions", "make_seeds"} & set(jobs)
+    assert project.reruns({"seeds": {"classifier": {"optimiser": {"lr": 0.001}}}})["train_classifier"] == 2
+
+
+def test_a_new_variant_trains_that_variant_alone(project):
+    jobs = project.reruns({"segment": {"variants": ["plain", "psl", "psl_gt"], "recipes": {"psl_gt": {"psl": {"enabled": True, "test_weighting": "labels"}}}}})
+    assert jobs["train_segmenter"] == 2
+    assert "make_seeds" not in jobs
+
+
+def test_report_settings_rerun_the_page_alone(project):
+    assert set(project.reruns({"report": {"gallery": 6}})) <= {"write_report", "collect_metrics"}
+
+
+def test_code_of_a_stage_reruns_it_and_what_follows(project):
+    project.edit("wsss/pseudo/make_seeds.py", "def make_seeds(", "EDITED = True\n\n\ndef make_seeds(")
+    jobs = project.reruns()
+    assert jobs["make_seeds"] == 4
+    assert not {"train_classifier", "extract_scores", "claim_regions", "fuse_regions"} & set(jobs)
+
+
+def test_code_of_a_method_reruns_its_rounds_alone(project):
+    project.edit("wsss/seeds/erasing.py", "class Method", "EDITED = True\n\n\nclass Method")
+    jobs = project.reruns()
+    assert jobs["train_classifier"] == 1
+
+
+def test_a_comment_reruns_nothing(project):
+    project.edit("wsss/pseudo/make_seeds.py", "def make_seeds(", "# why\ndef make_seeds(")
+    assert project.reruns() == {}
+
+
+def test_an_unknown_key_is_refused_before_any_job(project):
+    done = project.snakemake("-n", over={"seedz": 1})
+    assert done.returncode != 0
+    assert "seedz: unknown key; did you mean 'seed'?" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_dry_run_of_the_full_data_set_is_fast_and_imports_no_torch(project, tmp_path):
+    """About 500 jobs; the limit is 5 s on an idle machine, doubled here because tests share the machine."""
+    root = tmp_path / "VOC2012"
+    for name in ("JPEGImages", "Annotations", "ImageSets/Segmentation"):
+        (root / name).mkdir(parents=True)
+    began = time.monotonic()
+    done = project.snakemake("-n", over={**json.loads(json.dumps({"run": "voc", "dataset": {"kind": "voc", "voc": {"root": str(root)}}})), "compute": {"shards": {"train": 32, "val": 5}}})
+    spent = time.monotonic() - began
+    assert done.returncode == 0, done.stdout + done.stderr
+    total = int(re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.M).group(1))
+    assert 300 < total < 800
+    assert spent < 10
+    code = f"import sys; sys.path.insert(0, {str(project.folder)!r}); import wsss.graph, wsss.provenance; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def test_automatic_rounds_follow_a_relaxed_and_a_tightened_rule(project):
+    """The stop rule is read in the input function: every change of it does exactly the missing work, and repeats do nothing."""
+    auto = {"run": "auto", "seeds": {"rounds": {"mode": "auto", "max": 3, "stop": {"rule": "area", "min_new_area": 0.999}}}, "segment": {"methods": []}}
+    relaxed = {**auto, "seeds": {"rounds": {"mode": "auto", "max": 3, "stop": {"rule": "area", "min_new_area": 1e-9}}}}
+
+    def rounds(over: dict) -> int:
+        done = project.snakemake("seeds", over=over)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return len(list((project.folder / "results/auto").glob("*/seeds/round-*/classifier.pt")))
+
+    assert rounds(auto) == 1
+    assert project.reruns(auto, "seeds") == {}
+    assert rounds(relaxed) > 1
+    assert project.reruns(relaxed, "seeds") == {}
