@@ -72,7 +72,8 @@ def planks(rng: np.random.Generator, shape: tuple[int, int], unit: int) -> np.nd
         top = [centre + (j * wide) * 0.45 for j in (k, k + 1)]
         low = [centre + (j * wide) * 1.5 for j in (k, k + 1)]
         quad = np.array([[top[0], 0], [top[1], 0], [low[1], h], [low[0], h]], np.int32)
-        cv2.fillPoly(ground, [quad], tuple(c * rng.uniform(0.84, 1.12) for c in base))
+        tone = rng.uniform(0.82, 1.12)
+        cv2.fillPoly(ground, [quad], tuple(c * tone for c in base))
         cv2.line(ground, quad[0].tolist(), quad[3].tolist(), tuple(c * 0.55 for c in base), max(1, unit // 3))
     return ground * (1 + 0.09 * noise(rng, shape, cells=(5, w / unit / 3), octaves=2))[..., None]
 
@@ -168,9 +169,9 @@ def skyline(rng: np.random.Generator, canvas: np.ndarray, *, horizon: int, groun
         cv2.fillPoly(canvas, [outline.astype(np.int32)], colour.tolist())
     if ground in ("meadow", "leaves", "snow"):
         for x in rng.uniform(0, w, int(rng.integers(4, 16))):
-            high, dark = horizon * rng.uniform(0.3, 0.8), rng.uniform(0.42, 0.75)
+            tall, dark = horizon * rng.uniform(0.3, 0.8), rng.uniform(0.42, 0.75)
             for k in (0.0, 0.3, 0.6):
-                tier = [[x, horizon - high * (1 - 0.25 * k)], [x - high * (0.10 + 0.14 * k), horizon - high * (0.6 - k)], [x + high * (0.10 + 0.14 * k), horizon - high * (0.6 - k)]]
+                tier = [[x, horizon - tall * (1 - 0.25 * k)], [x - tall * (0.10 + 0.14 * k), horizon - tall * (0.6 - k)], [x + tall * (0.10 + 0.14 * k), horizon - tall * (0.6 - k)]]
                 cv2.fillPoly(canvas, [np.array(tier, np.int32)], (np.array((78, 104, 70)) * dark + haze * 0.12).tolist())
 
 
@@ -198,7 +199,7 @@ def backdrop(rng: np.random.Generator, *, size: tuple[int, int], horizon: int, g
         canvas[:edge] = sky(rng, (edge, width), hour=hour, unit=unit)
         skyline(rng, canvas, horizon=edge, ground=ground, hour=hour, unit=unit)
     canvas[edge:] = GROUNDS[ground](rng, (height - edge, width), unit)
-    return np.clip(canvas, 0, 255).astype(np.uint8)
+    return cv2.convertScaleAbs(np.maximum(canvas, 0))
 
 
 BED = 0.13
@@ -236,7 +237,8 @@ def rails(rng: np.random.Generator, canvas: np.ndarray, *, foot: float, scale: f
     for x in np.arange(rng.uniform(-1, 0) * step, w + step, step):
         y, half = foot + slope * (x - w / 2), 0.2 * step
         quad = np.array([[x - half + 0.03 * scale, y + far * 0.75], [x + half + 0.03 * scale, y + far * 0.75], [x + half * 1.3, y + near * 0.7], [x - half * 1.3, y + near * 0.7]])
-        cv2.fillPoly(canvas, [quad.round().astype(np.int32)], tuple(c * rng.uniform(0.6, 0.85) for c in PALETTE[3]))
+        tone = rng.uniform(0.6, 0.85)
+        cv2.fillPoly(canvas, [quad.round().astype(np.int32)], tuple(c * tone for c in PALETTE[3]))
     thick = max(0.018 * scale, 1.2 * unit)
     for y in (far * 0.45, 0.2 * near):
         cv2.fillPoly(canvas, [band(y, y + thick)], (88, 78, 74))

@@ -236,11 +236,11 @@ def check_picture(row: SourceRow, *, num_classes: int) -> Picture:
             continue
         if mask.shape != size:
             faults.append((kind, f"{row.where}: {kind} {path} is {_by(mask.shape)}, its image {_by(size)} (height x width, after EXIF rotation); they must agree"))
-        illegal = [int(v) for v in np.unique(mask) if v > num_classes and v != IGNORE] if kind == "mask" else []
+        illegal = [int(v) for v in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if v > num_classes and v != IGNORE] if kind == "mask" else []
         if illegal:
             some = ", ".join(map(str, illegal[:5])) + (", ..." if len(illegal) > 5 else "")
             faults.append((kind, f"{row.where}: mask {path} holds {some}; legal are 0..{num_classes} and {IGNORE} (ignore), as palette or 8-bit grey PNG"))
-    return Picture(size=size, sum_rgb=image.sum(axis=(0, 1), dtype=np.int64), faults=tuple(faults))
+    return Picture(size=size, sum_rgb=image.sum(axis=0, dtype=np.int64).sum(axis=0), faults=tuple(faults))
 
 
 def _decode(row: SourceRow, kind: str, path: Path, read: Callable[[Path], np.ndarray], faults: list[tuple[str, str]]) -> np.ndarray | None:
@@ -253,7 +253,8 @@ def _decode(row: SourceRow, kind: str, path: Path, read: Callable[[Path], np.nda
     except FileNotFoundError:
         faults.append((kind, f"{row.where}: {kind} {path} does not exist{_similar_file(path)}"))
     except (OSError, ValueError) as error:
-        faults.append((kind, f"{row.where}: {kind} {path} cannot be read: {error}"))
+        reason = str(error).removeprefix(f"{path}: ")
+        faults.append((kind, f"{row.where}: {kind} {path} cannot be read: {reason}"))
     return None
 
 

@@ -207,11 +207,12 @@ def _crate(rng: np.random.Generator, coat: Coat) -> list[Layer]:
     return [_round(coat, box(-0.35, -high, 0.35, 0.0, round_by=0.03), relief=0.5), _round(coat, *slats, tone=0.75, relief=0.4)]
 
 
-def _bench(rng: np.random.Generator, coat: Coat) -> list[Layer]:
-    """Four legs and a trunk, as a cat or dog without its head and tail."""
-    leg = rng.uniform(0.25, 0.4)
-    legs = [[shape for x in xs for shape in tube([(x, -leg), (x * 1.1, -0.04)], 0.05, 0.04)] for xs in ((-0.2, 0.3), (-0.3, 0.2))]
-    return [_round(coat, *legs[0], tone=0.68), _round(coat, *tube([(-0.3, -leg - 0.06), (0.3, -leg - 0.06)], 0.12, 0.12), *legs[1])]
+def _table(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    """A top on four legs."""
+    leg = rng.uniform(0.3, 0.45)
+    legs = [[shape for x in xs for shape in tube([(x, -leg), (x * 1.08, -0.03)], 0.035, 0.028)] for xs in ((-0.24, 0.32), (-0.34, 0.22))]
+    top = _round(coat, box(-0.46, -leg - 0.09, 0.46, -leg + 0.01, round_by=0.03), relief=0.5)
+    return [_round(coat, *legs[0], tone=0.6), _round(coat, *legs[1], tone=0.85), top]
 
 
 def _cart(rng: np.random.Generator, coat: Coat) -> list[Layer]:
@@ -228,7 +229,7 @@ def _hut(rng: np.random.Generator, coat: Coat) -> list[Layer]:
     return [_round(coat, box(-0.43, -high - 0.02, 0.43, 0.0, round_by=0.02), relief=0.7), roof, _round(GLASS, *panes, relief=0.3)]
 
 
-CLUTTER = (_boulder, _bush, _log, _crate, _bench, _cart, _hut)
+CLUTTER = (_boulder, _bush, _log, _crate, _table, _cart, _hut)
 
 
 def clutter(rng: np.random.Generator, coat: Coat) -> list[Layer]:

@@ -112,27 +112,27 @@ def paint(canvas: np.ndarray, planes: list[tuple[np.ndarray, int]], thing: Place
         light: Where the light comes from: -1 left, 1 right.
     """
     for layer in thing.layers:
-        shapes = [thing.on_picture(p) * UNIT for p in layer.polygons]
+        shapes = [_fixed(thing.on_picture(p) * UNIT) for p in layer.polygons]
         for shape in shapes:
             for plane, value in planes:
-                cv2.fillPoly(plane, [_fixed(shape)], value, shift=FRACTION)
+                cv2.fillPoly(plane, [shape], value, shift=FRACTION)
         if isinstance(layer.paint, Coat) or layer.relief > 0 or layer.rim:
             _paint_round(canvas, layer, thing, shapes, light=light)
         else:
             for shape in shapes:
-                cv2.fillPoly(canvas, [_fixed(shape)], layer.paint, shift=FRACTION)
+                cv2.fillPoly(canvas, [shape], layer.paint, shift=FRACTION)
 
 
 def _paint_round(canvas: np.ndarray, layer: Layer, thing: Placed, shapes: list[np.ndarray], *, light: float) -> None:
-    """Paint one layer that has a coat, relief or rim (in place); shapes in canvas px."""
-    corners = np.concatenate(shapes)
+    """Paint one layer that has a coat, relief or rim (in place); shapes in fixed-point canvas px."""
+    corners = np.concatenate(shapes) / 2**FRACTION
     left, top = (max(int(v) - 1, 0) for v in np.floor(corners.min(axis=0)))
     right, low = (min(int(v) + 2, limit) for v, limit in zip(np.ceil(corners.max(axis=0)), canvas.shape[1::-1], strict=True))
     if left >= right or top >= low:
         return
     inside = np.zeros((low - top, right - left), np.uint8)
     for shape in shapes:
-        cv2.fillPoly(inside, [_fixed(shape - (left, top))], 1, shift=FRACTION)
+        cv2.fillPoly(inside, [shape - np.array([left, top], np.int32) * 2**FRACTION], 1, shift=FRACTION)
     factor = _relief(inside, light=light, strength=layer.relief) * np.float32(layer.tone)
     if layer.rim:
         thick = 1 + 2 * int(np.clip(0.012 * thing.scale * UNIT, 1, 4))
@@ -143,7 +143,7 @@ def _paint_round(canvas: np.ndarray, layer: Layer, thing: Placed, shapes: list[n
         colours = cv2.merge([plane * factor for plane in planes])
     else:
         colours = cv2.merge([factor * np.float32(c) for c in layer.paint])
-    np.copyto(canvas[top:low, left:right], np.clip(colours, 0, 255).astype(np.uint8), where=inside[..., None] > 0)
+    cv2.copyTo(cv2.convertScaleAbs(colours), inside, canvas[top:low, left:right])
 
 
 def _fixed(shape: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -144,10 +145,17 @@ def _layout(rng: np.random.Generator, *, number: int, where: _Setting) -> list[P
     for k, name in enumerate(wanted + [""] * int(rng.integers(0, 4))):
         layers = objects.CLASSES.get(name, objects.clutter)(rng, random_coat(rng))
         tolerance = float(rng.choice([0.05, 0.15, 0.45]))
-        tries = [_place(rng, name, layers, where=where, share=MAIN_SIZE if k == 0 else OTHER_SIZE if name else CLUTTER_SIZE) for _ in range(6)]
-        crowding = [max((_overlap(place, other) for other in things), default=0.0) for place in tries]
-        # Of a few positions the first that is not too crowded, else the least crowded: some occlusion stays.
-        things.append(tries[next((i for i, share in enumerate(crowding) if share <= tolerance), int(np.argmin(crowding)))])
+        best: tuple[float, Placed] | None = None
+        for _ in range(6):
+            # Of a few positions the first that is not too crowded, else the least crowded: some occlusion stays.
+            place = _place(rng, name, layers, where=where, share=MAIN_SIZE if k == 0 else OTHER_SIZE if name else CLUTTER_SIZE)
+            crowding = max((_overlap(place, other) for other in things), default=0.0)
+            if best is None or crowding < best[0]:
+                best = (crowding, place)
+            if crowding <= tolerance:
+                break
+        assert best is not None
+        things.append(best[1])
     return _visible(sorted(things, key=lambda x: x.foot), size=where.size)
 
 
@@ -236,7 +244,7 @@ def _write(folder: Path, *, split: str, number: int, settings: ScenesSection) ->
     image_id = f"{split}_{number:04d}"
     paths = {"image": f"images/{image_id}.png", "mask": f"masks/{image_id}.png", "instances": f"instances/{image_id}.png", "context": f"context/{image_id}.png"}
     # Written in place: the index, written last by its stage, is what declares them whole.
-    Image.fromarray(scene.image_u8).save(folder / paths["image"], compress_level=3)
+    Image.fromarray(scene.image_u8).save(folder / paths["image"], compress_level=1)
     for key, plane in (("mask", scene.mask), ("instances", scene.instances), ("context", scene.context)):
         picture = Image.fromarray(plane)
         if key != "context":
@@ -246,6 +254,7 @@ def _write(folder: Path, *, split: str, number: int, settings: ScenesSection) ->
     return {"image_id": image_id, "split": split, "height": height, "width": width, "labels": scene.labels, **paths}
 
 
+@cache
 def voc_palette() -> bytes:
     """768 bytes: the VOC colour map, RGB of the indices 0..255 (bit 3k + c of an index is bit 7 - k of channel c)."""
     index = np.arange(256)

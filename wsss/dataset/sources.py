@@ -165,8 +165,7 @@ def read_folder(settings: FolderSection, faults: Faults) -> Source:
     Raises:
         DataError: If the CSV is missing or its header cannot be used.
     """
-    root = Path(settings.root)
-    path = root / settings.tags
+    root, path = Path(settings.root), Path(settings.root) / settings.tags
     table = _Table(path, faults)
     names = list(settings.classes) or table.class_names()
     check_names(names, faults, where="dataset.folder.classes" if settings.classes else path.name)
@@ -186,7 +185,7 @@ def read_folder(settings: FolderSection, faults: Faults) -> Source:
         if split not in SPLITS:
             faults.add("split", f"{where}: split {split!r} is neither 'train' nor 'val'")
             continue
-        labels = table.labels(where, cells, columns, faults)
+        labels = table.labels(cells, columns)
         mask = _folder_mask(root, cells.get("mask", ""), masks, image_id, faults, where=where)
         rows.append(SourceRow(where=where, image_id=image_id, split=split, labels=labels, image=root / text, mask=mask, measured=mask is not None))
     if masks is not None and rows and not any(row.mask for row in rows):
@@ -256,7 +255,7 @@ class _Table:
                 usable.append(name)
         return usable
 
-    def labels(self, where: str, cells: dict[str, str], columns: list[str], faults: Faults) -> tuple[str, ...]:
+    def labels(self, cells: dict[str, str], columns: list[str]) -> tuple[str, ...]:
         """Class names of one row, each once."""
         if self.has("labels"):
             return tuple(dict.fromkeys(_split_names(cells["labels"])))

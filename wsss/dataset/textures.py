@@ -82,12 +82,14 @@ def _tinted(colour: Colour, factor: float) -> Colour:
 def noise(rng: np.random.Generator, shape: tuple[int, int], *, cells: tuple[float, float], octaves: int = 3) -> np.ndarray:
     """(h, w) float32 fractal noise with standard deviation near 0.5; `cells` (down, across) of the coarsest octave."""
     h, w = shape
-    out, total = np.zeros(shape, np.float32), 0.0
+    # Drawn at half the canvas's resolution, which is still finer than the picture's.
+    coarse = ((h + 1) // 2, (w + 1) // 2)
+    out, total = np.zeros(coarse, np.float32), 0.0
     for k in range(octaves):
-        rows, columns = (max(2, min(int(n * 2**k) + 1, size)) for n, size in zip(cells, shape, strict=True))
-        out += cv2.resize(rng.standard_normal((rows, columns), np.float32), (w, h), interpolation=cv2.INTER_CUBIC) * 0.5**k
+        rows, columns = (max(2, min(int(n * 2**k) + 1, size)) for n, size in zip(cells, coarse, strict=True))
+        out += cv2.resize(rng.standard_normal((rows, columns), np.float32), coarse[::-1], interpolation=cv2.INTER_CUBIC) * np.float32(0.5**k)
         total += 0.25**k
-    return out * np.float32(0.7 / np.sqrt(total))
+    return cv2.resize(out * np.float32(0.7 / np.sqrt(total)), (w, h), interpolation=cv2.INTER_LINEAR)
 
 
 def shade(colour: Colour, field: np.ndarray) -> np.ndarray:

@@ -31,8 +31,9 @@ def barrier_saliency(image_u8: np.ndarray, *, passes: int = 3, colour: Literal["
     """Saliency of a picture, MB (barrier distance) or MB+ (with backgroundness).
 
     What to expect: each map is stretched so that it holds 0 and 1, whatever the picture. The sigmoid pushes values apart: a background threshold of 0.06 here is
-    0.23 of the map before it. The paper's 0.06 was set for DRFI maps: see docs for what photographs need. A picture of one colour gives zeros; a nearly empty one has
-    its noise stretched.
+    0.23 of the map before it. AE-PSL's 0.06 was set for DRFI maps; here, on 44 photographs of VOC12-sub (MB+, Lab), it calls 49 % of the pixels background, 93 % of them
+    rightly, and 16 % of the objects' pixels are among them (0.02: 33 %, 95 %, 7 %; 0.15, the best single cut: 61 %, 91 %, 26 %, foreground IoU 0.38). A picture of one
+    colour gives zeros; a nearly empty one has its noise stretched.
 
     Args:
         image_u8: (H, W, 3) RGB uint8.

@@ -1,0 +1,171 @@
+"""The page as a whole."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.report.sample_run import make_run
+from wsss.artefacts import ArtefactError
+from wsss.config import load
+from wsss.graph import Graph
+from wsss.report.tables import percent
+from wsss.report.write_report import plan_of, seconds, write_report
+from wsss.sections import PlanSettings
+
+VOID = {"meta", "link", "img"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, whether they close, and the cells of tables."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.faults, self.tables, self.text = [], [], [], [], ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append((tag, self.getpos()))
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] != "style" and ("td" in self.open or "th" in self.open):
+            self.tables[-1][-1][-1] += data.strip()
+
+
+def write(run, folder):
+    write_report(index=run.index, metrics=run.metrics, plan=run.plan, output=folder / "index.html")
+    return (folder / "index.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"), worse={"img1": 20}, full=True)
+
+
+@pytest.fixture(scope="module")
+def text(run, tmp_path_factory):
+    return write(run, tmp_path_factory.mktemp("page"))
+
+
+def test_every_tag_closes_and_every_link_leads_somewhere(text):
+    page = Page(text)
+    assert page.faults == []
+    assert page.open == []
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for t, a in page.tags if t == "a"} <= set(ids)
+
+
+def test_nothing_is_fetched_and_every_picture_is_inlined(text):
+    page = Page(text)
+    sources = [a[k] for _, a in page.tags for k in ("src", "href", "srcset", "data", "action") if k in a]
+    assert all(s.startswith(("data:", "#")) for s in sources)
+    pictures = [a["src"] for t, a in page.tags if t == "img"]
+    assert len(pictures) > 60
+    assert all(p.startswith("data:image/jpeg;base64,") for p in pictures)
+    assert not re.search(r"url\(|@import|<script|<iframe|https?://", text)
+    assert len(text) < 6e6
+
+
+def test_the_table_says_what_metrics_csv_says(text, run):
+    def value(**keys):
+        rows = [r for r in run.rows if r["class"] == "" and all(r[k] == v for k, v in keys.items())]
+        assert len(rows) == 1
+        return percent(rows[0]["value"])
+
+    table = next(t for t in Page(text).tables if t[0][:2] == ["method", "variant"])
+    assert table[1] == ["1", "2", "best thr.", "mIoU", "coverage", "pseudo", "pred. train", "pred. val", "pseudo", "pred. train", "pred. val"]
+    cam, plain, psl, full = table[2:]
+    assert cam[:4] == ["cam", "–", value(method="cam", stage="scores", metric="miou_best"), "–"]
+    assert cam[5:8] == [value(method="cam", stage="seed", metric="miou"), value(method="cam", stage="seed", metric="coverage"), value(method="cam", stage="pseudo", metric="miou")]
+    assert plain[:2] == ["erasing", "plain"]
+    assert plain[2:5] == [*(value(method="erasing", stage="scores", round=r, metric="miou_best") for r in (1, 2)), value(method="erasing", stage="fused", metric="miou_best")]
+    assert plain[8:] == [*(value(method="erasing", variant="plain", cycle=0, split=s, stage="prediction", metric="miou") for s in ("train", "val")), "–", "–", "–"]
+    assert psl[0] == "psl"
+    assert psl[3:] == [value(method="erasing", stage="pseudo", cycle=1, metric="miou"), *(value(variant="psl", cycle=1, split=s, stage="prediction", metric="miou") for s in ("train", "val"))]
+    assert full[8:10] == [value(method="full", stage="prediction", split=s, metric="miou") for s in ("train", "val")]
+
+
+def test_the_page_says_what_went_in_and_what_was_seen(text):
+    said = Page(text).text
+    for words in ("unsupervised", "ImageNet weights", "Read by evaluation only: 4 training and 2 validation masks", "train_classifier", "1 of 4 seed masks has no object pixel", "seeds.rounds.count", "torch", "Never seen in training"):
+        assert words in said, words
+
+
+def test_texts_are_escaped(tmp_path):
+    hostile = '<img src=x onerror=alert(1)>"&'
+    run = make_run(tmp_path / "run", names=[hostile, "box"])
+    page = write(run, tmp_path)
+    assert "<img src=x" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert Page(page).faults == []
+    assert not [a for _, a in Page(page).tags if "onerror" in a]
+
+
+def test_without_truth_the_page_works_and_says_so(tmp_path):
+    page = Page(write(make_run(tmp_path / "run", truth=False), tmp_path))
+    assert page.faults == []
+    for words in ("no truth masks", "The data set has none.", "first training images of the index", "No truth masks: results were not measured"):
+        assert words in page.text, words
+    assert "worst" not in {a.get("class", "") for _, a in page.tags}
+    assert len([t for t, _ in page.tags if t == "img"]) > 20
+
+
+def test_stages_that_are_absent_leave_dashes(tmp_path, run):
+    import json
+
+    bare = make_run(tmp_path / "run", val=0)
+    bare.metrics.write_text(bare.metrics.read_text().splitlines()[0] + "\n")
+    plan = json.loads(bare.plan.read_text()) | {"records": [], "saliency": [], "benchmarks": str(tmp_path / "none")}
+    plan["stages"] = [s for s in plan["stages"] if s["stage"] in ("scores", "seed") and s["method"] == "cam"]
+    bare.plan.write_text(json.dumps(plan))
+    page = Page(write(bare, tmp_path))
+    assert page.faults == []
+    assert next(t for t in page.tables if t[0][:2] == ["method", "variant"])[2] == ["cam", "–", "–", "–", "–"]
+    assert "No benchmark files were found." in page.text
+    assert "There is nothing to draw." in page.text
+
+
+def test_equal_inputs_make_equal_pages(run, text, tmp_path):
+    assert write(run, tmp_path) == text
+
+
+def test_a_plan_without_its_keys_is_refused(run, tmp_path):
+    (tmp_path / "plan.json").write_text('{"run": "x"}')
+    with pytest.raises(ArtefactError, match=r"plan\.json: found \['run'\], expected a mapping with"):
+        write_report(index=run.index, metrics=run.metrics, plan=tmp_path / "plan.json", output=tmp_path / "index.html")
+    assert not (tmp_path / "index.html").exists()
+
+
+def test_the_workflows_settings_lead_to_the_same_plan_and_the_regions():
+    config = load({"run": "r"})
+    rounds = {"cam": 1, "erasing": 3}
+    plan, graph = plan_of(PlanSettings(config=config, rounds=rounds)), Graph(config)
+    assert [s for s in plan["stages"] if s["stage"] != "regions"] == graph.measured(rounds)
+    assert [s["files"] for s in plan["stages"] if s["stage"] == "regions" and s["method"] == "erasing"] == [graph.regions("erasing", r) for r in (1, 2, 3)]
+    with pytest.raises(ValueError, match="expected a number of rounds for cam, erasing"):
+        plan_of(PlanSettings(config=config))
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.31, "0.3 s"), (59.4, "59 s"), (61, "1 min 1 s"), (3660, "1 h 1 min")])
+def test_durations_in_words(value, words):
+    assert seconds(value) == words

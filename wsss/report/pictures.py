@@ -1,0 +1,137 @@
+"""Pictures of the page: overlays, heat maps and small inlined files. Pure: arrays in, new arrays or text out.
+
+Shape legend: H×W image, K maps.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from wsss.artefacts import IGNORE
+from wsss.imaging import resize_image, resize_maps, resize_mask
+
+MASK_SHARE, PHOTO_SHARE = 0.66, 0.92
+"""Opacity of a class colour, and brightness of the greyed photograph beside it."""
+HATCH_PX = 6
+"""Period of the hatching of unlabelled pixels."""
+
+
+def voc_colours() -> np.ndarray:
+    """(256, 3) uint8: the VOC colour map (bit 3k + c of an index is bit 7 - k of channel c)."""
+    index = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for k in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (((index >> (3 * k + channel)) & 1) << (7 - k)).astype(np.uint8)
+    return colours
+
+
+def shrink(image_u8: np.ndarray, *, side: int) -> np.ndarray:
+    """The picture with its longest side at most `side` px; never enlarged."""
+    return resize_image(image_u8, size=fit(image_u8.shape[:2], side=side))
+
+
+def fit(size: tuple[int, ...], *, side: int) -> tuple[int, int]:
+    """(height, width) scaled so that the longest is at most `side`; at least 1 px each."""
+    factor = min(1.0, side / max(size[:2]))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def mask_overlay(image_u8: np.ndarray, mask: np.ndarray, *, side: int) -> np.ndarray:
+    """A mask over its greyed photograph: classes in VOC colours with a white outline, unlabelled pixels hatched.
+
+    Args:
+        image_u8: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8: 0 background, 1..C class, 255 unlabelled.
+        side: Longest side of the result, px.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    small = shrink(image_u8, side=side)
+    labels = resize_mask(mask, size=small.shape[:2])
+    grey = np.repeat(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.float32)
+    faded = (0.7 * grey + 0.3 * small) * PHOTO_SHARE
+    out = faded.copy()
+    inside = (labels > 0) & (labels != IGNORE)
+    out[inside] = (1 - MASK_SHARE) * small[inside] + MASK_SHARE * 1.25 * voc_colours()[labels[inside]]
+    rows, columns = np.indices(labels.shape)
+    stripe = (rows + columns) % HATCH_PX < HATCH_PX // 3
+    unlabelled = labels == IGNORE
+    out[unlabelled] = 0.45 * faded[unlabelled] + 0.55 * 225
+    out[unlabelled & stripe] = 150
+    out[outline(labels)] = 255
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def outline(labels: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels of a class next to another label. Background and unlabelled pixels have none."""
+    solid = np.where(labels == IGNORE, 0, labels)
+    padded = np.pad(solid, 1, mode="edge")
+    height, width = solid.shape
+    differs = np.zeros(solid.shape, bool)
+    for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        differs |= padded[dy : dy + height, dx : dx + width] != solid
+    return differs & (solid > 0)
+
+
+def heat_overlay(image_u8: np.ndarray, scores: np.ndarray, *, side: int) -> np.ndarray:
+    """Raw score maps over a picture: the largest of the maps, each clipped at 0 and divided by its maximum.
+
+    Args:
+        image_u8: (H, W, 3) uint8 RGB.
+        scores: (K, h, w) raw scores on any grid; K may be 0.
+        side: Longest side of the result, px.
+
+    Returns:
+        (h', w', 3) uint8 RGB; a map nowhere positive leaves the picture dim.
+    """
+    small = shrink(image_u8, side=side)
+    maps = np.maximum(resize_maps(np.asarray(scores, np.float32), size=small.shape[:2]), 0)
+    top = maps.reshape(len(maps), -1).max(axis=1, initial=0)
+    heat = (maps / np.where(top > 0, top, 1)[:, None, None]).max(axis=0, initial=0)
+    colour = cv2.cvtColor(cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    share = (0.35 + 0.5 * heat)[..., None]
+    return np.clip((1 - share) * small + share * colour, 0, 255).astype(np.uint8)
+
+
+def regions_to_mask(regions: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 of (K, H, W) bool regions, where they overlap the smallest on top."""
+    out = np.zeros(regions.shape[1:], np.uint8)
+    for k in np.argsort([-int(r.sum()) for r in regions], kind="stable"):
+        out[regions[k]] = class_ids[k]
+    return out
+
+
+def grey_picture(values: np.ndarray, *, side: int) -> np.ndarray:
+    """(h, w, 3) uint8 of a map: uint8 0..255, or floats in [0, 1]."""
+    levels = values if values.dtype == np.uint8 else np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return shrink(np.repeat(levels[..., None], 3, axis=2), side=side)
+
+
+def data_uri(image_u8: np.ndarray, *, quality: int = 82) -> str:
+    """The picture as an inlined JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image_u8).save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def image_miou(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Mean IoU of one picture over the classes (background too) in its truth or mask.
+
+    Args:
+        mask: (H, W) uint8; 255 counts as wrong.
+        truth: (H, W) uint8; 255 is left out.
+
+    Returns:
+        In [0, 1]; 0 if no truth pixel is labelled.
+    """
+    known = truth != IGNORE
+    pair = np.bincount(truth[known].astype(np.int64) * 256 + mask[known], minlength=256 * 256).reshape(256, 256)
+    hit, union = np.diag(pair)[:IGNORE], (pair.sum(axis=0) + pair.sum(axis=1) - np.diag(pair))[:IGNORE]
+    return float((hit[union > 0] / union[union > 0]).mean()) if known.any() and (union > 0).any() else 0.0

@@ -1,0 +1,106 @@
+"""Stage: score maps of the present classes, raw and signed, mean over scales and flips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from wsss.artefacts import ImageIndex
+from wsss.console import log, progress, warn
+from wsss.imaging import Normalisation, erase, normalise, read_image, resize_image
+from wsss.sections import ComputeSection, ScoresSection, ScoresSettings
+from wsss.seeds.method import SeedMethod, load_method
+from wsss.seeds.train_classifier import Erased
+from wsss.store import MapWriter
+from wsss.training import evaluating, load_network, pick_device
+
+LEAST_FOR_WARNING = 0.1
+
+
+def extract_scores(
+    *,
+    index: Path,
+    shard: Path,
+    classifier: Path,
+    regions: list[Path],
+    settings: ScoresSettings,
+    compute: ComputeSection,
+    output: Path,
+) -> None:
+    """Score maps of one shard, on the pictures as the round saw them: erased where earlier rounds claimed (Algorithm 1, line 7).
+
+    Args:
+        index: The data set's index.csv.
+        shard: The shard's list of images.
+        classifier: The round's network.
+        regions: Regions of every earlier round; none in round 1.
+        settings: Method kind, round, backbone, scales and flip.
+        compute: Device, precision, threads.
+        output: Store file with `scores` (K, h, w) float16.
+
+    Raises:
+        ArtefactError: If an input is missing or damaged.
+        ValueError: If the network gives non-finite maps.
+    """
+    data = ImageIndex(index)
+    rows = data.shard(shard)
+    method = load_method(settings.kind)
+    state, _ = load_network(classifier)
+    model = method.build(data.num_classes, round=settings.round, backbone=settings.backbone.model_copy(update={"weights": "none"}), previous=None)
+    model.load_state_dict(state)
+    device = pick_device(compute)
+    model.to(device=device, memory_format=torch.channels_last)
+    normalisation: Normalisation = model.backbone.normalisation  # type: ignore[union-attr,assignment]
+    erased = Erased(regions) if regions else None
+    dead = 0
+    with MapWriter(output, stage="extract_scores", settings=settings.model_dump(mode="json")) as writer, evaluating(model):
+        for row in progress(rows, what="scores"):
+            image_u8 = read_image(row.image)
+            region = erased(row) if erased else None
+            if region is not None:
+                image_u8 = erase(image_u8, region, colour=data.mean_rgb)
+            maps = score_maps(method, model, image_u8, class_ids=row.class_ids, normalisation=normalisation, settings=settings.scores, device=device)
+            dead += bool(len(maps)) and bool(maps.max() <= 0)
+            writer.write(row.image_id, row.class_ids, scores=maps.astype(np.float16))
+    log.info("%d images, %d with no positive score anywhere", len(rows), dead)
+    if rows and dead > LEAST_FOR_WARNING * len(rows):
+        warn("%d of %d images have no positive score for any of their classes: the classifier has not learnt them; look at its loss curve", dead, len(rows))
+
+
+def score_maps(
+    method: SeedMethod, model: torch.nn.Module, image_u8: np.ndarray, *, class_ids: np.ndarray, normalisation: Normalisation, settings: ScoresSection, device: torch.device
+) -> np.ndarray:
+    """Mean over scales and flips of a method's raw maps, on the grid of scale 1.
+
+    Args:
+        method: The seed method.
+        model: Its network, in evaluation mode.
+        image_u8: (H, W, 3) uint8.
+        class_ids: (K,) present classes.
+        normalisation: Of the network.
+        settings: Scales and flip.
+        device: Of the network.
+
+    Returns:
+        (K, h, w) float32, signed.
+    """
+    ids = [int(c) for c in class_ids]
+
+    def maps_at(scale: float, mirrored: bool) -> torch.Tensor:
+        height, width = image_u8.shape[:2]
+        scaled = image_u8 if scale == 1 else resize_image(image_u8, size=(max(32, round(height * scale)), max(32, round(width * scale))))
+        image_n = torch.from_numpy(normalise(scaled[:, ::-1] if mirrored else scaled, normalisation)).to(device)
+        maps = method.scores(model, image_n, ids).float()
+        return maps.flip(-1) if mirrored else maps
+
+    reference = maps_at(1.0, False)
+    total, count = torch.zeros_like(reference), 0
+    for scale in settings.scales:
+        for mirrored in (False, True) if settings.flip else (False,):
+            maps = reference if scale == 1 and not mirrored else maps_at(scale, mirrored)
+            total += maps if maps.shape == reference.shape else F.interpolate(maps[None], reference.shape[1:], mode="bilinear", align_corners=False)[0]
+            count += 1
+    return (total / count).cpu().numpy()

@@ -1,0 +1,40 @@
+"""Stage: put the rounds together, per class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from wsss.artefacts import ImageIndex
+from wsss.console import progress
+from wsss.sections import FuseSettings
+from wsss.seeds.method import FACTS
+from wsss.seeds.regions import fuse_scores, unite
+from wsss.store import MapReader, MapWriter
+
+
+def fuse_regions(*, index: Path, shard: Path, scores: list[Path], regions: list[Path], settings: FuseSettings, output: Path) -> None:
+    """Union of the rounds' regions and maximum of their max-normalised scores, or the last round's alone, as the method says.
+
+    Args:
+        index: The data set's index.csv.
+        shard: The shard's list of images.
+        scores: Score maps of the shard, one file a round, in order.
+        regions: Regions of the shard, one file a round, in order.
+        settings: Method kind and the weight of later rounds.
+        output: Store file with `regions` (K, H, W) bool and `scores` (K, h, w) float16 in [0, 1].
+
+    Raises:
+        ArtefactError: If an input is missing or damaged.
+    """
+    rows = ImageIndex(index).shard(shard)
+    first = -1 if FACTS[settings.kind].fuse == "last" else 0
+    score_maps, region_maps = ([MapReader(p) for p in paths[first:]] for paths in (scores, regions))
+    with MapWriter(output, stage="fuse_regions", settings=settings.model_dump(mode="json")) as writer:
+        for row in progress(rows, what="fusion"):
+            fused = fuse_scores([m.read(row.image_id)["scores"] for m in score_maps], later_weight=settings.fuse.later_weight)
+            region = unite([m.read(row.image_id)["regions"] for m in region_maps])
+            writer.write(row.image_id, row.class_ids, regions=region, scores=fused.astype(np.float16))
+    for reader in [*score_maps, *region_maps]:
+        reader.close()
