@@ -19,10 +19,9 @@ from .conftest import ROOT
 TOY = {
     "run": "toy",
     "dataset": {"scenes": {"train": 12, "val": 4, "min_side": 64, "max_side": 80}},
-    "backbone": {"name": "test_efficientnet", "weights": "none", "output_stride": 16},
-    "seeds": {"classifier": {"epochs": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}}, "claim": {"rel_threshold": 0.5}, "rounds": {"count": 2}},
+    "seeds": {"scores": {"scales": [1.0]}, "classifier": {"epochs": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}}, "claim": {"rel_threshold": 0.5}, "rounds": {"count": 2}},
     "pseudo": {"seed": {"kind": "scores", "cue": "constant", "background": 0.5}, "refine": "none"},
-    "segment": {"train": {"epochs": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}}},
+    "segment": {"train": {"epochs": 12, "batch_size": 4, "optimiser": {"lr": 0.001}, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}}},
     "report": {"gallery": 3},
     "compute": {"device": "cpu", "threads": 1, "workers": 0, "shards": {"train": 2}},
 }
@@ -132,7 +131,7 @@ def test_one_round_less_trains_no_classifier(project):
 
 
 def test_a_learning_rate_reruns_from_its_stage_on(project):
-    jobs = project.reruns({"segment": {"train": {"optimiser": {"lr": 0.001}}}})
+    jobs = project.reruns({"segment": {"train": {"optimiser": {"lr": 0.002}}}})
     assert jobs["train_segmenter"] == 3
     assert not {"train_classifier", "claim_regions", "make_seeds"} & set(jobs)
     assert project.reruns({"seeds": {"classifier": {"optimiser": {"lr": 0.001}}}})["train_classifier"] == 2

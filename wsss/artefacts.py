@@ -64,6 +64,7 @@ class ImageRow:
         return (np.flatnonzero(self.labels) + 1).astype(np.uint8)
 
 
+SPLITS = ("train", "val")
 INDEX_COLUMNS = ("image_id", "split", "measured", "height", "width", "labels", "image", "mask", "instances", "context")
 
 
@@ -82,7 +83,11 @@ class ImageIndex:
         self.path = path
         self.folder = path.parent
         self.class_names = read_classes(self.folder / "classes.csv")
-        self.rows = {row.image_id: row for row in self._read()}
+        self.rows: dict[str, ImageRow] = {}
+        for row in self._read():
+            if row.image_id in self.rows:
+                raise ArtefactError(f"{path}: image {row.image_id} stands in two rows; rerun index_images")
+            self.rows[row.image_id] = row
 
     @property
     def num_classes(self) -> int:
@@ -95,13 +100,22 @@ class ImageIndex:
         return np.asarray(read_json(self.folder / "statistics.json")["mean_rgb"], np.float32)
 
     def split(self, split: str) -> list[ImageRow]:
-        """The rows of a split, in index order."""
+        """The rows of a split, in index order.
+
+        Raises:
+            ValueError: If it is neither "train" nor "val".
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split is {split!r}, expected {' or '.join(SPLITS)}")
         return [row for row in self.rows.values() if row.split == split]
 
     def shard(self, path: Path) -> list[ImageRow]:
         """The rows of one shard file, in its order; may be empty."""
         with open_text(path) as file:
-            ids = [row["image_id"] for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            if reader.fieldnames != ["image_id"]:
+                raise ArtefactError(f"{path}: found columns {reader.fieldnames}, expected ['image_id']; rerun index_images")
+            ids = [row["image_id"] for row in reader]
         try:
             return [self.rows[i] for i in ids]
         except KeyError as error:
@@ -113,14 +127,22 @@ class ImageIndex:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != INDEX_COLUMNS:
                 raise ArtefactError(f"{self.path}: found columns {reader.fieldnames}, expected {list(INDEX_COLUMNS)}; rerun index_images")
-            for line in reader:
+            for number, line in enumerate(reader, 2):
+                if (
+                    None in line
+                    or None in line.values()
+                    or not line["image"]
+                    or line["split"] not in SPLITS
+                    or not all(line[k].isdecimal() for k in ("height", "width"))
+                ):
+                    raise ArtefactError(f"{self.path}: row {number} is malformed ({','.join(str(v) for v in line.values())}); rerun index_images")
                 labels = np.zeros(len(position), np.uint8)
                 for name in filter(None, line["labels"].split(";")):
                     if name not in position:
                         raise ArtefactError(f"{self.path}: image {line['image_id']}: class {name!r} is not in classes.csv; rerun index_images")
                     labels[position[name]] = 1
                 paths = {key: self.folder / line[key] if line[key] else None for key in ("image", "mask", "instances", "context")}
-                assert paths["image"] is not None
+                assert paths["image"] is not None, "checked above"
                 yield ImageRow(
                     image_id=line["image_id"], split=line["split"], measured=line["measured"] == "1", height=int(line["height"]), width=int(line["width"]), labels=labels,
                     image=paths["image"], mask=paths["mask"], instances=paths["instances"], context=paths["context"],
@@ -128,19 +150,30 @@ class ImageIndex:
 
 
 def read_classes(path: Path) -> list[str]:
-    """Class names by id, background first."""
+    """Class names by id, background first.
+
+    Raises:
+        ArtefactError: If the file is missing, or its ids are not 0, 1, 2 and so on.
+    """
     with open_text(path) as file:
-        return [row["name"] for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    if not rows or [row.get("class_id") for row in rows] != [str(k) for k in range(len(rows))] or not all(row.get("name") for row in rows):
+        raise ArtefactError(f"{path}: expected the columns class_id,name with the ids 0, 1, 2 and so on, in order; mend it or rerun index_images")
+    return [row["name"] for row in rows]
 
 
 @contextmanager
 def open_text(path: Path) -> Iterator[Any]:
-    """A text file for reading, with a clear error if it is missing."""
+    """A text file for reading, with a clear error if it is missing or not UTF-8."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            yield file
+        file = path.open(newline="", encoding="utf-8")
     except FileNotFoundError:
         raise ArtefactError(f"{path}: no such file; run the workflow up to the stage that makes it") from None
+    with file:
+        try:
+            yield file
+        except UnicodeDecodeError as error:
+            raise ArtefactError(f"{path}: not UTF-8 text ({error}); delete it and rerun its stage") from None
 
 
 def read_json(path: Path) -> Any:

@@ -5,9 +5,11 @@ Shape legend: N images, H×W pixels, h×w cells of the output stride, D channels
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -18,6 +20,8 @@ from wsss.imaging import Normalisation
 from wsss.sections import BackboneSection
 
 PACKAGED = "tf_efficientnet_lite0"
+PROBE = 128
+"""Side in px of the empty picture whose features tell the stride."""
 IMAGENET = Normalisation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
@@ -41,7 +45,7 @@ class Backbone(nn.Module):
             ValueError: If timm does not know the name, the stride, or the weights cannot be had.
         """
         super().__init__()
-        self.net = _timm_network(settings)
+        self.net: Any = _timm_network(settings)
         reductions = [info["reduction"] for info in self.net.feature_info]
         self._low = max((k for k, r in enumerate(reductions) if r <= 4), default=0)
         self.stride = int(settings.output_stride)
@@ -98,6 +102,7 @@ class LargeFov(nn.Module):
         self.dropout = nn.Dropout(0.5)
         for layer in (self.conv6, self.conv7):
             nn.init.normal_(layer.weight, std=0.01)
+            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
         self.channels, self.stride, self.normalisation = 1024, 8, IMAGENET
         if weights != "none":
@@ -123,9 +128,9 @@ class LargeFov(nn.Module):
         if len(values) != 2 * len(convs):
             raise ValueError(f"VGG16 weights: found {len(values)} feature tensors, expected {2 * len(convs)}")
         for conv, weight, bias in zip(convs, values[::2], values[1::2], strict=True):
-            with torch.no_grad():
-                conv.weight.copy_(weight)
-                conv.bias.copy_(bias)
+            if weight.shape != conv.weight.shape or bias.shape != (conv.out_channels,):
+                raise ValueError(f"VGG16 weights: found a convolution of {tuple(weight.shape)}, expected {tuple(conv.weight.shape)}")
+            conv.load_state_dict({"weight": weight, "bias": bias})
 
 
 def build_backbone(settings: BackboneSection) -> Backbone | LargeFov:
@@ -149,26 +154,47 @@ def build_backbone(settings: BackboneSection) -> Backbone | LargeFov:
     return Backbone(settings)
 
 
-def _timm_network(settings: BackboneSection) -> nn.Module:
+def _timm_network(settings: BackboneSection) -> Any:
     name = settings.name
     if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name[:8]}*")[:5])
+        close = ", ".join(difflib.get_close_matches(name, ["vgg16_largefov", *timm.list_models()], n=5))
         raise ValueError(f"backbone.name: timm has no model {name!r}" + (f"; near: {close}" if close else ""))
     if settings.weights == "package" and name != PACKAGED:
         raise ValueError(f"backbone.weights is 'package', which holds {PACKAGED} only; for {name} use hub, none or a path")
-    try:
-        net = timm.create_model(name, pretrained=settings.weights == "hub", num_classes=0, global_pool="", output_stride=settings.output_stride)
-    except (TypeError, NotImplementedError, AssertionError) as error:
-        raise ValueError(f"backbone: {name} cannot have output stride {settings.output_stride} ({error})") from None
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"backbone: the weights of {name} cannot be fetched ({error}); give backbone.weights a path to a state dict") from None
+    net = _create(name, hub=settings.weights == "hub", stride=settings.output_stride)
     if settings.weights == "package":
         net.load_state_dict(_match_in_order(packaged_weights(), net.state_dict()))
     elif settings.weights not in ("hub", "none"):
         state = load_state(Path(settings.weights))
-        missing, _ = net.load_state_dict({k: v for k, v in state.items() if k in net.state_dict()}, strict=False)
+        wanted = net.state_dict()
+        if unfit := [k for k, v in state.items() if k in wanted and v.shape != wanted[k].shape]:
+            raise ValueError(f"{settings.weights}: {unfit[0]} has shape {tuple(state[unfit[0]].shape)}, {name} expects {tuple(wanted[unfit[0]].shape)}")
+        missing, _ = net.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
         if missing:
             raise ValueError(f"{settings.weights}: {len(missing)} tensors of {name} are missing, e.g. {missing[0]}")
+    return net
+
+
+def _create(name: str, *, hub: bool, stride: int) -> Any:
+    """A timm model without its classifier; refused if its features do not come at `stride`."""
+    options: dict[str, Any] = {"pretrained": hub, "num_classes": 0, "global_pool": ""}
+    try:
+        try:
+            net: Any = timm.create_model(name, **options, output_stride=stride)
+        except TypeError:  # knows no such argument: its own stride is 32, if anything
+            net = timm.create_model(name, **options)
+        training = net.training
+        with torch.no_grad():
+            shape = tuple(net.eval().forward_features(torch.zeros(1, 3, PROBE, PROBE)).shape)
+        net.train(training)
+    except (OSError, RuntimeError) as error:
+        if not hub:
+            raise ValueError(f"backbone: {name} gives no feature maps ({error}); choose a convolutional network") from None
+        raise ValueError(f"backbone: the weights of {name} cannot be fetched ({error}); give backbone.weights a path to a state dict, or none") from None
+    except (TypeError, NotImplementedError, AssertionError) as error:
+        raise ValueError(f"backbone: {name} cannot have output stride {stride} ({type(error).__name__} {error}); try 32 or another network") from None
+    if shape != (1, net.num_features, PROBE // stride, PROBE // stride):
+        raise ValueError(f"backbone: {name} gives features of {shape} for {PROBE} px, not of stride {stride}; try 32 or another network")
     return net
 
 
@@ -184,6 +210,8 @@ def packaged_weights() -> dict[str, torch.Tensor]:
 def _match_in_order(source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """`source` under the keys of `target`, matched by position (other names, same order); the classifier at the end is left out."""
     values = list(source.values())
+    if len(values) < len(target):
+        raise ValueError(f"packaged weights: found {len(values)} tensors, expected at least {len(target)}")
     for (key, wanted), value in zip(target.items(), values, strict=False):
         if wanted.shape != value.shape:
             raise ValueError(f"packaged weights: {key} has shape {tuple(value.shape)}, expected {tuple(wanted.shape)}")

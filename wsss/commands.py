@@ -68,24 +68,27 @@ def stage_command(name: str) -> click.Command:
 
     summary = (inspect.getdoc(function) or name).split("\n\n")[0]
     lists = {"--" + n.replace("_", "-") for n, hint in hints.items() if get_origin(hint) is list}
-    return _StageCommand(name, callback=run, params=options, help=summary, lists=lists)
+    optional = {"--" + n.replace("_", "-") for n, hint in hints.items() if _is_optional(hint)}
+    return _StageCommand(name, callback=run, params=options, help=summary, lists=lists, optional=optional)
 
 
 class _StageCommand(click.Command):
-    """A command whose list options take any number of words, none too: `--regions a.h5 b.h5 --output c.h5`."""
+    """A command whose list options take any number of words, none too (`--regions a.h5 b.h5 --output c.h5`), and whose optional options may stand without a word."""
 
-    def __init__(self, *arguments: Any, lists: set[str], **keywords: Any) -> None:
+    def __init__(self, *arguments: Any, lists: set[str], optional: set[str], **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self._lists = lists
+        self._lists, self._optional = lists, optional
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Gather the words of each list option into one before click reads them."""
         out: list[str] = []
         words: list[str] | None = None
         for arg in [*args, "--"]:
-            if words is not None and arg.startswith("--"):
+            if arg.startswith("--") and words is not None:
                 out.append(shlex.join(words))
                 words = None
+            elif arg.startswith("--") and out and out[-1] in self._optional:
+                out.pop()
             if words is not None:
                 words.append(arg)
                 continue
@@ -123,8 +126,7 @@ class _Model(click.ParamType):
 
 def _option(parameter: inspect.Parameter, hint: Any, text: str) -> click.Option:
     """One click option for one keyword-only parameter."""
-    optional = get_origin(hint) in (Union, types.UnionType)
-    if optional:
+    if _is_optional(hint):
         hint = next(a for a in get_args(hint) if a is not type(None))
     flag = "--" + parameter.name.replace("_", "-")
     if isinstance(hint, type) and issubclass(hint, BaseModel):
@@ -134,6 +136,10 @@ def _option(parameter: inspect.Parameter, hint: Any, text: str) -> click.Option:
     kind = click.Path(path_type=Path) if hint is Path else hint
     default = None if parameter.default is inspect.Parameter.empty else parameter.default
     return click.Option([flag, parameter.name], type=kind, required=parameter.default is inspect.Parameter.empty, default=default, help=text)
+
+
+def _is_optional(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
 
 
 class _WordList(click.ParamType):

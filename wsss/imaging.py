@@ -19,6 +19,20 @@ from PIL import Image, ImageOps
 from wsss.artefacts import ArtefactError
 
 WHITE = (255, 255, 255)
+
+
+def voc_colours() -> np.ndarray:
+    """(256, 3) uint8 colours of class ids, PASCAL VOC's: bit k of the id's three-bit groups sets bit 7 - k of red, green, blue."""
+    ids = np.arange(256)
+    out = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            out[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return out
+
+
+VOC_COLOURS = voc_colours()
+"""(256, 3) uint8."""
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises for damaged files."""
 
@@ -43,7 +57,7 @@ def read_image(path: Path) -> np.ndarray:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ArtefactError: If the file is missing, empty or no readable picture.
+        ArtefactError: If the file is missing, empty, no readable picture or of floating-point levels.
     """
     try:
         with Image.open(path) as picture:
@@ -57,9 +71,11 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def _to_rgb(picture: Image.Image) -> np.ndarray:
-    if picture.mode.startswith("I") or picture.mode == "F":
-        levels = np.asarray(picture).astype(np.float64)
-        # "I" and "F" do not say how many bits are used: take 16 where 8 are exceeded
+    if picture.mode == "F":
+        raise ValueError("floating-point grey, whose range is not stated: save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        levels = np.asarray(picture).astype(np.int64)
+        # "I" does not say how many bits are used: take 16 where 8 are exceeded
         sixteen = picture.mode.startswith("I;16") or levels.max(initial=0) > 255
         grey = np.clip(levels // 256 if sixteen else levels, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
@@ -86,6 +102,13 @@ def read_mask(path: Path) -> np.ndarray:
     except UNREADABLE as error:
         raise ArtefactError(f"{path}: not a readable mask ({error})") from None
     raise ArtefactError(f"{path}: a mask must be a palette or grey 8-bit picture of class ids, found mode {found}")
+
+
+def save_mask(path: Path, mask: np.ndarray) -> None:
+    """Write a mask (H, W) uint8 as a palette PNG in VOC's colours."""
+    picture = Image.fromarray(mask, mode="P")
+    picture.putpalette(VOC_COLOURS.tobytes())
+    picture.save(path)
 
 
 def normalise(image_u8: np.ndarray, normalisation: Normalisation) -> np.ndarray:

@@ -10,12 +10,24 @@ import numpy as np
 import torch
 
 from wsss import draws
-from wsss.artefacts import IGNORE, ImageRow
+from wsss.artefacts import IGNORE, ArtefactError, ImageRow
 from wsss.imaging import Normalisation, erase, normalise, read_image, resize_image, resize_mask
 from wsss.sections import AugmentSection
 
 CACHE_BYTES = 600_000_000
 """Decoded images are kept in memory up to this size, over all loader processes together."""
+
+
+def read_picture(row: ImageRow) -> np.ndarray:
+    """The image_u8 of a row of the index.
+
+    Raises:
+        ArtefactError: If it is unreadable, or of another size than when it was indexed (labels and regions would not fit).
+    """
+    image_u8 = read_image(row.image)
+    if image_u8.shape[:2] != (row.height, row.width):
+        raise ArtefactError(f"{row.image}: found {image_u8.shape[:2]}, the index says {(row.height, row.width)} (height, width); rerun index_images")
+    return image_u8
 
 
 class TrainingImages(torch.utils.data.Dataset):
@@ -57,7 +69,11 @@ class TrainingImages(torch.utils.data.Dataset):
         return len(self.rows)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        """One item: image_n (3, c, c) float32, labels (C,) float32, image_id, and the planes (c, c)."""
+        """One item: image_n (3, c, c) float32, labels (C,) float32, image_id, and the planes (c, c).
+
+        Raises:
+            ArtefactError: If the picture is unreadable, or it or a plane has not the size that the index says.
+        """
         epoch, position = key
         row = self.rows[position]
         draw = draws.generator(self.seed, self.stage, self.round, epoch, row.image_id)
@@ -82,6 +98,9 @@ class TrainingImages(torch.utils.data.Dataset):
         }
         for name, read in self.planes.items():
             plane = read(row)
+            if plane.shape != (row.height, row.width):
+                raise ArtefactError(f"image {row.image_id}: {name} of {plane.shape}, expected {(row.height, row.width)} (height, width); delete its files and rerun")
+            assert plane.dtype in (np.uint8, np.float32), f"{name}: {plane.dtype}"
             if plane.dtype == np.uint8:
                 item[name] = torch.from_numpy(place(resize_mask(plane, size=size), IGNORE))
             else:
@@ -93,7 +112,7 @@ class TrainingImages(torch.utils.data.Dataset):
         if position in self._cache:
             return self._cache[position]
         row = self.rows[position]
-        image_u8 = read_image(row.image)
+        image_u8 = read_picture(row)
         region = self.erased(row) if self.erased else None
         if region is not None and region.any():
             image_u8 = erase(image_u8, region, colour=self.mean_rgb)

@@ -1,7 +1,7 @@
 """The packed HDF5 store: one file per (stage, shard), written once, checked on reading (no torch).
 
 Layout, format version 1
-    attributes  format, stage, settings (JSON), code, complete
+    attributes  format, stage, settings (JSON), code, crc32 of everything below but data, complete
     image_id    (N,) UTF-8
     class_offset (N + 1,) int64, class_id flat uint8: the classes of each image, ascending; 0 is the background map
     {array}/data    flat, the array's dtype, bitshuffle-lz4
@@ -14,6 +14,7 @@ Arrays of a file share one number of dimensions each, not one size. bool is stor
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import zlib
@@ -31,6 +32,8 @@ from wsss.artefacts import ArtefactError, atomic
 
 FORMAT = 1
 CHUNK = 1 << 16
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
+"""What h5py raises on damaged files, by where the damage is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ class MapWriter:
             code: Digest of the stage's code.
         """
         self.path, self.stage, self.settings, self.code = path, stage, dict(settings), code
-        self._ids: list[str] = []
+        self._ids: dict[str, None] = {}
         self._classes: list[np.ndarray] = []
         self._arrays: dict[str, list[np.ndarray]] = {}
 
@@ -70,12 +73,16 @@ class MapWriter:
 
         Args:
             image_id: Key, unique in the file.
-            class_ids: (K,) classes of the maps' first axis, ascending; for masks the image's classes.
+            class_ids: (K,) classes in 0..255, ascending; the first axis of 3-D arrays. For masks the image's classes.
             **arrays: Named arrays: float16, uint8 or bool.
 
         Raises:
-            ValueError: For a repeated id, other arrays than before, a dtype that is not stored, or non-finite values.
+            ValueError: For a repeated id, classes that do not ascend or do not fit, other arrays than before, a dtype that is not stored, or non-finite values.
+                Nothing of the image is kept then.
         """
+        ids = np.asarray(class_ids, np.int64).reshape(-1)
+        if (np.diff(ids, prepend=-1) <= 0).any() or (ids > 255).any():
+            raise ValueError(f"{self.path}: image {image_id} has the classes {ids.tolist()}, expected ascending ids in 0..255")
         if image_id in self._ids:
             raise ValueError(f"{self.path}: image {image_id} written twice")
         if self._ids and set(arrays) != set(self._arrays):
@@ -85,12 +92,15 @@ class MapWriter:
                 raise ValueError(f"{self.path}: array {name} has dtype {array.dtype}, expected float16, uint8 or bool")
             if array.dtype == np.float16 and not np.isfinite(array).all():
                 raise ValueError(f"{self.path}: image {image_id}: {name} holds NaN or infinity; check the training log")
-            first = self._arrays.setdefault(name, [])
-            if first and (first[0].ndim, first[0].dtype) != (array.ndim, array.dtype):
-                raise ValueError(f"{self.path}: image {image_id}: {name} is {array.ndim}-D {array.dtype}, expected {first[0].ndim}-D {first[0].dtype}")
-            first.append(np.ascontiguousarray(array).copy())
-        self._ids.append(image_id)
-        self._classes.append(np.asarray(class_ids, np.uint8))
+            if array.ndim == 3 and len(array) != len(ids):
+                raise ValueError(f"{self.path}: image {image_id}: {name} has {len(array)} maps for {len(ids)} classes")
+            first = self._arrays[name][0] if self._ids else array
+            if (first.ndim, first.dtype) != (array.ndim, array.dtype):
+                raise ValueError(f"{self.path}: image {image_id}: {name} is {array.ndim}-D {array.dtype}, expected {first.ndim}-D {first.dtype}")
+        for name, array in arrays.items():
+            self._arrays.setdefault(name, []).append(np.array(array, order="C"))
+        self._ids[image_id] = None
+        self._classes.append(ids.astype(np.uint8))
 
     def __enter__(self) -> MapWriter:
         return self
@@ -100,13 +110,15 @@ class MapWriter:
             with atomic(self.path) as temporary:
                 self._save(temporary)
                 with MapReader(temporary) as check:
-                    if check.image_ids != self._ids:
-                        raise ArtefactError(f"{self.path}: the written file does not read back")
+                    if check.image_ids != list(self._ids):
+                        raise ArtefactError(f"{self.path}: the written file does not read back; check the disk and rerun")
+                    for image_id in check.image_ids:
+                        check.read(image_id)
 
     def _save(self, path: Path) -> None:
         with h5py.File(path, "w", libver=("earliest", "v112")) as file:
             file.attrs.update(format=FORMAT, stage=self.stage, settings=json.dumps(self.settings, sort_keys=True), code=self.code)
-            file["image_id"] = np.array(self._ids, dtype=h5py.string_dtype()) if self._ids else np.zeros(0, h5py.string_dtype())
+            file["image_id"] = np.array(list(self._ids), dtype=h5py.string_dtype()) if self._ids else np.zeros(0, h5py.string_dtype())
             file["class_offset"] = _offsets(c.size for c in self._classes)
             file["class_id"] = _flat(self._classes, np.dtype(np.uint8))
             for name, arrays in sorted(self._arrays.items()):
@@ -117,7 +129,8 @@ class MapWriter:
                 group.create_dataset("data", data=flat, chunks=chunks, **(hdf5plugin.Bitshuffle(cname="lz4") if flat.size else {}))
                 group["offset"] = _offsets(a.size for a in arrays)
                 group["shape"] = np.array([a.shape for a in arrays], np.int32)
-                group["crc32"] = np.array([zlib.crc32(a.tobytes()) for a in arrays], np.uint32)
+                group["crc32"] = np.array([zlib.crc32(a.data) for a in arrays], np.uint32)
+            file.attrs["crc32"] = _table_crc(file)
             file.attrs["complete"] = True
 
 
@@ -137,21 +150,28 @@ class MapReader:
         self._file: h5py.File | None = None
         self._pid = -1
         try:
-            file = self._open()
-            if not file.attrs.get("complete") or file.attrs.get("format") != FORMAT:
-                raise ArtefactError(f"{path}: incomplete or of another format (found {file.attrs.get('format')}, expected {FORMAT}); delete it and rerun")
-            self.stage: str = file.attrs["stage"]
-            self.settings: dict[str, Any] = json.loads(file.attrs["settings"])
-            self.code: str = file.attrs["code"]
-            self.image_ids: list[str] = [i.decode() for i in file["image_id"][:]]
-            self._position = {i: k for k, i in enumerate(self.image_ids)}
-            offset, classes = file["class_offset"][:], file["class_id"][:]
-            self._classes = [classes[a:b] for a, b in zip(offset[:-1], offset[1:], strict=True)]
-            self._meta = {name: (g["offset"][:], g["shape"][:], g["crc32"][:], bool(g.attrs["bool"])) for name, g in file.items() if isinstance(g, h5py.Group)}
+            with h5py.File(path, "r", locking="best-effort") as file:
+                self._load(file)
+        except ArtefactError:
+            raise
         except FileNotFoundError:
             raise ArtefactError(f"{path}: no such file; run the workflow up to the stage that makes it") from None
-        except (OSError, KeyError, RuntimeError) as error:
-            raise ArtefactError(f"{path}: damaged ({error}); delete it and rerun: only its stage and what follows is done again") from None
+        except DAMAGE as error:
+            raise ArtefactError(f"{path}: damaged or unreadable ({error}); delete it and rerun: only its stage and what follows is done again") from None
+
+    def _load(self, file: h5py.File) -> None:
+        if not file.attrs.get("complete") or file.attrs.get("format") != FORMAT:
+            raise ArtefactError(f"{self.path}: incomplete or of another format (found {file.attrs.get('format')}, expected {FORMAT}); delete it and rerun")
+        if file.attrs["crc32"] != _table_crc(file):
+            raise ArtefactError(f"{self.path}: ids, classes or shapes do not match their checksum (damaged on disk); delete it and rerun")
+        self.stage: str = file.attrs["stage"]
+        self.settings: dict[str, Any] = json.loads(file.attrs["settings"])
+        self.code: str = file.attrs["code"]
+        self.image_ids: list[str] = [i.decode() for i in file["image_id"][:]]
+        self._position = {i: k for k, i in enumerate(self.image_ids)}
+        offset, classes = file["class_offset"][:], file["class_id"][:]
+        self._classes = [classes[a:b] for a, b in itertools.pairwise(offset)]
+        self._meta = {name: (g["offset"][:], g["shape"][:], g["crc32"][:], bool(g.attrs["bool"])) for name, g in file.items() if isinstance(g, h5py.Group)}
 
     @property
     def array_names(self) -> list[str]:
@@ -175,21 +195,23 @@ class MapReader:
             New arrays; writing to them changes nothing else.
 
         Raises:
-            ArtefactError: If the image is absent or its bytes do not match their checksum.
+            ArtefactError: If the image or an array is absent, or its bytes do not match their checksum.
         """
         if image_id not in self._position:
             raise ArtefactError(f"{self.path}: image {image_id} is not in this file; delete it and rerun")
         k = self._position[image_id]
         arrays = {}
         for name in names or self._meta:
+            if name not in self._meta:
+                raise ArtefactError(f"{self.path}: no array {name!r}, found {', '.join(self._meta) or 'none'} (of {self.stage}); give a file of another stage")
             offset, shape, crc, boolean = self._meta[name]
             try:
                 array = self._open()[f"{name}/data"][offset[k] : offset[k + 1]].reshape(shape[k])
-            except (OSError, KeyError, ValueError, RuntimeError) as error:
+            except DAMAGE as error:
                 raise ArtefactError(f"{self.path}: image {image_id}: {name} cannot be read ({error}); delete the file and rerun") from None
-            if zlib.crc32(array.tobytes()) != crc[k]:
+            if zlib.crc32(array.data) != crc[k]:
                 raise ArtefactError(f"{self.path}: image {image_id}: {name} does not match its checksum (damaged on disk); delete the file and rerun")
-            arrays[name] = array.astype(bool) if boolean else array
+            arrays[name] = array.view(np.bool_) if boolean else array
         return MapRecord(image_id=image_id, class_ids=self._classes[k].copy(), arrays=arrays)
 
     def close(self) -> None:
@@ -223,10 +245,15 @@ class MapSet:
             paths: Store files of one stage.
 
         Raises:
-            ArtefactError: If one is missing or damaged.
+            ArtefactError: If one is missing or damaged, or two hold the same image.
         """
         self.readers = [MapReader(path) for path in paths]
-        self._reader = {i: reader for reader in self.readers for i in reader.image_ids}
+        self._reader: dict[str, MapReader] = {}
+        for reader in self.readers:
+            for image_id in reader.image_ids:
+                other = self._reader.setdefault(image_id, reader)
+                if other is not reader:
+                    raise ArtefactError(f"image {image_id} is in {other.path} and in {reader.path}, expected in one shard; delete these files and rerun")
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._reader
@@ -240,10 +267,33 @@ class MapSet:
             raise ArtefactError(f"image {image_id} is in none of {', '.join(str(r.path) for r in self.readers) or 'no file'}; delete these files and rerun")
         return self._reader[image_id].read(image_id, *names)
 
+    def close(self) -> None:
+        """Close every shard; a later read opens it again."""
+        for reader in self.readers:
+            reader.close()
+
+    def __enter__(self) -> MapSet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 def _offsets(sizes: Iterable[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(list(sizes))]).astype(np.int64)
 
 
 def _flat(arrays: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
-    return np.concatenate([a.ravel().astype(dtype, copy=False) for a in arrays]) if arrays else np.zeros(0, dtype)
+    return np.concatenate([a.ravel().view(dtype) for a in arrays]) if arrays else np.zeros(0, dtype)
+
+
+def _table_crc(file: h5py.File) -> int:
+    """CRC-32 of the attributes and of every small table: ids, classes, and each array's offsets, shapes and checksums."""
+    crc = zlib.crc32(repr([str(file.attrs[k]) for k in ("stage", "settings", "code")] + [i.decode() for i in file["image_id"][:]]).encode())
+    for name in ("class_offset", "class_id"):
+        crc = zlib.crc32(file[name][:].data, crc)
+    for name, group in sorted((n, g) for n, g in file.items() if isinstance(g, h5py.Group)):
+        crc = zlib.crc32(f"{name} {group['data'].dtype.str} {bool(group.attrs['bool'])}".encode(), crc)
+        for table in ("offset", "shape", "crc32"):
+            crc = zlib.crc32(group[table][:].data, crc)
+    return crc

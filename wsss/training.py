@@ -6,12 +6,13 @@ and restarted from its last epoch ends with the weights of an uninterrupted one 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import resource
 import time
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from torch import nn
 
 from wsss import draws
 from wsss.artefacts import ArtefactError, atomic
-from wsss.console import log, progress
-from wsss.loading import EpochOrder, TrainingImages
+from wsss.console import log, progress, warn
+from wsss.loading import EpochOrder, TrainingImages, start_loader
 from wsss.sections import ComputeSection, OptimiserSection, TrainingSection
 
 FORMAT = 1
@@ -40,7 +41,10 @@ def pick_device(compute: ComputeSection) -> torch.device:
         raise ValueError("compute.device is 'cuda' but torch finds no CUDA GPU; use auto or cpu, or check the driver")
     if compute.device == "auto" and not torch.cuda.is_available():
         log.info("no GPU found: using the CPU")
-    return torch.device("cuda" if compute.device != "cpu" and torch.cuda.is_available() else "cpu")
+    cuda = compute.device != "cpu" and torch.cuda.is_available()
+    if cuda:  # else cuDNN picks convolutions by timing them, and sums in any order
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    return torch.device("cuda" if cuda else "cpu")
 
 
 def make_optimiser(parameters: tuple[list[nn.Parameter], list[nn.Parameter]], *, settings: OptimiserSection) -> torch.optim.Optimizer:
@@ -68,24 +72,20 @@ def set_train_mode(model: nn.Module, *, freeze_batchnorm: bool) -> None:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Any:
-    """Evaluation mode without gradients; each module's own mode is restored afterwards."""
+def _modes_restored(model: nn.Module) -> Iterator[None]:
     modes = [(m, m.training) for m in model.modules()]
-    model.eval()
     try:
-        with torch.inference_mode():
-            yield model
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
 
 
-@dataclass(kw_only=True)
-class _Progress:
-    """What a resume file holds besides model and optimiser."""
-
-    epoch: int
-    curve: list[dict[str, float]]
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Evaluation mode without gradients; each module's own mode is restored afterwards."""
+    with _modes_restored(model), torch.inference_mode():
+        yield model.eval()
 
 
 def fit(
@@ -117,47 +117,83 @@ def fit(
         The record: loss_curve (a mapping an epoch), final_loss, seconds, peak_memory_mb, device, images, steps.
 
     Raises:
-        ValueError: If the loss is not finite.
+        ValueError: If the loss is not finite, or there are no images.
+        ArtefactError: If a training image or one of its planes cannot be used.
     """
     device = pick_device(compute)
-    fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision=compute.precision)
-    model.to(device=device, memory_format=torch.channels_last)
-    optimiser = make_optimiser(parameters, settings=settings.optimiser)
-    wrapped, wrapped_optimiser = fabric.setup(model, optimiser)
-    rates = [group["lr"] for group in optimiser.param_groups]
     order = EpochOrder(images, batch_size=settings.batch_size)
-    steps = settings.epochs * len(order)
-    state = _load(resume, model=model, optimiser=optimiser, inputs=inputs, device=device)
-    loader = torch.utils.data.DataLoader(images, batch_sampler=order, num_workers=compute.workers, persistent_workers=compute.workers > 0, pin_memory=device.type == "cuda")
-    began = time.monotonic()
-    for epoch in range(state.epoch, settings.epochs):
-        torch.manual_seed(draws.key(images.seed, images.stage, images.round, epoch))
-        order.epoch = epoch
-        set_train_mode(model, freeze_batchnorm=freeze_batchnorm)
-        sums: dict[str, float] = {}
-        started = time.monotonic()
-        for k, batch in enumerate(progress(loader, what=f"epoch {epoch + 1}/{settings.epochs}", total=len(order), unit="step")):
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * rate_factor(settings.optimiser, step=epoch * len(order) + k, steps=steps, epoch=epoch)
-            batch = {key: v.to(device, non_blocking=True) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
-            named = losses(wrapped(batch["image_n"].contiguous(memory_format=torch.channels_last)), batch)
-            total = torch.stack(list(named.values())).sum()
-            _refuse_non_finite(total, epoch=epoch, step=k, lr=optimiser.param_groups[0]["lr"])
-            wrapped_optimiser.zero_grad()
-            fabric.backward(total)
-            wrapped_optimiser.step()
-            for name, loss in {"loss": total, **named}.items():
-                sums[name] = sums.get(name, 0.0) + float(loss.detach())
-        entry = {"epoch": epoch + 1, **{name: value / len(order) for name, value in sums.items()}, "seconds": round(time.monotonic() - started, 2)}
-        state.curve.append(entry)
-        log.info("epoch %d/%d: %s", epoch + 1, settings.epochs, ", ".join(f"{k} {v:.4f}" for k, v in entry.items() if k not in ("epoch", "seconds")))
-        _save(resume, model=model, optimiser=optimiser, inputs=inputs, state=_Progress(epoch=epoch + 1, curve=state.curve))
-    seconds = sum(e["seconds"] for e in state.curve)
-    log.info("%d epochs on %s in %.1f s (%.1f s in this process)", settings.epochs, device, seconds, time.monotonic() - began)
+    if not len(order):
+        raise ValueError("there are no training images")
+    fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision=compute.precision)
+    model.to(device).to(memory_format=torch.channels_last)
+    optimiser = make_optimiser(parameters, settings=settings.optimiser)
+    pass_ = _Pass(fabric, model=model, optimiser=optimiser, losses=losses, settings=settings, freeze_batchnorm=freeze_batchnorm)
+    inputs = f"{inputs} {device.type}"
+    curve = _load(resume, model=model, optimiser=optimiser, fabric=fabric, inputs=inputs)
+    # a generator of its own: the loader draws a seed whenever it starts, which must not move the stream that dropout draws from
+    loader = torch.utils.data.DataLoader(
+        images, batch_sampler=order, num_workers=compute.workers, persistent_workers=compute.workers > 0, pin_memory=device.type == "cuda",
+        worker_init_fn=start_loader, generator=torch.Generator(),
+    )  # fmt: skip
+    with _modes_restored(model):
+        for epoch in range(len(curve), settings.epochs):
+            torch.manual_seed(draws.key(images.seed, images.stage, images.round, epoch))
+            order.epoch = epoch
+            curve.append(pass_(loader, epoch=epoch))
+            _save(resume, model=model, optimiser=optimiser, fabric=fabric, inputs=inputs, curve=curve)
+    seconds = round(sum(e["seconds"] for e in curve), 2)
+    log.info("%d epochs, %d images on %s in %.1f s, %d MB", settings.epochs, len(images), device, seconds, peak_memory_mb())
     return {
-        "loss_curve": state.curve, "final_loss": state.curve[-1]["loss"], "seconds": round(seconds, 2), "peak_memory_mb": peak_memory_mb(), "device": str(device),
-        "images": len(images.rows), "steps": steps,
+        "loss_curve": curve, "final_loss": curve[-1]["loss"], "seconds": seconds, "peak_memory_mb": peak_memory_mb(), "device": str(device),
+        "images": len(images), "steps": settings.epochs * len(order),
     }  # fmt: skip
+
+
+class _Pass:
+    """One epoch: forward, losses, backward, step, with the learning rate of each step."""
+
+    def __init__(
+        self, fabric: Fabric, *, model: nn.Module, optimiser: torch.optim.Optimizer, losses: Losses, settings: TrainingSection, freeze_batchnorm: bool
+    ) -> None:
+        self.fabric, self.network, self.losses, self.settings, self.freeze_batchnorm = fabric, model, losses, settings, freeze_batchnorm
+        self.rates = [group["lr"] for group in optimiser.param_groups]
+        self.model, self.optimiser = fabric.setup(model, optimiser)
+
+    def __call__(self, loader: torch.utils.data.DataLoader, *, epoch: int) -> dict[str, float]:
+        """The entry of the loss curve: epoch (from 1), loss, each named loss (means over steps), seconds."""
+        epochs, steps, began = self.settings.epochs, len(loader), time.monotonic()
+        set_train_mode(self.network, freeze_batchnorm=self.freeze_batchnorm)
+        sums: dict[str, float] = {}
+        for k, batch in enumerate(progress(_batches(loader), what=f"epoch {epoch + 1}/{epochs}", total=steps, unit="step")):
+            factor = rate_factor(self.settings.optimiser, step=epoch * steps + k, steps=epochs * steps, epoch=epoch)
+            for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+                group["lr"] = rate * factor
+            for name, value in self._step(batch, where=f"epoch {epoch + 1}, step {k + 1}").items():
+                sums[name] = sums.get(name, 0.0) + value
+        entry = {"epoch": epoch + 1, **{name: value / steps for name, value in sums.items()}, "seconds": round(time.monotonic() - began, 2)}
+        log.info("epoch %d/%d: %s", epoch + 1, epochs, ", ".join(f"{k} {v:.4f}" for k, v in entry.items() if k not in ("epoch", "seconds")))
+        return entry
+
+    def _step(self, batch: Mapping[str, Any], *, where: str) -> dict[str, float]:
+        batch = {key: v.to(self.fabric.device, non_blocking=True) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
+        named = self.losses(self.model(batch["image_n"].contiguous(memory_format=torch.channels_last)), batch)
+        total = torch.stack(list(named.values())).sum()
+        values = {name: float(loss.detach()) for name, loss in {"loss": total, **named}.items()}
+        if not math.isfinite(values["loss"]):
+            rate = self.optimiser.param_groups[0]["lr"]
+            raise ValueError(f"the loss is {values['loss']} in {where} (learning rate {rate:.2g}); lower optimiser.lr, or use compute.precision 32")
+        self.optimiser.zero_grad()
+        self.fabric.backward(total)
+        self.optimiser.step()
+        return values
+
+
+def _batches(loader: torch.utils.data.DataLoader) -> Iterator[Mapping[str, Any]]:
+    """The batches; a bad input met by a loader process is told as in this one, without that process's traceback."""
+    try:
+        yield from loader
+    except ArtefactError as error:
+        raise ArtefactError(str(error).rpartition("ArtefactError: ")[2].strip()) from None
 
 
 def peak_memory_mb() -> int:
@@ -165,38 +201,57 @@ def peak_memory_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
+def digest(*parts: str | Path) -> str:
+    """Digest of texts and of files' contents: what a resume file belongs to."""
+    out = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        out.update(part.read_bytes() if isinstance(part, Path) else part.encode())
+        out.update(b"\0")
+    return out.hexdigest()
+
+
 def finish(resume: Path) -> None:
-    """Remove a resume file (and its folder when empty): the product is written."""
+    """Remove a resume file, what killed writers left of it, and its folder when empty: the product is written."""
     resume.unlink(missing_ok=True)
+    for left in resume.parent.glob(f".{resume.name}.tmp-*"):
+        left.unlink()
     if resume.parent.is_dir() and not any(resume.parent.iterdir()):
         resume.parent.rmdir()
 
 
-def _refuse_non_finite(loss: torch.Tensor, *, epoch: int, step: int, lr: float) -> None:
-    if not math.isfinite(float(loss.detach())):
-        raise ValueError(f"the loss is {float(loss.detach())} in epoch {epoch + 1}, step {step + 1} (learning rate {lr:.2g}); lower optimiser.lr or use precision 32")
-
-
-def _save(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, inputs: str, state: _Progress) -> None:
+def _save(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, fabric: Fabric, inputs: str, curve: list[dict[str, float]]) -> None:
     with atomic(path) as temporary:
-        torch.save({"inputs": inputs, "epoch": state.epoch, "curve": state.curve, "model": model.state_dict(), "optimiser": optimiser.state_dict()}, temporary)
+        scaler = fabric.strategy.precision.state_dict()  # the loss scale of 16-mixed
+        torch.save({"inputs": inputs, "curve": curve, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler}, temporary)
 
 
-def _load(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, inputs: str, device: torch.device) -> _Progress:
+def _load(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, fabric: Fabric, inputs: str) -> list[dict[str, float]]:
+    """Restore model and optimiser; the curve of the finished epochs, or [] if there is nothing to go on from."""
     if not path.exists():
-        return _Progress(epoch=0, curve=[])
+        return []
     try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        log.warning("resume file %s cannot be read (%s): starting anew", path, error)
-        return _Progress(epoch=0, curve=[])
-    if saved["inputs"] != inputs:
-        log.info("resume file %s belongs to other settings, code or inputs: starting anew", path)
-        return _Progress(epoch=0, curve=[])
-    model.load_state_dict(saved["model"])
-    optimiser.load_state_dict(saved["optimiser"])
-    log.info("resuming after epoch %d", saved["epoch"])
-    return _Progress(epoch=saved["epoch"], curve=saved["curve"])
+        saved = _read(path, device=fabric.device)
+        known, curve = saved["inputs"], list(saved["curve"])
+        parts = saved["model"], saved["optimiser"], saved["scaler"]
+    except Exception as error:  # torch raises what it likes on a damaged file
+        warn("resume file %s cannot be read (%s): starting anew", path, type(error).__name__)
+        return []
+    if known != inputs:
+        log.info("resume file %s belongs to other settings, code, inputs or another device: starting anew", path)
+        return []
+    model.load_state_dict(parts[0])
+    optimiser.load_state_dict(parts[1])
+    fabric.strategy.precision.load_state_dict(parts[2])
+    log.info("resuming after epoch %d", len(curve))
+    return curve
+
+
+def _read(path: Path, *, device: torch.device) -> Any:
+    """What torch.save wrote. Its reader does not look at the archive's checksums, so that flipped bits would pass as weights."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} does not match its checksum")
+    return torch.load(path, map_location=device, weights_only=True)
 
 
 def save_network(path: Path, *, state: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
@@ -207,8 +262,11 @@ def save_network(path: Path, *, state: Mapping[str, torch.Tensor], meta: Mapping
         state: State dict; moved to the CPU.
         meta: Plain values: what is needed to build and use the network.
     """
-    with atomic(path) as temporary:
-        torch.save({"format": FORMAT, "meta": dict(meta), "state": {k: v.detach().cpu() for k, v in state.items()}}, temporary)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        # a file object, not a path: torch writes a path's name into the archive, and equal networks would differ
+        torch.save(
+            {"format": FORMAT, "meta": dict(meta), "state": {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}}, file
+        )
 
 
 def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -218,7 +276,7 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         ArtefactError: If the file is missing, damaged or of another format.
     """
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = _read(path, device=torch.device("cpu"))
         if saved["format"] != FORMAT:
             raise ArtefactError(f"{path}: format {saved['format']}, expected {FORMAT}; train it again")
         return saved["state"], saved["meta"]
@@ -228,3 +286,17 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise
     except Exception as error:
         raise ArtefactError(f"{path}: not a network of this package, or damaged ({type(error).__name__}); delete it and rerun") from None
+
+
+def restore_network(model: nn.Module, path: Path) -> dict[str, Any]:
+    """Load a saved network into `model` and give its meta.
+
+    Raises:
+        ArtefactError: If the file is missing or damaged, or was made for another network.
+    """
+    state, meta = load_network(path)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ArtefactError(f"{path}: made for another network than the settings name ({str(error).splitlines()[1].strip()[:200]}); train it again") from None
+    return meta

@@ -136,7 +136,7 @@ def _maps(objects: np.ndarray, *, round: int) -> tuple[np.ndarray, np.ndarray]:
     scores = []
     for plane in objects:
         ys, xs = np.nonzero(plane)
-        middle = np.quantile(xs, 0.15 + 0.35 * (round - 1)), np.median(ys)
+        middle = np.quantile(xs, min(0.15 + 0.35 * (round - 1), 0.95)), np.median(ys)
         grid = np.mgrid[4 : plane.shape[0] : 8, 4 : plane.shape[1] : 8]
         reach = 0.35 * np.sqrt(plane.sum())
         scores.append(6 * np.exp(-((grid[1] - middle[0]) ** 2 + (grid[0] - middle[1]) ** 2) / (2 * reach**2)) - 1)
@@ -196,6 +196,6 @@ def _metric_rows(stage: Mapping[str, Any], k: int, names: Sequence[str]) -> list
         out = [row("miou_curve", level * (1 - (t - 0.3) ** 2 * (1 + (t > 0.3))), threshold=t) for t in SWEEP]
         out += [row("precision", 0.3 + 0.6 * t**0.5, threshold=t) for t in SWEEP] + [row("recall", 0.95 - 0.8 * t ** (1.5 - 0.05 * k), threshold=t) for t in SWEEP]
         out += [row("miou", level - 0.1, threshold=0.4), row("miou_best", level, threshold=0.3)]
-        return out + [row("iou", level - 0.02 * j, threshold=0.3, **{"class": c}) for j, c in enumerate(classes)]
+        return out + [row("iou", level * 0.96**j, threshold=0.3, **{"class": c}) for j, c in enumerate(classes)]
     flat = {"miou": level, "miou_labelled": level + 0.05, "coverage": 0.8 if stage["stage"] == "seed" else 1.0, "precision": level + 0.1, "recall": level + 0.02, "precision_labelled": level + 0.11, "pixel_accuracy": level + 0.2}
-    return [row(m, min(v, 1.0)) for m, v in flat.items()] + [row("iou", min(1.0, level + 0.1 - 0.04 * j), **{"class": c}) for j, c in enumerate(classes)]
+    return [row(m, min(v, 1.0)) for m, v in flat.items()] + [row("iou", (level + 0.1) * 0.95**j, **{"class": c}) for j, c in enumerate(classes)]

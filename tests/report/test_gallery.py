@@ -62,7 +62,7 @@ def test_the_page_follows_the_method_with_predictions(gallery, run):
 def test_images_are_ranked_by_the_masks_that_were_shifted(gallery):
     trails = gallery.trails(4)
     assert [(t.image_id, t.rank) for t in trails] == [("img0", "best"), ("img2", "best"), ("img3", "typical"), ("img1", "worst")]
-    notes = {t.image_id: next(f.note for f in t.masks if f.caption == "pseudo mask") for t in trails}
+    notes = {t.image_id: next(f.note for f in t.masks if f.caption == "pseudo") for t in trails}
     assert notes["img0"] == "100"
     assert int(notes["img1"]) < int(notes["img3"]) < 100
 
@@ -71,8 +71,8 @@ def test_a_trail_has_every_stage_in_the_order_of_the_workflow(gallery):
     trail = gallery.trails(1)[0]
     assert [(title, [f.caption for f in figures]) for title, figures in trail.rounds] == [("round 1", ["photo", "scores", "region"]), ("round 2", ["erased", "scores", "region"])]
     assert [f"{f.caption} {f.detail}".strip() for f in trail.masks] == [
-        "fused regions", "saliency", "seed", "pseudo mask cycle 0", "prediction plain, cycle 0", "prediction psl, cycle 0", "pseudo mask psl, cycle 1",
-        "prediction psl, cycle 1", "pseudo mask of cam",
+        "fused regions", "saliency", "seed", "pseudo cycle 0", "prediction plain, cycle 0", "prediction psl, cycle 0", "pseudo psl, cycle 1",
+        "prediction psl, cycle 1", "pseudo of cam",
     ]  # fmt: skip
     assert trail.truth is not None
 

@@ -23,7 +23,7 @@ def test_voc_colours_are_the_published_ones():
     [
         ([[1, 1], [0, 0]], [[1, 1], [0, 0]], 1.0),
         ([[0, 0], [0, 0]], [[1, 1], [0, 0]], 0.25),  # background 2/4, class 0/2
-        ([[1, 2], [0, 0]], [[1, 1], [0, 0]], (1 / 2 + 0 + 1) / 3),  # a class that is not there counts
+        ([[1, 2], [0, 0]], [[1, 1], [0, 0]], (1 / 2 + 1) / 2),  # a class that is not there takes pixels from those that are
         ([[1, 255], [0, 0]], [[1, 1], [0, 0]], (1 / 2 + 1) / 2),  # unlabelled is wrong
         ([[1, 2], [0, 0]], [[1, 255], [0, 0]], 1.0),  # truth's border is left out
         ([[1, 2], [0, 0]], [[255, 255], [255, 255]], 0.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsss.report.gather import Key, Metrics, Value
-from wsss.report.tables import headline, stage_table, warnings
+from wsss.report.tables import detail_table, headline, stage_table, warnings
 
 CONFIG = {"saliency": {"kind": "barrier"}}
 
@@ -103,6 +103,25 @@ def test_thresholds_at_the_edge_and_far_from_the_best_are_said():
     curve = [("miou_curve", "", t, v) for t, v in ((0.0, 0.5), (0.5, 0.4), (1.0, 0.1))]
     found = faults([("miou_best", "", 0.0, 0.5), ("miou", "", 0.5, 0.4), *curve], row=0)
     assert [t.split(": ")[1][:24] for _, t in found] == ["the best threshold, 0, i", "the configured threshold"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "level", "text"),
+    [("warning_all_background", "", "bad", "every mask is background"), ("warning_single_class", "", "bad", "a single class"), ("warning_empty_class", "b", "note", "no pixel of b")],
+)
+def test_what_evaluation_counted_is_said_without_truth_too(metric, name, level, text):
+    found = faults([(metric, name, None, 1.0)], truth=False)
+    assert [(lvl, text in t) for lvl, t in found] == [(level, True)]
+
+
+def test_details_hold_every_metric_that_some_artefact_has():
+    key = Key.of(STAGES[2])
+    rows = [Value(metric="miou", name="", threshold=None, value=0.5), Value(metric="confusion_ratio", name="train", threshold=None, value=1.25)]
+    table = detail_table(PLAN, Metrics(values={key: rows}), maps=False)
+    assert table.names == ["miou", "confusion_ratio"]
+    assert dict(table.rows)["cam, seed (train)"] == ["50.0", "1.25 (train)"]
+    assert dict(table.rows)["erasing, seed (train)"] == ["–", "–"]
+    assert detail_table(PLAN, Metrics(), maps=True).rows == []
 
 
 def test_a_sound_artefact_raises_nothing_and_an_unmeasured_one_does():

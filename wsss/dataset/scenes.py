@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -21,6 +20,7 @@ from wsss import console, draws
 from wsss.dataset import backdrops, objects, painting
 from wsss.dataset.painting import UNIT, Placed
 from wsss.dataset.textures import random_coat
+from wsss.imaging import VOC_COLOURS
 from wsss.sections import ScenesSection
 
 COOCCURRING = "train"
@@ -248,18 +248,7 @@ def _write(folder: Path, *, split: str, number: int, settings: ScenesSection) ->
     for key, plane in (("mask", scene.mask), ("instances", scene.instances), ("context", scene.context)):
         picture = Image.fromarray(plane)
         if key != "context":
-            picture.putpalette(voc_palette())
+            picture.putpalette(VOC_COLOURS.tobytes())
         picture.save(folder / paths[key])
     height, width = scene.mask.shape
     return {"image_id": image_id, "split": split, "height": height, "width": width, "labels": scene.labels, **paths}
-
-
-@cache
-def voc_palette() -> bytes:
-    """768 bytes: the VOC colour map, RGB of the indices 0..255 (bit 3k + c of an index is bit 7 - k of channel c)."""
-    index = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
-    for k in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (((index >> (3 * k + channel)) & 1) << (7 - k)).astype(np.uint8)
-    return colours.tobytes()

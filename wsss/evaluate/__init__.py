@@ -1,0 +1,1 @@
+"""Measuring against truth masks; no other folder reads them."""

@@ -245,9 +245,9 @@ class Gallery:
         if stage["method"] == FULL:
             return "prediction", "full supervision"
         if stage["method"] != self.method:
-            return "pseudo mask", f"of {stage['method']}"
+            return "pseudo", f"of {stage['method']}"
         named = stage["stage"] == "prediction" or stage["cycle"]
-        return ("pseudo mask" if stage["stage"] == "pseudo" else "prediction"), (f"{stage['variant']}, " if named else "") + f"cycle {stage['cycle']}"
+        return ("pseudo" if stage["stage"] == "pseudo" else "prediction"), (f"{stage['variant']}, " if named else "") + f"cycle {stage['cycle']}"
 
     # ------------------------------------------------------------ files
 

@@ -230,7 +230,7 @@ def data_facts(index: ImageIndex) -> dict[str, Any]:
 
 def has_truth(row: ImageRow) -> bool:
     """Whether the picture's truth mask counts in the figures."""
-    return row.mask is not None and row.mask.is_file() and (row.measured or row.split == "val")
+    return row.mask is not None and row.mask.is_file() and row.measured
 
 
 SALIENCY = {
@@ -253,7 +253,7 @@ def supervision(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tup
         out.append(("given", "Tags at prediction", "A variant weights its masks by the pictures' true tags: the paper's upper bound, no fair result."))
     if train["measured"] + val["measured"] == 0:
         return [*out, ("truth", "Truth masks", "The data set has none. Nothing on this page is measured against truth, and no stage needed any.")]
-    text = f"Read by evaluation only: {train['measured']} training and {val['measured']} validation masks. Every mIoU, IoU, precision, recall and accuracy here used them; coverage, loss, time and memory did not."
+    text = f"Read by evaluation only: {train['measured']} training and {val['measured']} validation masks. Every mIoU, IoU, precision, recall, accuracy and coverage here used them; losses, claimed areas, time and memory did not."
     out.append(("truth", "Truth masks", text + " miou_best also chooses its threshold by them; no later stage knows that choice."))
     if config["evaluate"]["full_supervision"]:
         out.append(("pixels", "Reference", "The rows “full” come from the same segmenter trained with the training set's truth masks, for comparison only."))

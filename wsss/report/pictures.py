@@ -93,7 +93,7 @@ def heat_overlay(image_u8: np.ndarray, scores: np.ndarray, *, side: int) -> np.n
     """
     small = shrink(image_u8, side=side)
     maps = np.maximum(resize_maps(np.asarray(scores, np.float32), size=small.shape[:2]), 0)
-    top = maps.reshape(len(maps), -1).max(axis=1, initial=0)
+    top = maps.max(axis=(1, 2), initial=0)
     heat = (maps / np.where(top > 0, top, 1)[:, None, None]).max(axis=0, initial=0)
     colour = cv2.cvtColor(cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     share = (0.35 + 0.5 * heat)[..., None]
@@ -122,7 +122,7 @@ def data_uri(image_u8: np.ndarray, *, quality: int = 82) -> str:
 
 
 def image_miou(mask: np.ndarray, truth: np.ndarray) -> float:
-    """Mean IoU of one picture over the classes (background too) in its truth or mask.
+    """Mean IoU of one picture over background and the classes that occur in its truth, as evaluation averages.
 
     Args:
         mask: (H, W) uint8; 255 counts as wrong.
@@ -133,5 +133,6 @@ def image_miou(mask: np.ndarray, truth: np.ndarray) -> float:
     """
     known = truth != IGNORE
     pair = np.bincount(truth[known].astype(np.int64) * 256 + mask[known], minlength=256 * 256).reshape(256, 256)
-    hit, union = np.diag(pair)[:IGNORE], (pair.sum(axis=0) + pair.sum(axis=1) - np.diag(pair))[:IGNORE]
-    return float((hit[union > 0] / union[union > 0]).mean()) if known.any() and (union > 0).any() else 0.0
+    hit, union = np.diag(pair), pair.sum(axis=0) + pair.sum(axis=1) - np.diag(pair)
+    occurs = pair.sum(axis=1) > 0
+    return float((hit[occurs] / union[occurs]).mean()) if occurs.any() else 0.0

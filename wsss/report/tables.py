@@ -125,7 +125,7 @@ def _mark_best(columns: Sequence[Column], rows: Sequence[TableRow]) -> None:
 
 
 MAP_METRICS = ("miou", "miou_best", "precision", "recall")
-MASK_METRICS = ("miou", "miou_labelled", "coverage", "precision", "recall", "precision_labelled", "pixel_accuracy")
+MASK_METRICS = ("miou", "miou_labelled", "coverage", "precision", "recall", "precision_labelled", "pixel_accuracy", "confusion_ratio")
 
 
 def name_of(stage: Mapping[str, Any]) -> str:
@@ -135,13 +135,27 @@ def name_of(stage: Mapping[str, Any]) -> str:
     return f"{name}{place}, {'pseudo masks' if stage['stage'] == 'pseudo' else stage['stage']} ({stage['split']})"
 
 
-def detail_rows(plan: Mapping[str, Any], metrics: Metrics, names: Sequence[str], *, maps: bool) -> list[tuple[str, list[str]]]:
-    """(artefact, texts) for every measured artefact of score maps or of masks."""
+@dataclass(frozen=True, kw_only=True)
+class DetailTable:
+    """Every figure of score maps or of masks: metric names, and (artefact, texts) a row."""
+
+    what: str
+    names: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def detail_table(plan: Mapping[str, Any], metrics: Metrics, *, maps: bool) -> DetailTable:
+    """Every measured artefact of score maps or of masks; metrics that none has are left out."""
+    names = MAP_METRICS if maps else MASK_METRICS
     wanted = [s for s in plan["stages"] if (s["stage"] in ("scores", "fused")) == maps and s["stage"] != "regions"]
-    return [(name_of(s), [_detail(metrics, Key.of(s), n) for n in names]) for s in wanted]
+    rows = [(name_of(s), [_detail(metrics, Key.of(s), n) for n in names]) for s in wanted]
+    kept = [k for k in range(len(names)) if any(texts[k] != DASH for _, texts in rows)]
+    return DetailTable(what="score maps" if maps else "masks", names=[names[k] for k in kept], rows=[(name, [texts[k] for k in kept]) for name, texts in rows] if kept else [])
 
 
 def _detail(metrics: Metrics, key: Key, name: str) -> str:
+    if name == "confusion_ratio":
+        return ", ".join(f"{v:.2f} ({c})" for c, v in metrics.by_class(key, name).items()) or DASH
     best = metrics.get(key, "miou_best")
     if name in ("precision", "recall") and best is not None:
         return percent(dict(metrics.curve(key, name)).get(best.threshold or 0.0))
@@ -210,15 +224,25 @@ def warnings(plan: Mapping[str, Any], metrics: Metrics, *, class_names: Sequence
         if stage["stage"] == "regions":
             continue
         key, name = Key.of(stage), name_of(stage)
-        if key not in metrics.values:
-            out += [("note", f"{name}: no numbers in metrics.csv")] if has_truth else []
-            continue
-        out += _class_faults(metrics.by_class(key, "iou"), name, class_names)
+        measured = metrics.main(key) is not None or metrics.by_class(key, "iou")
+        if has_truth and not measured and metrics.number(key, "coverage") is None:
+            out.append(("note", f"{name}: no numbers in metrics.csv"))
+        out += _counted_faults(metrics, key, name) or _class_faults(metrics.by_class(key, "iou"), name, class_names)
         out += _threshold_faults(metrics, key, name)
         covered = metrics.number(key, "coverage")
         if covered is not None and covered < 0.3:
             out.append(("bad" if covered < 0.05 else "note", f"{name}: only {percent(covered)} % of the pixels have a label"))
     return out + _steps_down(plan, metrics)
+
+
+def _counted_faults(metrics: Metrics, key: Key, name: str) -> list[tuple[str, str]]:
+    """What evaluation counted on the masks themselves, truth or none."""
+    if metrics.number(key, "warning_all_background"):
+        return [("bad", f"{name}: every mask is background or unlabelled")]
+    if metrics.number(key, "warning_single_class"):
+        return [("bad", f"{name}: the masks hold a single class")]
+    empty = metrics.by_class(key, "warning_empty_class")
+    return [("note", f"{name}: no pixel of {', '.join(empty)}")] if empty else []
 
 
 def _class_faults(ious: Mapping[str, float], name: str, class_names: Sequence[str]) -> list[tuple[str, str]]:

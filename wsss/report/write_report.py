@@ -87,8 +87,7 @@ def context(*, plan: Mapping[str, Any], index: ImageIndex, metrics: Path) -> dic
         "versions": gather.versions(), "devices": sorted({str(r["content"]["device"]) for r in records if r["content"].get("device")}), "times": times,
         "total_seconds": sum(t.seconds for t in times), "peak_mb": max((t.peak_mb for t in times), default=0.0),
         "table": tables.stage_table(plan, numbers),
-        "details": [("score maps", tables.MAP_METRICS, tables.detail_rows(plan, numbers, tables.MAP_METRICS, maps=True)),
-                    ("masks", tables.MASK_METRICS, tables.detail_rows(plan, numbers, tables.MASK_METRICS, maps=False))],
+        "details": [detail for maps in (True, False) if (detail := tables.detail_table(plan, numbers, maps=maps)).rows],
         "rounds": round_rows(records), "charts": charts(plan, numbers, records), "class_bars": curves.class_bars(plan, numbers, class_names=index.class_names, method=gallery.method),
         "method": gallery.method, "hero": gallery.hero(HERO_IMAGES), "hero_stage": gallery.hero_stage(), "trails": trails,
         "val_trails": gallery.val_trails(max(3, len(trails) // 3)), "ranked": gallery.ranked_stage() if trails and trails[0].rank else None,
@@ -102,7 +101,7 @@ def charts(plan: Mapping[str, Any], metrics: gather.Metrics, records: list[dict[
     found = [
         ("From stage to stage", "mIoU on the training images; dashed: validation images.", curves.stage_chart(plan, metrics)),
         ("Threshold", "mIoU of score maps against one constant background threshold, the same sweep for every method. Ring: best.", curves.threshold_chart(plan, metrics)),
-        ("Precision and recall", "The same sweep: precision and recall at each threshold. Ring: threshold of the best mIoU.", curves.precision_recall_chart(plan, metrics)),
+        ("Precision and recall", "The same sweep: mean precision and recall of the classes at each threshold. Ring: threshold of the best mIoU.", curves.precision_recall_chart(plan, metrics)),
         ("Loss of the classifiers", "Mean over an epoch. Later rounds see less of the objects, so their loss stays higher.", curves.loss_chart(records, kind="classifier")),
         ("Loss of the segmenters", "Mean over an epoch, all terms together.", curves.loss_chart(records, kind="segmenter")),
     ]

@@ -1,0 +1,1 @@
+"""Seeds: classifier, scores, regions, rounds."""

@@ -31,9 +31,10 @@ def claim_regions(*, index: Path, shard: Path, scores: Path, settings: ClaimSett
     claimed = 0.0
     with MapReader(scores) as maps, MapWriter(output, stage="claim_regions", settings=settings.model_dump(mode="json")) as writer:
         for row in progress(rows, what="regions"):
-            regions = claim(maps.read(row.image_id)["scores"], size=(row.height, row.width), rel_threshold=c.rel_threshold, normalise=c.normalise)
+            record = maps.read(row.image_id, "scores")
+            regions = claim(record["scores"], size=(row.height, row.width), rel_threshold=c.rel_threshold, normalise=c.normalise)
             claimed += float(regions.any(0).mean()) if len(regions) else 0.0
-            writer.write(row.image_id, row.class_ids, regions=regions)
+            writer.write(row.image_id, record.class_ids, regions=regions)
     share = claimed / max(len(rows), 1)
     log.info("%d images, %.1f %% of the pixels claimed on average", len(rows), 100 * share)
     if rows and (share == 0 or share > NEARLY_ALL):

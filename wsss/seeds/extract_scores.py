@@ -10,12 +10,13 @@ import torch.nn.functional as F
 
 from wsss.artefacts import ImageIndex
 from wsss.console import log, progress, warn
-from wsss.imaging import Normalisation, erase, normalise, read_image, resize_image
+from wsss.imaging import Normalisation, erase, normalise, resize_image
+from wsss.loading import read_picture
 from wsss.sections import ComputeSection, ScoresSection, ScoresSettings
+from wsss.seeds.earlier import Erased
 from wsss.seeds.method import SeedMethod, load_method
-from wsss.seeds.train_classifier import Erased
 from wsss.store import MapWriter
-from wsss.training import evaluating, load_network, pick_device
+from wsss.training import evaluating, pick_device, restore_network
 
 LEAST_FOR_WARNING = 0.1
 
@@ -48,17 +49,16 @@ def extract_scores(
     data = ImageIndex(index)
     rows = data.shard(shard)
     method = load_method(settings.kind)
-    state, _ = load_network(classifier)
     model = method.build(data.num_classes, round=settings.round, backbone=settings.backbone.model_copy(update={"weights": "none"}), previous=None)
-    model.load_state_dict(state)
+    restore_network(model, classifier)
     device = pick_device(compute)
-    model.to(device=device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)
     normalisation: Normalisation = model.backbone.normalisation  # type: ignore[union-attr,assignment]
     erased = Erased(regions) if regions else None
     dead = 0
     with MapWriter(output, stage="extract_scores", settings=settings.model_dump(mode="json")) as writer, evaluating(model):
         for row in progress(rows, what="scores"):
-            image_u8 = read_image(row.image)
+            image_u8 = read_picture(row)
             region = erased(row) if erased else None
             if region is not None:
                 image_u8 = erase(image_u8, region, colour=data.mean_rgb)
@@ -71,7 +71,14 @@ def extract_scores(
 
 
 def score_maps(
-    method: SeedMethod, model: torch.nn.Module, image_u8: np.ndarray, *, class_ids: np.ndarray, normalisation: Normalisation, settings: ScoresSection, device: torch.device
+    method: SeedMethod,
+    model: torch.nn.Module,
+    image_u8: np.ndarray,
+    *,
+    class_ids: np.ndarray,
+    normalisation: Normalisation,
+    settings: ScoresSection,
+    device: torch.device,
 ) -> np.ndarray:
     """Mean over scales and flips of a method's raw maps, on the grid of scale 1.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.artefacts import ImageIndex
+from wsss.artefacts import ArtefactError, ImageIndex
 from wsss.console import progress
 from wsss.sections import FuseSettings
 from wsss.seeds.method import FACTS
@@ -26,8 +26,10 @@ def fuse_regions(*, index: Path, shard: Path, scores: list[Path], regions: list[
         output: Store file with `regions` (K, H, W) bool and `scores` (K, h, w) float16 in [0, 1].
 
     Raises:
-        ArtefactError: If an input is missing or damaged.
+        ArtefactError: If an input is missing or damaged, or scores and regions are not of equally many rounds.
     """
+    if not scores or len(scores) != len(regions):
+        raise ArtefactError(f"found scores of {len(scores)} rounds and regions of {len(regions)}; give both of every round, in order")
     rows = ImageIndex(index).shard(shard)
     first = -1 if FACTS[settings.kind].fuse == "last" else 0
     score_maps, region_maps = ([MapReader(p) for p in paths[first:]] for paths in (scores, regions))

@@ -8,7 +8,7 @@ import numpy as np
 
 from wsss.artefacts import ImageIndex, read_json, write_json
 from wsss.console import progress
-from wsss.seeds.train_classifier import Erased
+from wsss.seeds.earlier import Erased
 
 
 def measure_round(*, index: Path, record: Path, regions: list[Path], earlier: list[Path], output: Path) -> None:

@@ -24,7 +24,7 @@ def claim(scores: np.ndarray, *, size: tuple[int, int], rel_threshold: float, no
             minmax: (s - min) / (max - min) > t.
 
     Returns:
-        (K, H, W) bool. A map that is nowhere positive claims nothing.
+        (K, H, W) bool. A map that is nowhere positive claims nothing, nor does a flat one with minmax.
     """
     maps = resize_maps(scores.astype(np.float32), size=size)
     out = np.zeros(maps.shape, bool)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from wsss import draws
-from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
+from wsss.artefacts import ImageIndex, ImageRow, write_json
 from wsss.console import log
 from wsss.loading import TrainingImages
+from wsss.provenance import code_digest
 from wsss.sections import ClassifierSettings, ComputeSection
-from wsss.seeds.method import load_method
+from wsss.seeds.earlier import Erased
+from wsss.seeds.method import FACTS, SeedMethod, load_method
 from wsss.store import MapSet
-from wsss.training import finish, fit, load_network, save_network
+from wsss.training import digest, finish, fit, restore_network, save_network
 
 STAGE = "train_classifier"
 
@@ -49,14 +50,8 @@ def train_classifier(
     """
     data = ImageIndex(index)
     rows = data.split("train")
-    if not rows:
-        raise ArtefactError(f"{index}: no training images")
     method = load_method(settings.kind)
-    torch.manual_seed(draws.key(settings.seed, STAGE, settings.round, "weights"))
-    earlier = load_network(previous)[0] if previous else None
-    model = method.build(data.num_classes, round=settings.round, backbone=settings.backbone, previous=None)
-    if earlier:
-        model.load_state_dict(earlier, strict=False)
+    model = initial_network(method, num_classes=data.num_classes, settings=settings, previous=previous)
     images = TrainingImages(
         rows,
         normalisation=model.backbone.normalisation,  # type: ignore[union-attr,arg-type]
@@ -68,7 +63,10 @@ def train_classifier(
         erased=Erased(regions) if regions else None,
         planes={"saliency": SaliencyPlane(saliency)} if saliency else None,
     )
-    resume = output.parent / ".resume" / "classifier.pt"
+    resume = output.parent / ".resume" / output.name
+    weights = [path] if (path := Path(settings.backbone.weights)).is_file() else []
+    beside = [index.parent / "classes.csv", index.parent / "statistics.json"]  # the head's channels, and the colour of padding
+    files = [index, *beside, *weights, *([previous] if previous else []), *regions, *saliency]
     done = fit(
         model,
         images,
@@ -78,7 +76,7 @@ def train_classifier(
         freeze_batchnorm=settings.backbone.freeze_batchnorm,
         compute=compute,
         resume=resume,
-        inputs=digest(settings.model_dump_json(), compute.model_dump_json(include={"precision", "threads"}), index, *regions, *saliency),
+        inputs=digest(identity(settings, compute=compute, rows=rows), *files),
     )
     meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
     write_json(record, done)
@@ -87,21 +85,25 @@ def train_classifier(
     log.info("final loss %.4f", done["final_loss"])
 
 
-class Erased:
-    """The pixels that earlier rounds claimed: union over rounds and classes. One file a (round, shard)."""
+def initial_network(method: SeedMethod, *, num_classes: int, settings: ClassifierSettings, previous: Path | None) -> torch.nn.Module:
+    """The network before training; its random weights are keyed on (seed, stage, round).
 
-    def __init__(self, paths: list[Path]) -> None:
-        """Open the files.
+    Args:
+        method: The seed method.
+        num_classes: C.
+        settings: Round, seed, backbone.
+        previous: The previous round's network, for methods that start from it.
 
-        Args:
-            paths: Store files with `regions` (K, H, W) bool; an image may be in several (one a round).
-        """
-        self._sets = [MapSet([path]) for path in paths]
-
-    def __call__(self, row: ImageRow) -> np.ndarray | None:
-        """(H, W) bool, or None if no round has claimed anything of this image."""
-        found = [s.read(row.image_id, "regions")["regions"].any(0) for s in self._sets if row.image_id in s]
-        return np.logical_or.reduce(found) if found else None
+    Returns:
+        The network.
+    """
+    before: torch.nn.Module | None = None
+    if previous:
+        bare = settings.backbone.model_copy(update={"weights": "none"})
+        before = method.build(num_classes, round=settings.round - 1, backbone=bare, previous=None)
+        restore_network(before, previous)
+    torch.manual_seed(draws.key(settings.seed, STAGE, settings.round, "weights"))
+    return method.build(num_classes, round=settings.round, backbone=settings.backbone, previous=before)
 
 
 class SaliencyPlane:
@@ -120,10 +122,18 @@ class SaliencyPlane:
         return self._maps.read(row.image_id)["saliency"].astype(np.float32) / 255
 
 
-def digest(*parts: str | Path) -> str:
-    """Digest of texts and of files' contents."""
-    out = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        out.update(part.read_bytes() if isinstance(part, Path) else part.encode())
-        out.update(b"\0")
-    return out.hexdigest()
+def identity(settings: ClassifierSettings, *, compute: ComputeSection, rows: list[ImageRow]) -> str:
+    """What a training is, apart from its input files: settings, arithmetic, code, and the pictures' names, sizes and times.
+
+    Args:
+        settings: Of the stage.
+        compute: Only precision and threads change results.
+        rows: The training images.
+
+    Returns:
+        A text; where it differs, a half-finished training is not gone on with.
+    """
+    machine = compute.model_dump_json(include={"precision", "threads"})
+    code = code_digest(__name__, FACTS[settings.kind].module)
+    states = [f"{row.image_id} {state.st_size} {state.st_mtime_ns}" for row in rows if row.image.exists() and (state := row.image.stat())]
+    return "\n".join([settings.model_dump_json(), machine, code, *states])

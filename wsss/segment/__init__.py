@@ -1,0 +1,1 @@
+"""Segment: networks trained from pseudo masks, and what they predict."""

@@ -1,0 +1,88 @@
+"""Training lowers the loss, is repeatable, resumes, and refuses masks that teach nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.segment.drawn_set import SIZES, settings, store_masks, train
+from wsss.artefacts import ArtefactError
+from wsss.sections import PslSection
+from wsss.segment import train_segmenter as stage
+from wsss.segment.psl import psl_losses
+from wsss.training import load_network
+
+
+def test_the_file_holds_all_that_prediction_needs(segmenter):
+    _, meta = load_network(segmenter)
+    assert meta["stage"] == "train_segmenter"
+    assert meta["classes"] == ["background", "class1", "class2"]
+    assert json.loads(json.dumps(meta)) == meta
+    assert meta["settings"]["psl"]["test_p"] == 0.1
+
+
+def test_two_runs_are_equal_and_another_seed_is_not(drawn, tmp_path):
+    first, second, third = (train(drawn, tmp_path / n, settings(epochs=2, psl=True, seed=s)) for n, s in (("a", 0), ("b", 0), ("c", 1)))
+    assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes() != third.read_bytes()
+
+
+def test_a_training_stopped_after_an_epoch_ends_with_the_same_weights(drawn, tmp_path, monkeypatch):
+    given = settings(epochs=3, psl=True)
+    whole = train(drawn, tmp_path / "whole", given)
+    steps: list[int] = []
+
+    def counted(outputs, batch, *, settings):
+        steps.append(1)
+        if len(steps) == 5:  # in the third epoch: two steps each
+            raise KeyboardInterrupt
+        return psl_losses(outputs, batch, settings=settings)
+
+    monkeypatch.setattr(stage, "psl_losses", counted)
+    with pytest.raises(KeyboardInterrupt):
+        train(drawn, tmp_path / "again", given)
+    assert (tmp_path / "again" / ".resume" / "segmenter.pt").is_file()
+    assert not (tmp_path / "again" / "segmenter.pt").exists()
+    assert train(drawn, tmp_path / "again", given).read_bytes() == whole.read_bytes()
+    assert len(steps) == 5 + 2  # the third epoch alone was done again
+    assert not (tmp_path / "again" / ".resume").exists()
+
+
+def test_full_supervision_reads_the_truth(drawn, tmp_path):
+    """The same pixels as truth and as pseudo masks give the same network; only the settings in the file differ."""
+    truth, pseudo = train(drawn, tmp_path / "truth", settings(epochs=1, full_supervision=True), masks=[]), train(drawn, tmp_path / "pseudo", settings(epochs=1))
+    states = [load_network(p)[0] for p in (truth, pseudo)]
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[1])
+
+
+def test_a_missing_mask_is_named(drawn, tmp_path):
+    part = store_masks(tmp_path / "part.h5", {k: m for k, m in drawn.truth.items() if k != "p3"})
+    with pytest.raises(ArtefactError, match="p3"):
+        train(drawn, tmp_path, settings(epochs=1), masks=[part])
+
+
+def test_padding_takes_no_part_in_the_online_mask():
+    """Ŝ labels the picture's cells alone: whatever the network says of the padding, the loss is the same."""
+    maps = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    other = maps.clone()
+    other[..., 2:] = torch.randn(1, 3, 4, 2, generator=torch.Generator().manual_seed(1))
+    inside = torch.zeros(1, 8, 8)
+    inside[..., :4] = 1
+    batch = {"labels": torch.ones(1, 2), "mask": torch.full((1, 8, 8), 255, dtype=torch.uint8), "inside": inside}
+    found = [psl_losses((m, torch.zeros(1, 2)), batch, settings=PslSection(enabled=True))["online"].item() for m in (maps, other, maps[..., :2])]
+    assert found[0] == pytest.approx(found[1])
+    left = {"labels": batch["labels"], "mask": batch["mask"][..., :4]}
+    alone = psl_losses((maps[..., :2], torch.zeros(1, 2)), left, settings=PslSection(enabled=True))["online"].item()
+    assert found[0] == pytest.approx(alone)
+    assert alone > 0
+
+
+def test_inside_covers_the_picture(drawn):
+    from wsss.artefacts import ImageIndex
+
+    rows = ImageIndex(drawn.index).split("train")
+    assert [stage.Inside()(r).shape for r in rows] == SIZES
+    assert stage.Inside()(rows[0]).dtype == np.float32

@@ -1,0 +1,108 @@
+"""`wsss predict`: a trained segmenter on new photographs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wsss.artefacts import ArtefactError, write_csv
+from wsss.console import progress
+from wsss.imaging import VOC_COLOURS, read_image, resize_image, save_mask
+from wsss.sections import ComputeSection, PredictSection
+from wsss.segment.inference import full_mask, load_segmenter, probabilities
+from wsss.training import pick_device
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+LISTED = 20
+COLUMNS = ("image", "mask", "classes", "shares")
+
+
+def predict_images(*, model: Path, images: list[Path], output: Path, overlay: bool = True, compute: ComputeSection) -> None:
+    """Segment photographs; masks have their size. The network sees none larger than its training pictures were.
+
+    Args:
+        model: segmenter.pt.
+        images: Files, or folders of them.
+        output: Folder for NAME.png (palette mask), NAME_overlay.png and predictions.csv.
+        overlay: Also write the photograph under its mask.
+        compute: Device and threads.
+
+    Raises:
+        ArtefactError: If the model or any image cannot be read, or two images have one name; then nothing is written.
+    """
+    files = _files(images, output=output)
+    trained = load_segmenter(model, device=pick_device(compute))
+    psl, longest = trained.settings.psl, trained.settings.train.augment.resize_max
+    if psl.test_weighting == "labels":
+        psl = psl.model_copy(update={"test_weighting": "predicted"})  # new photographs have no labels: the upper bound cannot be had
+    rows = []
+    output.mkdir(parents=True, exist_ok=True)
+    for file in progress(files, what="prediction"):
+        image_u8 = read_image(file)
+        size = image_u8.shape[:2]
+        f = probabilities(trained, _shrunk(image_u8, longest=longest), psl=psl, predict=PredictSection())
+        mask = full_mask(f, size=size)
+        save_mask(output / f"{file.stem}.png", mask)
+        if overlay:
+            Image.fromarray(blend(image_u8, mask)).save(output / f"{file.stem}_overlay.png")
+        present = [int(c) for c in np.unique(mask) if c > 0]
+        shares = ";".join(f"{(mask == c).mean():.3f}" for c in present)
+        rows.append({"image": str(file), "mask": f"{file.stem}.png", "classes": ";".join(trained.class_names[c] for c in present), "shares": shares})
+    write_csv(output / "predictions.csv", COLUMNS, rows)
+
+
+def blend(image_u8: np.ndarray, mask: np.ndarray, *, strength: float = 0.55) -> np.ndarray:
+    """The photograph with classes in their colours.
+
+    Args:
+        image_u8: (H, W, 3) uint8.
+        mask: (H, W) uint8.
+        strength: Of the colour, in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    mixed = (1 - strength) * image_u8 + strength * VOC_COLOURS[mask]
+    return np.where(mask[..., None] > 0, mixed, image_u8).astype(np.uint8)
+
+
+def _shrunk(image_u8: np.ndarray, *, longest: int) -> np.ndarray:
+    """The picture as large as training pictures are: objects of a camera's 4000 px would be of a size that the network has never seen."""
+    factor = longest / max(image_u8.shape[:2])
+    if factor >= 1:
+        return image_u8
+    return resize_image(image_u8, size=(max(1, round(image_u8.shape[0] * factor)), max(1, round(image_u8.shape[1] * factor))))
+
+
+def _files(images: list[Path], *, output: Path) -> list[Path]:
+    """All files, each read once, so that nothing is written if one is bad."""
+    files = [f for i in images for f in (_pictures(i, output=output) if i.is_dir() else [i])]
+    if not files:
+        raise ArtefactError(f"no images in {', '.join(map(str, images))}; expected files ending in {', '.join(SUFFIXES)}")
+    faults = []
+    stems = Counter(f.stem for f in files)
+    for file in files:
+        if file.resolve().parent == output.resolve():
+            faults.append(f"{file}: lies in the output folder, where masks would overwrite it; give another --output")
+        if stems[file.stem] > 1:
+            faults.append(f"{file}: {stems[file.stem]} images are called {file.stem}; their masks would overwrite each other")
+        if f"{file.stem}_overlay" in stems:
+            faults.append(f"{file}: its overlay would overwrite the mask of {file.stem}_overlay; rename one")
+        try:
+            read_image(file)
+        except ArtefactError as error:
+            faults.append(str(error))
+    if faults:
+        more = f"\nand {len(faults) - LISTED} more" if len(faults) > LISTED else ""
+        raise ArtefactError("\n".join(faults[:LISTED]) + more)
+    return files
+
+
+def _pictures(folder: Path, *, output: Path) -> list[Path]:
+    """The pictures of a folder, sorted; those of an output folder inside it are earlier results."""
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    inside = output.resolve() != folder.resolve() and output.resolve().is_relative_to(folder.resolve())
+    return [p for p in found if not (inside and p.resolve().is_relative_to(output.resolve()))]
