@@ -33,7 +33,7 @@ def test_pure_modules_know_no_files_and_no_log():
     for name in PURE:
         path = ROOT / "wsss" / f"{name}.py"
         if path.exists():
-            assert not {"pathlib", "logging", "wsss.artefacts", "wsss.store", "wsss.console"} & set(imports(path)), name
+            assert not {"pathlib", "logging", "wsss.store", "wsss.console"} & set(imports(path)), name
             assert ".cuda(" not in path.read_text()
 
 
@@ -53,7 +53,8 @@ def test_sizes(path):
     assert len(text.splitlines()) <= limit
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno <= 60, node.name
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            assert node.end_lineno - first.lineno < 50, node.name
 
 
 def test_rule_files_are_small():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wsss.config import load
 from wsss.graph import Graph, relevant
 
-TWO = {"recipes": {"two": {"kind": "erasing", "seeds": {"rounds": {"count": 2}}}, "tight": {"kind": "erasing", "seeds": {"claim": {"rel_threshold": 0.5}}}}}
+TWO = {"recipes": {"two": {"kind": "erasing", "seeds": {"rounds": {"count": 2}}}, "tight": {"kind": "erasing", "seeds": {"claim": {"rel_threshold": 0.7}}}}}
 
 
 def graph(**values):

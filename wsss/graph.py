@@ -15,6 +15,8 @@ from wsss.config import for_method, for_variant
 from wsss.sections import Config, SegmentSection
 from wsss.seeds.method import FACTS, Facts
 
+TEST_PHASE = {name: sections.PslSection.model_fields[name].default for name in ("test_weighting", "test_p")}
+"""Keys of PSL that only prediction reads, at their defaults."""
 FULL = "full"
 """Stands for a method in the paths of the fully supervised reference."""
 
@@ -236,8 +238,10 @@ class Graph:
             return sections.RefineSettings(refine=c.pseudo.refine if cycle == 0 else "crf", crf=c.pseudo.crf)
         if stage == "train_segmenter":
             s = self.segment(method, variant)
-            full = method == FULL
-            return sections.SegmenterSettings(seed=c.seed, cycle=cycle, full_supervision=full, network=s.network, weights=s.weights, backbone=c.backbone, train=s.train, psl=s.psl)
+            psl = s.psl.model_copy(update=TEST_PHASE)  # what prediction alone reads must not retrain
+            return sections.SegmenterSettings(
+                seed=c.seed, cycle=cycle, full_supervision=method == FULL, network=s.network, weights=s.weights, backbone=c.backbone, train=s.train, psl=psl
+            )
         if stage == "predict_masks":
             s = self.segment(method, variant)
             return sections.PredictSettings(psl=s.psl, predict=s.predict)

@@ -46,8 +46,8 @@ def setting(default: Any, doc: str, *, unit: str = "", source: str = "", **bound
 class ScenesSection(Section):
     """The embedded synthetic data set, drawn from a seed."""
 
-    train: int = setting(300, "training images", unit="images", source="ours", ge=4, le=100_000)
-    val: int = setting(100, "validation images", unit="images", source="ours", ge=2, le=100_000)
+    train: int = setting(240, "training images", unit="images", source="ours", ge=4, le=100_000)
+    val: int = setting(80, "validation images", unit="images", source="ours", ge=2, le=100_000)
     generator_seed: int = setting(0, "seed of the drawing, apart from the models' seed", source="ours", ge=0)
     min_side: int = setting(128, "shortest side of a picture", unit="px", source="ours", ge=64, le=512)
     max_side: int = setting(176, "longest side of a picture", unit="px", source="ours", ge=64, le=512)
@@ -200,7 +200,7 @@ class ScoresSection(Section):
 class ClaimSection(Section):
     """What one round claims of a score map."""
 
-    rel_threshold: float = setting(0.2, "a region is where the map exceeds this share of its maximum", source="AE-PSL: top 20 % of the largest value", gt=0, lt=1)
+    rel_threshold: float = setting(0.5, "a region is where the map exceeds this share of its maximum", source="ours: 0.2 (AE-PSL, of a VGG16 map) claims 80 % of a scene with this backbone", gt=0, lt=1)
     normalise: Literal["signed_max", "relu_max", "minmax"] = setting("signed_max", "frame of the threshold: signed map, map clipped at 0, or stretched to 0..1", source="AE-PSL sheet 2, inferred")
 
 
@@ -288,13 +288,13 @@ class PredictSection(Section):
     """Inference of a segmenter."""
 
     scales: list[float] = setting([1.0], "image scales averaged", source="AE-PSL: 1", min_length=1)
-    flip: bool = setting(True, "also average the mirrored image", source="the field")
+    flip: bool = setting(False, "also average the mirrored image", source="AE-PSL: not said; the field: true")
 
 
 class SegmentTrainingSection(TrainingSection):
     """Training of a segmenter."""
 
-    epochs: int = setting(8, "passes over the training images", unit="epochs", source="ours; AE-PSL: 15", ge=1, le=1000)
+    epochs: int = setting(5, "passes over the training images", unit="epochs", source="ours; AE-PSL: 15", ge=1, le=1000)
 
 
 class SegmentSection(Section):
