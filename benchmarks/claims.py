@@ -71,8 +71,14 @@ CLAIMS: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
         lambda t: value(t, "miou_best", method="erasing", stage="fused") - value(t, "miou_best", method="cam", stage="scores"),
     ),
     "erasing fused beats CAM in recall at CAM's best-point precision": (0.0, recall_gain),
-    "erasing seed masks beat CAM seed masks (miou)": (0.0, lambda t: value(t, "miou", method="erasing", stage="seed") - value(t, "miou", method="cam", stage="seed")),
-    "3 rounds beat 2 (fused miou_best)": (0.0, lambda t: value(t, "miou_best", method="erasing", stage="fused") - value(t, "miou_best", method="erasing_2", stage="fused")),
+    "erasing seed masks beat CAM seed masks (miou)": (
+        0.0,
+        lambda t: value(t, "miou", method="erasing", stage="seed") - value(t, "miou", method="cam", stage="seed"),
+    ),
+    "3 rounds beat 2 (fused miou_best)": (
+        0.0,
+        lambda t: value(t, "miou_best", method="erasing", stage="fused") - value(t, "miou_best", method="erasing_2", stage="fused"),
+    ),
     "round 4 turns: 3 rounds beat 4 (fused miou_best)": (
         0.0,
         lambda t: value(t, "miou_best", method="erasing", stage="fused") - value(t, "miou_best", method="erasing_4", stage="fused"),

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 
 from wsss.config import ConfigError, load
 from wsss.graph import Graph, listing_roots, relevant
@@ -16,7 +17,7 @@ except ConfigError as error:
     sys.exit(f"error: {error}")
 
 # The rules' shell finds the `wsss` of the Python that runs Snakemake, whether its environment is activated or not.
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH; ")
 
 BASE = GRAPH.base
 COMPUTE = GRAPH.config.compute
@@ -120,7 +121,7 @@ def relevant_settings(stage):
 
 def shard_of(paths, w):
     """The files of one shard, one a round in order."""
-    return [f for r in range(1, rounds_used(w.method) + 1) for f in paths(w.method, r) if f.endswith(f"/{w.shard}.h5")]
+    return [f for r in range(1, rounds_used(w.method) + 1) for f in paths(w.method, r) if Path(f).stem == w.shard]
 
 
 def unrefined_masks(w):

@@ -4,12 +4,12 @@ rule measure_scores:
         maps=measured_files,
     output:
         f"{BASE}/metrics/{{method}}/{{name}}.csv",
-    wildcard_constraints:
-        name=r"scores-round-\d+|fused",
     log:
         log_of("measure_scores", "{method}-{name}"),
     benchmark:
         bench_of("measure_scores", "{method}-{name}")
+    wildcard_constraints:
+        name=r"scores-round-\d+|fused",
     conda:
         "../envs/wsss.yaml"
     threads: 1
@@ -32,12 +32,12 @@ rule measure_masks:
         maps=measured_files,
     output:
         f"{BASE}/metrics/{{method}}/{{name}}.csv",
-    wildcard_constraints:
-        name=r"seed|pseudo-.*|prediction-.*",
     log:
         log_of("measure_masks", "{method}-{name}"),
     benchmark:
         bench_of("measure_masks", "{method}-{name}")
+    wildcard_constraints:
+        name=r"seed|pseudo-.*|prediction-.*",
     conda:
         "../envs/wsss.yaml"
     threads: 1

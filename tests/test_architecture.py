@@ -24,7 +24,13 @@ def imports(path):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_subfolders_do_not_import_each_other(folder):
-    found = [f"{p.name}: {i}" for p in (ROOT / "wsss" / folder).glob("*.py") for i in imports(p) for other in FOLDERS if other != folder and i.startswith(f"wsss.{other}")]
+    found = [
+        f"{p.name}: {i}"
+        for p in (ROOT / "wsss" / folder).glob("*.py")
+        for i in imports(p)
+        for other in FOLDERS
+        if other != folder and i.startswith(f"wsss.{other}")
+    ]
     # method.py holds facts and protocol only; it is the seeds folder's door for configuration and rules
     assert [f for f in found if "wsss.seeds.method" not in f] == []
 
@@ -49,7 +55,7 @@ def test_no_drawer_files():
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_sizes(path):
     text = path.read_text()
-    limit = 520 if path.name == "sections.py" else 330  # sections.py is one long list of documented settings
+    limit = 560 if path.name == "sections.py" else 330  # sections.py is one long list of documented settings
     assert len(text.splitlines()) <= limit
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):

@@ -26,8 +26,13 @@ def features(net, side=64):
         return net(image_n)
 
 
-def test_packaged_weights_are_the_packages_tensors_in_order():
-    net = build("tf_efficientnet_lite0", "package")
+@pytest.fixture(scope="module")
+def packaged():
+    return build("tf_efficientnet_lite0", "package", 32)
+
+
+def test_packaged_weights_are_the_packages_tensors_in_order(packaged):
+    net = packaged
     source, target = list(packaged_weights().values()), list(net.net.state_dict().values())
     assert len(source) == len(target) + 2  # the classifier is left out
     assert all(torch.equal(a, b) for a, b in zip(source, target, strict=False))
@@ -35,17 +40,17 @@ def test_packaged_weights_are_the_packages_tensors_in_order():
     assert net.normalisation.std == (128, 128, 128)
 
 
-def test_packaged_features_are_not_noise():
-    packaged, noise = (features(build("tf_efficientnet_lite0", weights), 32).flatten() for weights in ("package", "none"))
-    assert packaged.shape == noise.shape
-    assert float(torch.corrcoef(torch.stack([packaged, noise]))[0, 1]) < 0.9
+def test_packaged_features_are_not_noise(packaged):
+    found, noise = (features(net, 32).flatten() for net in (packaged, build("tf_efficientnet_lite0", "none", 32)))
+    assert found.shape == noise.shape
+    assert float(torch.corrcoef(torch.stack([found, noise]))[0, 1]) < 0.9
 
 
-def test_packaged_weights_recognise_cats(shared):
+def test_packaged_weights_recognise_cats(shared, packaged):
     """ImageNet's 281 to 285 are cats: keys, their order and the normalisation are right."""
     with (shared / "data" / "voc12_sub" / "labels.csv").open() as file:
-        cats = [row["image_id"] for row in csv.DictReader(file) if row["labels"] == "cat"][:6]
-    net, weight, bias = build("tf_efficientnet_lite0", "package", 32), *list(packaged_weights().values())[-2:]
+        cats = [row["id"] for row in csv.DictReader(file) if row["cat"] == "1" and row["split"] == "train"][:6]
+    net, (weight, bias) = packaged, list(packaged_weights().values())[-2:]
     hits = 0
     for image_id in cats:
         image_u8 = read_image(shared / "data" / "voc12_sub" / "JPEGImages" / f"{image_id}.jpg")
@@ -106,7 +111,12 @@ def test_weights_files_execute_nothing(tmp_path):
     torch.save({"a": Thing()}, tmp_path / "object.pth")
     torch.save({"a": 3}, tmp_path / "number.pth")
     (tmp_path / "text.safetensors").write_text("hello")
-    for name, words in (("object.pth", "not a state dict"), ("number.pth", "expected a mapping"), ("text.safetensors", "not a state dict"), ("none.pth", "no such weights")):
+    for name, words in (
+        ("object.pth", "not a state dict"),
+        ("number.pth", "expected a mapping"),
+        ("text.safetensors", "not a state dict"),
+        ("none.pth", "no such weights"),
+    ):
         with pytest.raises(ValueError, match=rf"{name}: {words}"):
             load_state(tmp_path / name)
 

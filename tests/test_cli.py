@@ -39,7 +39,9 @@ def test_every_option_of_a_stage_is_explained(stage):
 
 
 def test_help_imports_no_torch():
-    code = "import sys; from click.testing import CliRunner; from wsss.__main__ import main; CliRunner().invoke(main, ['--help']); print('torch' in sys.modules)"
+    code = (
+        "import sys; from click.testing import CliRunner; from wsss.__main__ import main; CliRunner().invoke(main, ['--help']); print('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
@@ -58,14 +60,18 @@ def test_list_options_take_any_number_of_words_none_too(tmp_path):
 
 
 def test_bad_settings_are_one_message(tmp_path):
-    result = call("claim_regions", "--index", "i", "--shard", "s", "--scores", "x", "--settings", '{"claim": {"rel_treshold": 1}}', "--output", tmp_path / "o.h5")
+    result = call(
+        "claim_regions", "--index", "i", "--shard", "s", "--scores", "x", "--settings", '{"claim": {"rel_treshold": 1}}', "--output", tmp_path / "o.h5"
+    )
     assert result.exit_code == 1
     assert result.output.count("\n") <= 3
     assert "rel_threshold" in result.output
 
 
 def test_a_missing_input_names_the_file_and_leaves_nothing(tmp_path):
-    result = call("claim_regions", "--index", tmp_path / "index.csv", "--shard", "s", "--scores", "x", "--output", tmp_path / "o.h5", "--log", tmp_path / "l.log")
+    result = call(
+        "claim_regions", "--index", tmp_path / "index.csv", "--shard", "s", "--scores", "x", "--output", tmp_path / "o.h5", "--log", tmp_path / "l.log"
+    )
     assert result.exit_code == 1
     assert "classes.csv: no such file" in result.output
     assert [p.name for p in tmp_path.iterdir()] == ["l.log"]

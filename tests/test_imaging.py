@@ -29,7 +29,9 @@ def test_sizes_are_height_width(tmp_path):
     assert resize_mask(np.zeros((4, 6), np.uint8), size=(7, 3)).shape == (7, 3)
 
 
-@pytest.mark.parametrize(("tag", "turned"), [(3, lambda a: a[::-1, ::-1]), (6, lambda a: np.rot90(a, -1)), (8, lambda a: np.rot90(a)), (2, lambda a: a[:, ::-1])])
+@pytest.mark.parametrize(
+    ("tag", "turned"), [(3, lambda a: a[::-1, ::-1]), (6, lambda a: np.rot90(a, -1)), (8, lambda a: np.rot90(a)), (2, lambda a: a[:, ::-1])]
+)
 def test_exif_rotation_is_applied(tmp_path, tag, turned):
     exif = Image.Exif()
     exif[274] = tag

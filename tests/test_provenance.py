@@ -30,7 +30,9 @@ def package(tmp_path, monkeypatch):
 def test_comments_docstrings_and_formatting_do_not_count(package):
     folder, digest = package
     before = digest()
-    (folder / "stage.py").write_text("# why\nfrom wsss.maths import double\nfrom wsss.config import load\ndef stage():\n    '''Another.'''\n    return double( 1 )\n")
+    (folder / "stage.py").write_text(
+        "# why\nfrom wsss.maths import double\nfrom wsss.config import load\ndef stage():\n    '''Another.'''\n    return double( 1 )\n"
+    )
     assert digest() == before
 
 

@@ -61,7 +61,7 @@ def test_sgd_steps_by_hand():
         optimiser.zero_grad()
         w.sum().backward()
         optimiser.step()
-        assert float(w) == pytest.approx(expected)
+        assert float(w.detach()) == pytest.approx(expected)
 
 
 def test_schedules_by_hand():
@@ -170,7 +170,7 @@ def test_a_damaged_image_is_told_in_one_line(index, tmp_path, workers):
 # ---------------------------------------------------------------- resuming
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818
     """A kill within this process."""
 
 
@@ -227,15 +227,16 @@ def test_a_damaged_resume_file_is_survived(index, tmp_path, capsys, damage):
     resume = tmp_path / "r.pt"
     stop_in(index, resume, epoch=2, epochs=2)
     data = resume.read_bytes()
-    middle = bytes([data[len(data) // 2] ^ 255])
+    bias = torch.load(resume, weights_only=True)["model"]["backbone.0.bias"].numpy().tobytes()
+    assert bias in data
     if damage == "other":
         torch.save([1, 2], resume)
     else:
         resume.write_bytes(
-            {"cut": data[: len(data) // 2], "empty": b"", "text": b"hello", "flipped": data[: len(data) // 2] + middle + data[len(data) // 2 + 1 :]}[damage]
+            {"cut": data[: len(data) // 2], "empty": b"", "text": b"hello", "flipped": data.replace(bias, bytes([bias[0] ^ 1]) + bias[1:])}[damage]
         )
     found, _ = train(index, resume, epochs=2)
-    assert damage == "flipped" or "cannot be read" in capsys.readouterr().err
+    assert "cannot be read" in capsys.readouterr().err
     assert equal(found, train(index, tmp_path / "whole.pt", epochs=2)[0])
 
 
@@ -253,9 +254,8 @@ def test_finish_leaves_nothing(tmp_path):
     assert (resume.parent / "b.pt").exists()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_killed_process_goes_on_bit_by_bit(index, tmp_path, workers):
-    epochs = 40
+def test_a_killed_process_goes_on_bit_by_bit(index, tmp_path):
+    epochs, workers = 40, 1
     folder = tmp_path / "killed"
     folder.mkdir()
     (folder / "dataset").symlink_to(index.parent)
@@ -329,7 +329,12 @@ def test_files_that_are_no_networks_are_refused(tmp_path):
     torch.save(network().state_dict(), tmp_path / "bare.pt")
     save_network(tmp_path / "cut.pt", state=network().state_dict(), meta={})
     (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:500])
+    save_network(tmp_path / "flipped.pt", state=network().state_dict(), meta={})
+    data = bytearray((tmp_path / "flipped.pt").read_bytes())
+    data[data.index(network().state_dict()["backbone.0.weight"].numpy().tobytes()) + 7] ^= 1
+    (tmp_path / "flipped.pt").write_bytes(data)
     expected = {
+        "flipped": "damaged",
         "object": "not a network of this package",
         "bare": "not a network of this package",
         "cut": "damaged",
@@ -353,11 +358,16 @@ def test_modes_are_restored_after_an_exception():
     model = network()
     model.backbone[1].eval()
     modes = [m.training for m in model.modules()]
-    with pytest.raises(Stopped), evaluating(model) as inside:
-        assert inside is model
-        assert not any(m.training for m in model.modules())
-        assert not model(torch.zeros(1, 3, 8, 8)).requires_grad
-        raise Stopped
+
+    def inside():
+        with evaluating(model) as same:
+            assert same is model
+            assert not any(m.training for m in model.modules())
+            assert not model(torch.zeros(1, 3, 8, 8)).requires_grad
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        inside()
     assert [m.training for m in model.modules()] == modes
     assert model(torch.zeros(2, 3, 8, 8)).requires_grad
 

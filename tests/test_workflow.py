@@ -19,7 +19,12 @@ from .conftest import ROOT
 TOY = {
     "run": "toy",
     "dataset": {"scenes": {"train": 12, "val": 4, "min_side": 64, "max_side": 80}},
-    "seeds": {"scores": {"scales": [1.0]}, "classifier": {"epochs": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}}, "claim": {"rel_threshold": 0.5}, "rounds": {"count": 2}},
+    "seeds": {
+        "scores": {"scales": [1.0]},
+        "classifier": {"epochs": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
+        "claim": {"rel_threshold": 0.5},
+        "rounds": {"count": 2},
+    },
     "pseudo": {"seed": {"kind": "scores", "cue": "constant", "background": 0.05}, "refine": "none"},
     "segment": {"train": {"epochs": 4, "batch_size": 4, "optimiser": {"lr": 0.001}, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}}},
     "report": {"gallery": 3},
@@ -178,7 +183,10 @@ def test_dry_run_of_the_full_data_set_is_fast_and_imports_no_torch(project, tmp_
     for name in ("JPEGImages", "Annotations", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True)
     began = time.monotonic()
-    done = project.snakemake("-n", over={**json.loads(json.dumps({"run": "voc", "dataset": {"kind": "voc", "voc": {"root": str(root)}}})), "compute": {"shards": {"train": 32, "val": 5}}})
+    done = project.snakemake(
+        "-n",
+        over={**json.loads(json.dumps({"run": "voc", "dataset": {"kind": "voc", "voc": {"root": str(root)}}})), "compute": {"shards": {"train": 32, "val": 5}}},
+    )
     spent = time.monotonic() - began
     assert done.returncode == 0, done.stdout + done.stderr
     total = int(re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.M).group(1))

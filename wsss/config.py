@@ -125,12 +125,16 @@ def _cross_faults(config: Config) -> list[str]:
         kind = recipe.get("kind", name)
         if kind not in FACTS:
             faults.append(f"recipes.{name}.kind: {kind!r} is no method; {nearest(str(kind), list(FACTS))}")
-        faults += [f"recipes.{name}.{key}: a recipe may change {', '.join(RECIPE_SECTIONS)} only" for key in recipe if key != "kind" and key not in RECIPE_SECTIONS]
+        faults += [
+            f"recipes.{name}.{key}: a recipe may change {', '.join(RECIPE_SECTIONS)} only" for key in recipe if key != "kind" and key not in RECIPE_SECTIONS
+        ]
     known = [*FACTS, *config.recipes]
     faults += [f"recipes.{n}: the name is taken by a folder of the results; choose another" for n in config.recipes if n in RESERVED]
     faults += [f"recipes.{n}: names are lower-case letters, digits and _" for n in [*config.recipes, *config.segment.recipes] if not re.match(NAME, n)]
     faults += [f"methods: {m!r} is no method and no recipe; {nearest(m, known)}" for m in config.methods if m not in known]
-    faults += [f"segment.methods: {m!r} is not among methods {config.methods}; {nearest(m, config.methods)}" for m in config.segment.methods if m not in config.methods]
+    faults += [
+        f"segment.methods: {m!r} is not among methods {config.methods}; {nearest(m, config.methods)}" for m in config.segment.methods if m not in config.methods
+    ]
     known = [*VARIANTS, *config.segment.recipes]
     faults += [f"segment.variants: {v!r} is unknown; {nearest(v, known)}" for v in config.segment.variants if v not in known]
     for key, names in (("methods", config.methods), ("segment.variants", config.segment.variants)):

@@ -205,7 +205,9 @@ class Graph:
         out: list[dict[str, Any]] = []
         for method in self.config.methods:
             for r in range(1, rounds[method] + 1):
-                out.append({"method": method, "variant": "", "round": r, "cycle": None, "kind": "classifier", "file": f"{self.round_folder(method, r)}/training.json"})
+                out.append(
+                    {"method": method, "variant": "", "round": r, "cycle": None, "kind": "classifier", "file": f"{self.round_folder(method, r)}/training.json"}
+                )
                 out.append({"method": method, "variant": "", "round": r, "cycle": None, "kind": "round", "file": self.round_metrics(method, r)})
         pairs = [(m, v) for m in self.config.segment.methods for v in self.config.segment.variants] + [(FULL, "plain")] * self.config.evaluate.full_supervision
         for method, variant in pairs:
@@ -271,7 +273,9 @@ def relevant(section: sections.Section) -> dict[str, Any]:
     return out
 
 
-def _row(method: str, stage: str, name: str, files: list[str], *, round: int | None = None, variant: str = "", cycle: int | None = None, split: str = "train") -> dict[str, Any]:
+def _row(
+    method: str, stage: str, name: str, files: list[str], *, round: int | None = None, variant: str = "", cycle: int | None = None, split: str = "train"
+) -> dict[str, Any]:
     return {"method": method, "stage": stage, "name": name, "files": files, "round": round, "variant": variant, "cycle": cycle, "split": split}
 
 

@@ -34,7 +34,9 @@ def describe(path: Path) -> str:
                 if array.size:
                     span[:] = [min(span[0], float(array.min())), max(span[1], float(array.max()))]
         size = path.stat().st_size
-        lines = [f"{path}: stage {reader.stage}, {len(reader)} images, {size / 1e6:.2f} MB ({size / max(len(reader), 1) / 1024:.1f} KiB an image), all checksums match"]
+        lines = [
+            f"{path}: stage {reader.stage}, {len(reader)} images, {size / 1e6:.2f} MB ({size / max(len(reader), 1) / 1024:.1f} KiB an image), all checksums match"
+        ]
         lines += [f"  {name}: e.g. {shapes[name]}, values {span[0]:.4g} to {span[1]:.4g}" for name, span in sorted(spans.items())]
         lines.append("  settings: " + json.dumps(reader.settings, sort_keys=True))
     return "\n".join(lines)

@@ -99,7 +99,9 @@ class TrainingImages(torch.utils.data.Dataset):
         for name, read in self.planes.items():
             plane = read(row)
             if plane.shape != (row.height, row.width):
-                raise ArtefactError(f"image {row.image_id}: {name} of {plane.shape}, expected {(row.height, row.width)} (height, width); delete its files and rerun")
+                raise ArtefactError(
+                    f"image {row.image_id}: {name} of {plane.shape}, expected {(row.height, row.width)} (height, width); delete its files and rerun"
+                )
             assert plane.dtype in (np.uint8, np.float32), f"{name}: {plane.dtype}"
             if plane.dtype == np.uint8:
                 item[name] = torch.from_numpy(place(resize_mask(plane, size=size), IGNORE))

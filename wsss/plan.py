@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from wsss.artefacts import ArtefactError
 from wsss.config import load
 from wsss.graph import Graph
 from wsss.sections import Config
+
+if TYPE_CHECKING:
+    import torch
 
 CLASSES_AN_IMAGE = 1.6
 """Mean number of labels (VOC train_aug: 1.555)."""
@@ -52,7 +56,11 @@ def plan(overlays: list[Path], *, probe: bool) -> str:
         lines.append(f"{stage:20} {count:5d} {_time(spent) if probe else '':>9} {_size(disk.get(stage, 0)):>9}")
     total = sum(seconds.values()) + start * sum(jobs.values())
     lines.append(f"{'total':20} {sum(jobs.values()):5d} {_time(total) if probe else '':>9} {_size(sum(disk.values())):>9}")
-    lines += ["", "Time: all jobs one after the other on this machine, from a short probe; results that exist already are not subtracted (see snakemake -n)."] if probe else []
+    lines += (
+        ["", "Time: all jobs one after the other on this machine, from a short probe; results that exist already are not subtracted (see snakemake -n)."]
+        if probe
+        else []
+    )
     lines += ["Automatic rounds: counted up to their largest number."] if any(graph.is_auto(m) for m in config.methods) else []
     return "\n".join(lines)
 
@@ -122,7 +130,11 @@ def _seconds(graph: Graph, images: dict[str, int]) -> dict[str, float]:
         "train_classifier": jobs["train_classifier"] * c.epochs * images["train"] * step,
         "extract_scores": counts["extract_scores"] * images["train"] * forward * sum(x**2 for x in config.seeds.scores.scales) * (1 + config.seeds.scores.flip),
         "train_segmenter": jobs["train_segmenter"] * s.epochs * images["train"] * seg_step,
-        "predict_masks": jobs["train_segmenter"] * sum(images.values()) * seg_forward * sum(x**2 for x in config.segment.predict.scales) * (1 + config.segment.predict.flip),
+        "predict_masks": jobs["train_segmenter"]
+        * sum(images.values())
+        * seg_forward
+        * sum(x**2 for x in config.segment.predict.scales)
+        * (1 + config.segment.predict.flip),
         "refine_masks": counts["refine_masks"] * images["train"] * _crf_time(config),
         "estimate_saliency": counts["estimate_saliency"] * images["train"] * _saliency_time(config),
     }
@@ -139,14 +151,13 @@ def _timed(function: Callable[[], object], *, repeats: int = 2) -> float:
     return min(times)
 
 
-def _network_times(model: object, config: Config, device: object, *, crop: int, batch: int) -> tuple[float, float]:
+def _network_times(model: torch.nn.Module, config: Config, device: torch.device, *, crop: int, batch: int) -> tuple[float, float]:
     """Seconds an image of (forward and backward on a batch of crops, forward on a whole image)."""
     import torch
 
-    assert isinstance(model, torch.nn.Module)
-    model.to(device)  # type: ignore[arg-type]
-    x = torch.rand(min(batch, 4), 3, crop, crop, device=device)  # type: ignore[arg-type]
-    whole = torch.rand(1, 3, *_image_size(config), device=device)  # type: ignore[arg-type]
+    model.to(device)
+    x = torch.rand(min(batch, 4), 3, crop, crop, device=device)
+    whole = torch.rand(1, 3, *_image_size(config), device=device)
 
     def step() -> None:
         out = model(x)
@@ -158,7 +169,7 @@ def _network_times(model: object, config: Config, device: object, *, crop: int, 
         return step_time, _timed(lambda: model(whole))
 
 
-def _classifier_times(config: Config, device: object) -> tuple[float, float]:
+def _classifier_times(config: Config, device: torch.device) -> tuple[float, float]:
     from wsss.seeds.method import load_method
 
     backbone = config.backbone.model_copy(update={"weights": "none"})
@@ -167,7 +178,7 @@ def _classifier_times(config: Config, device: object) -> tuple[float, float]:
     return _network_times(model, config, device, crop=c.augment.crop, batch=c.batch_size)
 
 
-def _segmenter_times(config: Config, device: object) -> tuple[float, float]:
+def _segmenter_times(config: Config, device: torch.device) -> tuple[float, float]:
     if not config.segment.methods or not config.segment.variants:
         return 0.0, 0.0
     from wsss.segment.networks import build_segmenter
@@ -187,7 +198,7 @@ def _image_size(config: Config) -> tuple[int, int]:
 
 
 def _crf_time(config: Config) -> float:
-    from wsss.pseudo.crf import CrfParameters, dense_crf
+    from wsss.pseudo.crf import crf_parameters, dense_crf
 
     if config.pseudo.refine == "none" and config.segment.cycles == 1:
         return 0.0
@@ -195,7 +206,7 @@ def _crf_time(config: Config) -> float:
     height, width = _image_size(config)
     image = draw.integers(0, 255, (height, width, 3), dtype=np.uint8)
     probabilities = np.full((3, height, width), 1 / 3, np.float32)
-    return _timed(lambda: dense_crf(image, probabilities, parameters=CrfParameters.from_section(config.pseudo.crf)), repeats=1) / 2  # two processes a job
+    return _timed(lambda: dense_crf(image, probabilities, parameters=crf_parameters(config.pseudo.crf)), repeats=1) / 2  # two processes a job
 
 
 def _saliency_time(config: Config) -> float:

@@ -28,7 +28,7 @@ def code_digest(*modules: str) -> str:
         if name not in seen and name not in LEFT_OUT:
             seen.add(name)
             queue += _parse(name)[1]
-    text = "".join(f"{name}\n{_parse(name)[0]}\n" for name in sorted(seen))
+    text = "".join(f"{name}\n{_parse(name)[0]}\n" for name in sorted(seen)) + "".join(_templates(name) for name in sorted(seen))
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
@@ -41,7 +41,9 @@ def _parse(name: str) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))] or [ast.Pass()]
+            node.body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))] or [
+                ast.Pass()
+            ]
     imports = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -49,6 +51,14 @@ def _parse(name: str) -> tuple[str, tuple[str, ...]]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             imports += [node.module] + [f"{node.module}.{a.name}" for a in node.names]
     return ast.dump(tree), tuple(i for i in imports if (i == "wsss" or i.startswith("wsss.")) and _file(i))
+
+
+def _templates(name: str) -> str:
+    """Page templates beside a module that loads them with jinja2."""
+    path = _file(name)
+    if path is None or "import jinja2" not in path.read_text(encoding="utf-8") and "from jinja2" not in path.read_text(encoding="utf-8"):
+        return ""
+    return "".join(t.read_text(encoding="utf-8") for t in sorted(path.parent.glob("*.j2")))
 
 
 def _file(name: str) -> Path | None:

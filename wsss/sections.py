@@ -92,7 +92,9 @@ class DatasetSection(Section):
 class LargeFovSection(Section):
     """VGG16 DeepLab-LargeFOV."""
 
-    fc6_dilation: int = setting(12, "dilation of conv6: 12 is the literal LargeFOV, 1 gives tighter maps", source="AE-PSL sheet 1.1, unconfirmed for the classifier", ge=1, le=24)
+    fc6_dilation: int = setting(
+        12, "dilation of conv6: 12 is the literal LargeFOV, 1 gives tighter maps", source="AE-PSL sheet 1.1, unconfirmed for the classifier", ge=1, le=24
+    )
 
 
 class BackboneSection(Section):
@@ -181,13 +183,20 @@ class SaliencySection(Section):
 class ClassifierSection(TrainingSection):
     """Training of the classification network of a round."""
 
-    loss: Literal["soft_margin", "squared"] = setting("soft_margin", "multi-label soft margin, or half squared error of softmax against labels/L1 norm", source="the field; AE-PSL: squared (HCP)")
+    loss: Literal["soft_margin", "squared"] = setting(
+        "soft_margin", "multi-label soft margin, or half squared error of softmax against labels/L1 norm", source="the field; AE-PSL: squared (HCP)"
+    )
 
 
 class ScoresSection(Section):
     """Class activation maps."""
 
-    scales: list[float] = setting([2.0], "image scales whose maps are averaged, on the grid of scale 1", source="ours (docs/RESULTS.md: 42.9 against 32.2 seed mIoU with 1 on the scenes); AE-PSL does not say; IRN: 0.5, 1, 1.5, 2", min_length=1)
+    scales: list[float] = setting(
+        [2.0],
+        "image scales whose maps are averaged, on the grid of scale 1",
+        source="ours (docs/RESULTS.md: 42.9 against 32.2 seed mIoU with 1 on the scenes); AE-PSL does not say; IRN: 0.5, 1, 1.5, 2",
+        min_length=1,
+    )
     flip: bool = setting(True, "also average the mirrored image", source="the field")
 
     @model_validator(mode="after")
@@ -200,15 +209,27 @@ class ScoresSection(Section):
 class ClaimSection(Section):
     """What one round claims of a score map."""
 
-    rel_threshold: float = setting(0.5, "a region is where the map exceeds this share of its maximum", source="ours: 0.2 (AE-PSL, of a VGG16 map) claims 80 % of a scene with this backbone", gt=0, lt=1)
-    normalise: Literal["signed_max", "relu_max", "minmax"] = setting("signed_max", "frame of the threshold: signed map, map clipped at 0, or stretched to 0..1", source="AE-PSL sheet 2, inferred")
+    rel_threshold: float = setting(
+        0.5,
+        "a region is where the map exceeds this share of its maximum",
+        source="ours: 0.2 (AE-PSL, of a VGG16 map) claims 80 % of a scene with this backbone",
+        gt=0,
+        lt=1,
+    )
+    normalise: Literal["signed_max", "relu_max", "minmax"] = setting(
+        "signed_max", "frame of the threshold: signed map, map clipped at 0, or stretched to 0..1", source="AE-PSL sheet 2, inferred"
+    )
 
 
 class StopSection(Section):
     """When automatic rounds end. Only read with mode auto."""
 
-    rule: Literal["loss", "area"] = setting("loss", "loss: the classifier no longer learns; area: the round claims little that is new", source="AE-PSL: converged loss, judged by eye")
-    loss_ratio: float = setting(2.0, "stop before a round whose final loss exceeds this multiple of round 1's", source="AE-PSL Fig. 5a: 1.8, 2.2, 3.3", gt=1, le=100)
+    rule: Literal["loss", "area"] = setting(
+        "loss", "loss: the classifier no longer learns; area: the round claims little that is new", source="AE-PSL: converged loss, judged by eye"
+    )
+    loss_ratio: float = setting(
+        2.0, "stop before a round whose final loss exceeds this multiple of round 1's", source="AE-PSL Fig. 5a: 1.8, 2.2, 3.3", gt=1, le=100
+    )
     min_new_area: float = setting(0.02, "stop after a round that claims less than this share of the pictures anew", source="ours", gt=0, lt=1)
 
 
@@ -243,8 +264,14 @@ class SeedsSection(Section):
 class SeedMaskSection(Section):
     """From fused regions or scores and a background cue to seed masks."""
 
-    kind: Literal["regions", "scores"] = setting("regions", "regions: the paper's truth table; scores: argmax over max-normalised scores and a background score", source="AE-PSL 3; the field")
-    cue: Literal["saliency", "constant"] = setting("saliency", "scores: background score is 1 - saliency, or `background`. regions: saliency, or nothing is background outside regions' complement", source="AE-PSL: saliency")
+    kind: Literal["regions", "scores"] = setting(
+        "regions", "regions: the paper's truth table; scores: argmax over max-normalised scores and a background score", source="AE-PSL 3; the field"
+    )
+    cue: Literal["saliency", "constant"] = setting(
+        "saliency",
+        "scores: background score is 1 - saliency, or `background`. regions: saliency, or nothing is background outside regions' complement",
+        source="AE-PSL: saliency",
+    )
     saliency_threshold: float = setting(0.06, "regions: saliency below this is background", source="AE-PSL: 0.06 (on DRFI maps)", ge=0, le=1)
     background: float = setting(0.3, "scores with cue constant: the background score", source="ours, within the field's 0.15..0.35", ge=0, le=1)
 
@@ -252,7 +279,11 @@ class SeedMaskSection(Section):
 class CrfSection(Section):
     """Dense CRF, Krähenbühl and Koltun (NeurIPS 2011), its symbols."""
 
-    preset: Literal["sec", "largefov", "deeplabv2", "irn", "custom"] = setting("sec", "published settings: sec (80/13/10), largefov (121/5/4), deeplabv2 (67/3/4), irn (50/5/10); custom: the keys below", source="AE-PSL sheet 7")
+    preset: Literal["sec", "largefov", "deeplabv2", "irn", "custom"] = setting(
+        "deeplabv2",
+        "published settings: sec (80/13/10), largefov (121/5/4), deeplabv2 (67/3/4), irn (50/5/10); custom: the keys below",
+        source="best of the four on corrupted masks (benchmarks/bench_crf.py); AE-PSL: not said",
+    )
     theta_alpha: float = setting(80.0, "custom: bilateral spatial width", unit="px", source="SEC", gt=0, le=1000)
     theta_beta: float = setting(13.0, "custom: bilateral colour width", unit="grey levels", source="SEC", gt=0, le=255)
     theta_gamma: float = setting(3.0, "custom: Gaussian spatial width", unit="px", source="SEC", gt=0, le=1000)
@@ -266,7 +297,9 @@ class PseudoSection(Section):
     """Seed masks and their refinement."""
 
     seed: SeedMaskSection = SeedMaskSection()
-    refine: Literal["crf", "none"] = setting("crf", "refinement of cycle 0's masks; later cycles always use the CRF", source="the field; AE-PSL: none for cycle 0")
+    refine: Literal["crf", "none"] = setting(
+        "crf", "refinement of cycle 0's masks; later cycles always use the CRF", source="the field; AE-PSL: none for cycle 0"
+    )
     crf: CrfSection = CrfSection()
 
 
@@ -278,8 +311,12 @@ class PslSection(Section):
 
     enabled: bool = setting(False, "train with the online masks and weight by class scores; variants plain and psl set it")
     score: Literal["softmax", "sigmoid"] = setting("softmax", "class scores v from the classification branch", source="AE-PSL sheet 4, inferred")
-    train_weighting: Literal["predicted", "labels", "none"] = setting("predicted", "v in training: predicted, the image's labels, or 1", source="AE-PSL: predicted")
-    test_weighting: Literal["predicted", "labels", "none"] = setting("predicted", "v in prediction; labels is the paper's upper bound", source="AE-PSL: predicted")
+    train_weighting: Literal["predicted", "labels", "none"] = setting(
+        "predicted", "v in training: predicted, the image's labels, or 1", source="AE-PSL: predicted"
+    )
+    test_weighting: Literal["predicted", "labels", "none"] = setting(
+        "predicted", "v in prediction; labels is the paper's upper bound", source="AE-PSL: predicted"
+    )
     test_p: float = setting(0.1, "prediction: scores below this become 0", source="AE-PSL: 0.1", ge=0, lt=1)
     classification_weight: float = setting(1.0, "weight of the classification loss", source="unconfirmed", ge=0, le=100)
 
@@ -302,9 +339,20 @@ class SegmentSection(Section):
 
     methods: list[str] = setting(["erasing"], "methods whose pseudo masks train segmenters (part of `methods`)")
     variants: list[str] = setting(["plain", "psl"], "segmenters side by side: plain, psl, or names under segment.recipes")
-    recipes: dict[str, dict[str, Any]] = setting({}, "named variants: keys of this section laid over it, e.g. psl_gt: {psl: {enabled: true, test_weighting: labels}}")
-    cycles: int = setting(2, "trainings in a row: 1 = from the seeds, 2 = PSL++; the variant plain has 1 unless its recipe says more", unit="cycles", source="AE-PSL: 2", ge=1, le=5)
-    network: Literal["deeplabv3plus", "largefov", "deeplabv2"] = setting("deeplabv3plus", "deeplabv3plus on the backbone, VGG16 LargeFOV (AE-PSL), ResNet-101 ASPP (EPS, ESOL)")
+    recipes: dict[str, dict[str, Any]] = setting(
+        {}, "named variants: keys of this section laid over it, e.g. psl_gt: {psl: {enabled: true, test_weighting: labels}}"
+    )
+    cycles: int = setting(
+        2,
+        "trainings in a row: 1 = from the seeds, 2 = PSL++; the variant plain has 1 unless its recipe says more",
+        unit="cycles",
+        source="AE-PSL: 2",
+        ge=1,
+        le=5,
+    )
+    network: Literal["deeplabv3plus", "largefov", "deeplabv2"] = setting(
+        "deeplabv3plus", "deeplabv3plus on the backbone, VGG16 LargeFOV (AE-PSL), ResNet-101 ASPP (EPS, ESOL)"
+    )
     weights: str = setting("hub", "ImageNet weights of largefov and deeplabv2: hub, none or a path; deeplabv3plus uses backbone.weights")
     train: SegmentTrainingSection = SegmentTrainingSection()
     psl: PslSection = PslSection()
@@ -352,7 +400,9 @@ class Config(Section):
     run: str = setting("scenes", "name of the run: results/{run}", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     seed: int = setting(0, "seed of the models; every draw is keyed on (seed, stage, round, epoch, image)", ge=0)
     methods: list[str] = setting(["cam", "erasing"], "seed methods side by side: kinds, or names under recipes", min_length=1)
-    recipes: dict[str, dict[str, Any]] = setting({}, "named variants of a method: {name: {kind: erasing, seeds: {rounds: {count: 4}}}}; sections seeds, pseudo, backbone, segment")
+    recipes: dict[str, dict[str, Any]] = setting(
+        {}, "named variants of a method: {name: {kind: erasing, seeds: {rounds: {count: 4}}}}; sections seeds, pseudo, backbone, segment"
+    )
     dataset: DatasetSection = DatasetSection()
     backbone: BackboneSection = BackboneSection()
     saliency: SaliencySection = SaliencySection()

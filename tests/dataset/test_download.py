@@ -64,7 +64,9 @@ def server() -> Iterator[Server]:
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        running.content = archive({"VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt": b"2007_000033\n", "VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg": bytes(range(256)) * 400})
+        running.content = archive(
+            {"VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt": b"2007_000033\n", "VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg": bytes(range(256)) * 400}
+        )
         yield running
         running.shutdown()
         thread.join()

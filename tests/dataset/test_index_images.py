@@ -240,7 +240,9 @@ def test_real_voc_photographs(shared: Path, tmp_path: Path) -> None:
     """Counts, sizes and labels agree with the table that comes with the subset."""
     root = shared / "data" / "voc12_sub"
     output = tmp_path / "index.csv"
-    index_images(settings=IndexSettings(dataset=DatasetSection(kind="voc", voc=VocSection(root=str(root))), shards=ShardsSection(train=6, val=2)), output=output)
+    index_images(
+        settings=IndexSettings(dataset=DatasetSection(kind="voc", voc=VocSection(root=str(root))), shards=ShardsSection(train=6, val=2)), output=output
+    )
     index = ImageIndex(output)
     rows = index.split("train")
     assert (len(rows), sum(r.measured for r in rows), len(index.split("val"))) == (2191, 663, 329)

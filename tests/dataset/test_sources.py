@@ -33,7 +33,9 @@ def gathered(read: object, settings: object) -> tuple[Source, str]:
 
 
 def annotation(*objects: str) -> str:
-    return "<annotation>" + "".join(f"<object><name>{o}</name><difficult>1</difficult><part><name>head</name></part></object>" for o in objects) + "</annotation>"
+    return (
+        "<annotation>" + "".join(f"<object><name>{o}</name><difficult>1</difficult><part><name>head</name></part></object>" for o in objects) + "</annotation>"
+    )
 
 
 @pytest.fixture
@@ -66,7 +68,9 @@ def test_voc_rows(voc: Path) -> None:
 
 
 def test_voc_lists_in_deeplab_form(voc: Path) -> None:
-    (voc / "ImageSets" / "Segmentation" / "train_aug.txt").write_text("/JPEGImages/2007_000001.jpg /SegmentationClassAug/2007_000001.png\n\nJPEGImages/2007_000002.jpg\n")
+    (voc / "ImageSets" / "Segmentation" / "train_aug.txt").write_text(
+        "/JPEGImages/2007_000001.jpg /SegmentationClassAug/2007_000001.png\n\nJPEGImages/2007_000002.jpg\n"
+    )
     source, faults = gathered(read_voc, VocSection(root=str(voc)))
     assert faults == ""
     assert [r.image_id for r in source.rows] == ["2007_000001", "2007_000002", "2007_000003"]
@@ -158,7 +162,10 @@ def test_mask_folder_faults(tmp_path: Path) -> None:
     (tmp_path / "photos" / "masks").mkdir(parents=True)
     with pytest.raises(DataError, match=r"no such folder; did you mean .*photos/masks"):
         folder(tmp_path / "photos", "image,labels\na.jpg,cat\n", masks="masks")
-    assert "no mask of any image in it; expected names like a.png" in folder(tmp_path / "photos", "image,labels\na.jpg,cat\n", masks=str(tmp_path / "photos" / "masks"))[1]
+    assert (
+        "no mask of any image in it; expected names like a.png"
+        in folder(tmp_path / "photos", "image,labels\na.jpg,cat\n", masks=str(tmp_path / "photos" / "masks"))[1]
+    )
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ SMALL = CrfParameters(theta_alpha=8, theta_beta=13, theta_gamma=1.5, w_bilateral
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("parameters", [SMALL, crf_parameters(CrfSection(preset="sec")), crf_parameters(CrfSection(preset="largefov"))], ids=["small", "sec", "largefov"])
+@pytest.mark.parametrize(
+    "parameters", [SMALL, crf_parameters(CrfSection(preset="sec")), crf_parameters(CrfSection(preset="largefov"))], ids=["small", "sec", "largefov"]
+)
 def test_it_agrees_with_the_slow_mean_field(parameters: CrfParameters, seed: int) -> None:
     rng = np.random.default_rng(seed)
     image, truth = picture(rng)

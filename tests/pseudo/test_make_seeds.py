@@ -31,7 +31,10 @@ def artefacts(tmp_path: Path) -> tuple[Path, Path, Path, Path]:
     saliency = np.full(SIZE, 200, np.uint8)
     saliency[:6] = 15  # 0.0588: just below 0.06
     saliency[11] = 16  # 0.0627: just above
-    with MapWriter(tmp_path / "fused.h5", stage="fuse_regions", settings={}) as fused, MapWriter(tmp_path / "saliency.h5", stage="estimate_saliency", settings={}) as cue:
+    with (
+        MapWriter(tmp_path / "fused.h5", stage="fuse_regions", settings={}) as fused,
+        MapWriter(tmp_path / "saliency.h5", stage="estimate_saliency", settings={}) as cue,
+    ):
         for k in range(5):
             fused.write(f"i{k}", [1, 3], regions=regions, scores=scores)
             cue.write(f"i{k}", [], saliency=saliency)
@@ -64,7 +67,9 @@ def test_regions_with_a_constant_cue(artefacts: tuple[Path, Path, Path, Path], t
 def test_scores_with_both_cues(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
     index, shard, fused, saliency = artefacts
     make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(kind="scores", cue="saliency"), output=tmp_path / "a.h5")
-    make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(kind="scores", cue="constant", background=0.3), output=tmp_path / "b.h5")
+    make_seeds(
+        index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(kind="scores", cue="constant", background=0.3), output=tmp_path / "b.h5"
+    )
     a, b = MapReader(tmp_path / "a.h5").read("i0")["mask"], MapReader(tmp_path / "b.h5").read("i0")["mask"]
     assert (b[:, :7] == 1).all()
     assert (b[:, 11:] == 3).all()
@@ -88,7 +93,9 @@ def test_saliency_of_another_size_is_named(artefacts: tuple[Path, Path, Path, Pa
         make_seeds(index=index, shard=shard, fused=fused, saliency=tmp_path / "wrong.h5", settings=settings(), output=tmp_path / "seed.h5")
 
 
-def test_all_background_is_an_error_and_most_of_it_a_warning(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_background_is_an_error_and_most_of_it_a_warning(
+    artefacts: tuple[Path, Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     index, shard, fused, saliency = artefacts
     with pytest.raises(ValueError, match=r"5 of 5 images with tags .*saliency_threshold"):
         make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(saliency_threshold=1.0), output=tmp_path / "seed.h5")

@@ -19,16 +19,16 @@ from wsss.sections import Config
 from wsss.store import MapWriter
 
 MEAN_RGB = [120.0, 110.0, 100.0]
+OVERLAY = {"run": "sample", "seeds": {"rounds": {"count": 2}}, "report": {"gallery": 6}}
 SWEEP = np.round(np.linspace(0, 1, 11), 3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRun:
-    """Paths of the inputs of write_report, the plan's content and the rows of metrics.csv."""
+    """Paths of index and metrics.csv, the plan, the rows of metrics.csv, truth masks and class names."""
 
     index: Path
     metrics: Path
-    plan: Path
     content: dict[str, Any]
     rows: list[dict[str, Any]]
     truths: dict[str, np.ndarray]
@@ -51,8 +51,18 @@ def drawn_pictures(count: int = 6) -> list[tuple[np.ndarray, np.ndarray]]:
     return out
 
 
-def make_run(folder: Path, *, names: Sequence[str] = ("disc", "box"), pictures: Sequence[tuple[np.ndarray, np.ndarray]] | None = None, val: int = 2, truth: bool = True, config: Mapping[str, Any] | None = None, worse: Mapping[str, int] | None = None, full: bool = False) -> SampleRun:
-    """Write index, store files, records, benchmarks, logs, metrics.csv and plan.json under `folder`.
+def make_run(
+    folder: Path,
+    *,
+    names: Sequence[str] = ("disc", "box"),
+    pictures: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
+    val: int = 2,
+    truth: bool = True,
+    config: Mapping[str, Any] | None = None,
+    worse: Mapping[str, int] | None = None,
+    full: bool = False,
+) -> SampleRun:
+    """Write index, store files, records, benchmarks, logs, metrics.csv under `folder`.
 
     Args:
         folder: An empty folder.
@@ -68,8 +78,7 @@ def make_run(folder: Path, *, names: Sequence[str] = ("disc", "box"), pictures: 
         What write_report needs, and what the tests compare.
     """
     pictures = drawn_pictures() if pictures is None else pictures
-    overlay = {"run": "sample", "seeds": {"rounds": {"count": 2}}, "report": {"gallery": 6}, "evaluate": {"full_supervision": full}, **(config or {})}
-    settings = load(overlay)
+    settings = load({**OVERLAY, "evaluate": {"full_supervision": full}, **(config or {})})
     splits = {f"img{k}": "val" if k >= len(pictures) - val else "train" for k in range(len(pictures))}
     truths = {i: mask for i, (_, mask) in zip(splits, pictures, strict=True)}
     images = {i: image for i, (image, _) in zip(splits, pictures, strict=True)}
@@ -82,11 +91,12 @@ def make_run(folder: Path, *, names: Sequence[str] = ("disc", "box"), pictures: 
     _write_records(plan)
     rows = [row for k, stage in enumerate(plan["stages"]) if stage["stage"] != "regions" for row in _metric_rows(stage, k, names)] if truth else []
     write_csv(folder / "metrics.csv", METRIC_COLUMNS, rows)
-    write_json(folder / "plan.json", plan)
-    return SampleRun(index=folder / "dataset/index.csv", metrics=folder / "metrics.csv", plan=folder / "plan.json", content=plan, rows=rows, truths=truths, names=["background", *names])
+    return SampleRun(index=folder / "dataset/index.csv", metrics=folder / "metrics.csv", content=plan, rows=rows, truths=truths, names=["background", *names])
 
 
-def _write_index(folder: Path, images: Mapping[str, np.ndarray], truths: Mapping[str, np.ndarray], splits: Mapping[str, str], names: Sequence[str], *, truth: bool) -> None:
+def _write_index(
+    folder: Path, images: Mapping[str, np.ndarray], truths: Mapping[str, np.ndarray], splits: Mapping[str, str], names: Sequence[str], *, truth: bool
+) -> None:
     folder.mkdir(parents=True)
     rows = []
     for i, image in images.items():
@@ -108,15 +118,21 @@ def _plan(folder: Path, settings: Config) -> dict[str, Any]:
     rounds = {m: graph.max_rounds(m) for m in settings.methods}
     plan = graph.plan(rounds) | {"config": relevant(settings)}
     for m, count in rounds.items():
-        plan["stages"] += [{"method": m, "stage": "regions", "name": "", "files": graph.regions(m, r), "round": r, "variant": "", "cycle": None, "split": "train"} for r in range(1, count + 1)]
-    moved: dict[str, Any] = json.loads(json.dumps(plan).replace("results/sample/", f"{folder.as_posix()}/"))
+        plan["stages"] += [
+            {"method": m, "stage": "regions", "name": "", "files": graph.regions(m, r), "round": r, "variant": "", "cycle": None, "split": "train"}
+            for r in range(1, count + 1)
+        ]
+    moved: dict[str, Any] = json.loads(json.dumps(plan).replace(f"{graph.base}/", f"{folder.as_posix()}/"))
+    assert all(Path(f).is_relative_to(folder) for stage in moved["stages"] for f in stage["files"]), "nothing is written elsewhere"
     return moved
 
 
 # ---------------------------------------------------------------- store files
 
 
-def _write_stage(path: Path, stage: Mapping[str, Any], ids: Sequence[str], images: Mapping[str, np.ndarray], truths: Mapping[str, np.ndarray], worse: Mapping[str, int]) -> None:
+def _write_stage(
+    path: Path, stage: Mapping[str, Any], ids: Sequence[str], images: Mapping[str, np.ndarray], truths: Mapping[str, np.ndarray], worse: Mapping[str, int]
+) -> None:
     if path.exists():
         return
     with MapWriter(path, stage=stage["stage"], settings={}) as writer:
@@ -177,7 +193,9 @@ def _write_records(plan: Mapping[str, Any]) -> None:
         for n, s in enumerate(seconds):
             path = benchmarks / rule / f"job-{n}.tsv"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n{s}\t0:00:09\t{512.5 + n}\t-\t-\t-\t0\t0\t90\t{s}\n")
+            path.write_text(
+                f"s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n{s}\t0:00:09\t{512.5 + n}\t-\t-\t-\t0\t0\t90\t{s}\n"
+            )
     log = benchmarks.parent / "logs" / "make_seeds" / "cam-train-0.log"
     log.parent.mkdir(parents=True)
     log.write_text("10:00:00 INFO make_seeds: wsss\n10:00:01 WARNING 1 of 4 seed masks has no object pixel\n")
@@ -185,17 +203,40 @@ def _write_records(plan: Mapping[str, Any]) -> None:
 
 def _metric_rows(stage: Mapping[str, Any], k: int, names: Sequence[str]) -> list[dict[str, Any]]:
     """Numbers that differ from stage to stage; swept ones are hat-shaped with their top at 0.3."""
-    base = {"run": "sample", **{c: stage[c] for c in ("method", "variant", "stage", "split")}, **{c: "" if stage[c] is None else stage[c] for c in ("round", "cycle")}, "seed": 0, "threshold": "", "class": ""}
+    base = {
+        "run": "sample",
+        **{c: stage[c] for c in ("method", "variant", "stage", "split")},
+        **{c: "" if stage[c] is None else stage[c] for c in ("round", "cycle")},
+        "seed": 0,
+        "threshold": "",
+        "class": "",
+    }
 
     def row(metric: str, value: float, **more: Any) -> dict[str, Any]:
         return base | {"metric": metric, "value": round(float(value), 6)} | more
 
-    level = 0.4 + 0.031 * (k % 7) + 0.05 * (stage["method"] != "cam") + 0.1 * (stage["method"] == "full") + 0.08 * ({"scores": 0, "fused": 1, "seed": 0.5, "pseudo": 2, "prediction": 2.5}[stage["stage"]])
+    level = (
+        0.4
+        + 0.031 * (k % 7)
+        + 0.05 * (stage["method"] != "cam")
+        + 0.1 * (stage["method"] == "full")
+        + 0.08 * ({"scores": 0, "fused": 1, "seed": 0.5, "pseudo": 2, "prediction": 2.5}[stage["stage"]])
+    )
     classes = ["background", *names]
     if stage["stage"] in ("scores", "fused"):
         out = [row("miou_curve", level * (1 - (t - 0.3) ** 2 * (1 + (t > 0.3))), threshold=t) for t in SWEEP]
-        out += [row("precision", 0.3 + 0.6 * t**0.5, threshold=t) for t in SWEEP] + [row("recall", 0.95 - 0.8 * t ** (1.5 - 0.05 * k), threshold=t) for t in SWEEP]
+        out += [row("precision", 0.3 + 0.6 * t**0.5, threshold=t) for t in SWEEP] + [
+            row("recall", 0.95 - 0.8 * t ** (1.5 - 0.05 * k), threshold=t) for t in SWEEP
+        ]
         out += [row("miou", level - 0.1, threshold=0.4), row("miou_best", level, threshold=0.3)]
         return out + [row("iou", level * 0.96**j, threshold=0.3, **{"class": c}) for j, c in enumerate(classes)]
-    flat = {"miou": level, "miou_labelled": level + 0.05, "coverage": 0.8 if stage["stage"] == "seed" else 1.0, "precision": level + 0.1, "recall": level + 0.02, "precision_labelled": level + 0.11, "pixel_accuracy": level + 0.2}
+    flat = {
+        "miou": level,
+        "miou_labelled": level + 0.05,
+        "coverage": 0.8 if stage["stage"] == "seed" else 1.0,
+        "precision": level + 0.1,
+        "recall": level + 0.02,
+        "precision_labelled": level + 0.11,
+        "pixel_accuracy": level + 0.2,
+    }
     return [row(m, min(v, 1.0)) for m, v in flat.items()] + [row("iou", (level + 0.1) * 0.95**j, **{"class": c}) for j, c in enumerate(classes)]

@@ -36,7 +36,9 @@ def test_one_point_and_equal_values_can_be_drawn():
 
 def test_names_are_escaped():
     hostile = '<script>"&'
-    made = line_chart([Series(name=hostile, points=[(0, 1), (1, 2)], mark=(1, 2))], x=Axis(label=hostile), y=Axis(label=hostile)) + bars([(hostile, [(hostile, 0, 0.5)])])
+    made = line_chart([Series(name=hostile, points=[(0, 1), (1, 2)], mark=(1, 2))], x=Axis(label=hostile), y=Axis(label=hostile)) + bars(
+        [(hostile, [(hostile, 0, 0.5)])]
+    )
     assert "<script" not in made
     assert 'title=""' not in made
 

@@ -69,7 +69,10 @@ def test_images_are_ranked_by_the_masks_that_were_shifted(gallery):
 
 def test_a_trail_has_every_stage_in_the_order_of_the_workflow(gallery):
     trail = gallery.trails(1)[0]
-    assert [(title, [f.caption for f in figures]) for title, figures in trail.rounds] == [("round 1", ["photo", "scores", "region"]), ("round 2", ["erased", "scores", "region"])]
+    assert [(title, [f.caption for f in figures]) for title, figures in trail.rounds] == [
+        ("round 1", ["photo", "scores", "region"]),
+        ("round 2", ["erased", "scores", "region"]),
+    ]
     assert [f"{f.caption} {f.detail}".strip() for f in trail.masks] == [
         "fused regions", "saliency", "seed", "pseudo cycle 0", "prediction plain, cycle 0", "prediction psl, cycle 0", "pseudo psl, cycle 1",
         "prediction psl, cycle 1", "pseudo of cam",

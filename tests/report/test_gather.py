@@ -9,6 +9,7 @@ from wsss.artefacts import ArtefactError, ImageIndex
 from wsss.config import load
 from wsss.graph import relevant
 from wsss.report import gather
+from wsss.sections import Config
 
 HEADER = "run,method,variant,stage,round,cycle,split,seed,threshold,metric,class,value\n"
 
@@ -20,7 +21,10 @@ def read(tmp_path, text, names=("background", "cat", "7")):
 
 
 def test_numbers_are_found_by_artefact_and_classes_by_name_or_id(tmp_path):
-    m = read(tmp_path, "r,cam,,scores,1,,train,0,0.3,miou_best,,0.5\nr,cam,,scores,1.0,,train,0,0.2,iou,1,0.1\nr,cam,,scores,1,,train,0,0.3,iou,1,0.4\nr,cam,,scores,1,,train,0,0.3,iou,7,0.6\n")
+    m = read(
+        tmp_path,
+        "r,cam,,scores,1,,train,0,0.3,miou_best,,0.5\nr,cam,,scores,1.0,,train,0,0.2,iou,1,0.1\nr,cam,,scores,1,,train,0,0.3,iou,1,0.4\nr,cam,,scores,1,,train,0,0.3,iou,7,0.6\n",
+    )
     key = gather.Key(("cam", "", "scores", 1, None, "train"))
     assert m.main(key) == 0.5
     assert m.by_class(key, "iou") == {"cat": 0.4, "7": 0.6}  # at the best threshold; a name of digits stays a name
@@ -63,9 +67,13 @@ def test_jobs_too_short_to_sample_do_not_break_the_table(tmp_path):
 
 
 def test_changed_settings_come_first_with_their_default_and_meaning():
-    listed = gather.list_settings(relevant(load({"run": "x", "seeds": {"claim": {"rel_threshold": 0.5}}, "recipes": {"e4": {"kind": "erasing"}}})))
+    listed = gather.list_settings(relevant(load({"run": "x", "seeds": {"claim": {"rel_threshold": 0.35}}, "recipes": {"e4": {"kind": "erasing"}}})))
     changed = {s.key: (s.value, s.default) for s in listed if s.changed}
-    assert changed == {"run": ("x", "scenes"), "seeds.claim.rel_threshold": ("0.5", "0.2"), "recipes": ('{"e4": {"kind": "erasing"}}', "{}")}
+    assert changed == {
+        "run": ("x", "scenes"),
+        "seeds.claim.rel_threshold": ("0.35", str(Config().seeds.claim.rel_threshold)),
+        "recipes": ('{"e4": {"kind": "erasing"}}', "{}"),
+    }
     assert [s.changed for s in listed] == sorted((s.changed for s in listed), reverse=True)
     assert "AE-PSL" in next(s.meaning for s in listed if s.key == "seeds.claim.rel_threshold")
 

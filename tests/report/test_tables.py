@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from wsss.report.faults import warnings
 from wsss.report.gather import Key, Metrics, Value
-from wsss.report.tables import detail_table, headline, stage_table, warnings
+from wsss.report.tables import detail_table, headline, segmenter_table, stage_table
 
 CONFIG = {"saliency": {"kind": "barrier"}}
 
 
 def stage(method, kind, *, round=None, variant="", cycle=None, split="train"):
-    return {"method": method, "stage": kind, "round": round, "variant": variant, "cycle": cycle, "split": split, "files": [f"{method}-{kind}-{round}-{variant}-{cycle}-{split}"]}
+    return {
+        "method": method,
+        "stage": kind,
+        "round": round,
+        "variant": variant,
+        "cycle": cycle,
+        "split": split,
+        "files": [f"{method}-{kind}-{round}-{variant}-{cycle}-{split}"],
+    }
 
 
 STAGES = [
@@ -34,33 +43,65 @@ def numbers(**figures):
     return Metrics(values=values)
 
 
-ALL = numbers(s0=0.40, s1=0.40, s2=0.35, s3=0.42, s4=0.40, s5=0.30, s6=0.45, s7=0.41, s8=0.48, s9=0.50, s10=0.46, s11=0.53, s12=0.49, s13=0.55, s14=0.57, s15=0.52, s16=0.80, s17=0.65)
+ALL = numbers(
+    s0=0.40,
+    s1=0.40,
+    s2=0.35,
+    s3=0.42,
+    s4=0.40,
+    s5=0.30,
+    s6=0.45,
+    s7=0.41,
+    s8=0.48,
+    s9=0.50,
+    s10=0.46,
+    s11=0.53,
+    s12=0.49,
+    s13=0.55,
+    s14=0.57,
+    s15=0.52,
+    s16=0.80,
+    s17=0.65,
+)
 
 
-def test_rows_are_methods_and_variants_and_shared_cells_span_them():
+def test_rows_are_methods_and_columns_follow_the_data():
     table = stage_table(PLAN, ALL)
-    assert [(r.method, r.variant, r.first) for r in table.rows] == [("cam", "", True), ("erasing", "plain", True), ("erasing", "psl", False), ("full", "plain", True)]
     assert [(c.group, c.name) for c in table.columns] == [
-        ("scores of round, best threshold", "1"), ("scores of round, best threshold", "2"), ("fused", "best thr."), ("seed", "mIoU"), ("seed", "coverage"),
-        ("cycle 0", "pseudo"), ("cycle 0", "pred. train"), ("cycle 0", "pred. val"), ("cycle 1", "pseudo"), ("cycle 1", "pred. train"), ("cycle 1", "pred. val"),
+        ("scores of round, best threshold", "1"), ("scores of round, best threshold", "2"), ("fused", "best thr."), ("seed", "mIoU"), ("seed", "coverage"), ("pseudo", "mIoU"),
     ]  # fmt: skip
-    texts = [[c.text for c in r.cells] for r in table.rows]
-    assert texts[0] == ["40.0", "–", "40.0", "35.0", "–", "42.0", "–", "–", "–", "–", "–"]
-    assert texts[1] == ["40.0", "30.0", "45.0", "41.0", "–", "48.0", "50.0", "46.0", "–", "–", "–"]
-    assert texts[2] == ["53.0", "49.0", "55.0", "57.0", "52.0"]  # without the cells that span
-    assert [c.span for c in table.rows[1].cells] == [2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1]
-    assert sum(n for _, n in table.groups) == len(table.columns)
+    assert {method: [c.text for c in cells] for method, cells in table.rows} == {
+        "cam": ["40.0", "–", "40.0", "35.0", "–", "42.0"], "erasing": ["40.0", "30.0", "45.0", "41.0", "–", "48.0"],
+    }  # fmt: skip
+    assert table.groups == [("scores of round, best threshold", 2), ("fused", 1), ("seed", 2), ("pseudo", 1)]
+
+
+def test_a_segmenter_is_a_row_with_what_trained_it_and_its_share_of_full_supervision():
+    table = segmenter_table(PLAN, ALL)
+    assert table.columns == ["pseudo mask, train", "prediction, train", "prediction, val", "weak / full, val"]
+    assert [(m, v, c, [cell.text for cell in cells]) for m, v, c, cells in table.rows] == [
+        ("erasing", "plain", 0, ["48.0", "50.0", "46.0", "70.8"]), ("erasing", "psl", 0, ["48.0", "53.0", "49.0", "75.4"]),
+        ("erasing", "psl", 1, ["55.0", "57.0", "52.0", "80.0"]), ("full", "plain", 0, ["–", "80.0", "65.0", "–"]),
+    ]  # fmt: skip
+
+
+def test_without_the_reference_there_is_no_share_and_without_segmenters_no_row():
+    plan = PLAN | {"stages": [s for s in STAGES if s["method"] != "full"]}
+    table = segmenter_table(plan, ALL)
+    assert not table.full
+    assert [len(cells) for *_, cells in table.rows] == [3, 3, 3] == [len(table.columns)] * 3
+    assert segmenter_table(PLAN | {"stages": STAGES[:4]}, ALL).rows == []
 
 
 def test_the_best_of_a_column_is_marked_and_the_reference_never():
-    table = stage_table(PLAN, ALL)
-    marked = {(r.method, r.variant, c.text) for r in table.rows for c in r.cells if c.best}
-    assert marked == {("erasing", "plain", t) for t in ("45.0", "41.0", "48.0")} | {("erasing", "psl", t) for t in ("53.0", "49.0")}
+    assert {(m, c.text) for m, cells in stage_table(PLAN, ALL).rows for c in cells if c.best} == {("erasing", t) for t in ("45.0", "41.0", "48.0")}
+    marked = {(m, v, k, c.text) for m, v, k, cells in segmenter_table(PLAN, ALL).rows for c in cells if c.best}
+    assert marked == {("erasing", "psl", 1, t) for t in ("55.0", "57.0", "52.0", "80.0")}
 
 
 def test_one_method_alone_marks_nothing():
     plan = PLAN | {"methods": ["cam"], "stages": STAGES[:4]}
-    assert not any(c.best for r in stage_table(plan, ALL).rows for c in r.cells)
+    assert not any(c.best for _, cells in stage_table(plan, ALL).rows for c in cells)
 
 
 def test_headline_names_the_best_masks_and_weak_over_full():
@@ -71,12 +112,16 @@ def test_headline_names_the_best_masks_and_weak_over_full():
     assert sentence.startswith("From image tags alone,")
 
 
+def test_headline_gives_the_final_prediction_even_if_an_earlier_one_is_better():
+    assert "the final prediction 40.0 mIoU on validation images (erasing · psl, cycle 1)" in headline(PLAN, numbers(s8=0.48, s12=0.60, s15=0.40)).sentence
+
+
 def test_headline_does_not_claim_tags_alone_with_trained_saliency():
     assert "a trained saliency model" in headline(PLAN | {"config": {"saliency": {"kind": "u2net"}}}, ALL).sentence
 
 
 def test_headline_without_numbers_and_with_seeds_only():
-    assert "no truth masks" in headline(PLAN, Metrics()).sentence
+    assert "none of them is measured" in headline(PLAN, Metrics()).sentence
     assert "seeds reach 35.0 mIoU" in headline(PLAN, numbers(s0=0.4, s2=0.35)).sentence
 
 
@@ -107,7 +152,12 @@ def test_thresholds_at_the_edge_and_far_from_the_best_are_said():
 
 @pytest.mark.parametrize(
     ("metric", "name", "level", "text"),
-    [("warning_all_background", "", "bad", "every mask is background"), ("warning_single_class", "", "bad", "a single class"), ("warning_empty_class", "b", "note", "no pixel of b")],
+    [
+        ("warning_all_background", "", "bad", "every mask is background"),
+        ("warning_single_class", "", "bad", "a single class"),
+        ("warning_empty_class", "b", "note", "no pixel of b"),
+        ("warning_of_tomorrow", "", "note", "warning_of_tomorrow"),
+    ],
 )
 def test_what_evaluation_counted_is_said_without_truth_too(metric, name, level, text):
     found = faults([(metric, name, None, 1.0)], truth=False)
@@ -126,12 +176,24 @@ def test_details_hold_every_metric_that_some_artefact_has():
 
 def test_a_sound_artefact_raises_nothing_and_an_unmeasured_one_does():
     assert faults([("iou", "a", None, 0.4), ("iou", "b", None, 0.3), ("coverage", "", None, 0.9)]) == []
-    assert warnings({"methods": ["cam"], "stages": STAGES[:1]}, Metrics(), class_names=["background"], has_truth=True) == [("note", "cam, round 1, scores (train): no numbers in metrics.csv")]
+    assert warnings({"methods": ["cam"], "stages": STAGES[:1]}, Metrics(), class_names=["background"], has_truth=True) == [
+        ("note", "cam, round 1, scores (train): no numbers in metrics.csv")
+    ]
     assert warnings({"methods": ["cam"], "stages": STAGES[:1]}, Metrics(), class_names=["background"], has_truth=False) == []
 
 
 def test_steps_down_are_said():
-    found = [t for _, t in warnings(PLAN, numbers(**{f"s{k}": v for k, v in enumerate([0.4, 0.4, 0.5, 0.42, 0.4, 0.3, 0.35, 0.41, 0.48, 0.3, 0.46, 0.53, 0.49, 0.55, 0.57, 0.52, 0.8, 0.65])}), class_names=["background"], has_truth=True)]
+    found = [
+        t
+        for _, t in warnings(
+            PLAN,
+            numbers(
+                **{f"s{k}": v for k, v in enumerate([0.4, 0.4, 0.5, 0.42, 0.4, 0.3, 0.35, 0.41, 0.48, 0.3, 0.46, 0.53, 0.49, 0.55, 0.57, 0.52, 0.8, 0.65])}
+            ),
+            class_names=["background"],
+            has_truth=True,
+        )
+    ]
     assert found == [
         "cam: refining lowered mIoU from 50.0 to 42.0", "erasing: fused scores (35.0) are below round 1's (40.0): later rounds add wrong regions",
         "erasing · plain, cycle 0, prediction (train): 30.0, below the pseudo masks of cycle 0 (48.0)",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from tests.report.sample_run import make_run
-from wsss.artefacts import ArtefactError
+from tests.report.sample_run import OVERLAY, make_run
 from wsss.config import load
 from wsss.graph import Graph
 from wsss.report.tables import percent
-from wsss.report.write_report import plan_of, seconds, write_report
+from wsss.report.write_report import plan_of, render, seconds, write_report
 from wsss.sections import PlanSettings
 
 VOID = {"meta", "link", "img"}
@@ -51,9 +52,8 @@ class Page(HTMLParser):
             self.tables[-1][-1][-1] += data.strip()
 
 
-def write(run, folder):
-    write_report(index=run.index, metrics=run.metrics, plan=run.plan, output=folder / "index.html")
-    return (folder / "index.html").read_text()
+def write(run):
+    return render(run.content, index=run.index, metrics=run.metrics)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def text(run, tmp_path_factory):
-    return write(run, tmp_path_factory.mktemp("page"))
+def text(run):
+    return write(run)
 
 
 def test_every_tag_closes_and_every_link_leads_somewhere(text):
@@ -92,29 +92,48 @@ def test_the_table_says_what_metrics_csv_says(text, run):
         assert len(rows) == 1
         return percent(rows[0]["value"])
 
-    table = next(t for t in Page(text).tables if t[0][:2] == ["method", "variant"])
-    assert table[1] == ["1", "2", "best thr.", "mIoU", "coverage", "pseudo", "pred. train", "pred. val", "pseudo", "pred. train", "pred. val"]
-    cam, plain, psl, full = table[2:]
-    assert cam[:4] == ["cam", "–", value(method="cam", stage="scores", metric="miou_best"), "–"]
-    assert cam[5:8] == [value(method="cam", stage="seed", metric="miou"), value(method="cam", stage="seed", metric="coverage"), value(method="cam", stage="pseudo", metric="miou")]
-    assert plain[:2] == ["erasing", "plain"]
-    assert plain[2:5] == [*(value(method="erasing", stage="scores", round=r, metric="miou_best") for r in (1, 2)), value(method="erasing", stage="fused", metric="miou_best")]
-    assert plain[8:] == [*(value(method="erasing", variant="plain", cycle=0, split=s, stage="prediction", metric="miou") for s in ("train", "val")), "–", "–", "–"]
-    assert psl[0] == "psl"
-    assert psl[3:] == [value(method="erasing", stage="pseudo", cycle=1, metric="miou"), *(value(variant="psl", cycle=1, split=s, stage="prediction", metric="miou") for s in ("train", "val"))]
-    assert full[8:10] == [value(method="full", stage="prediction", split=s, metric="miou") for s in ("train", "val")]
+    stages, segmenters = tables_of(Page(text))
+    assert stages[1] == ["1", "2", "best thr.", "mIoU", "coverage", "mIoU"]
+    for row in stages[2:]:
+        seed = {"method": row[0], "stage": "seed"}
+        rounds = [value(method=row[0], stage="scores", round=r, metric="miou_best") if r == 1 or row[0] == "erasing" else "–" for r in (1, 2)]
+        assert row[1:] == [
+            *rounds,
+            value(method=row[0], stage="fused", metric="miou_best"),
+            value(**seed, metric="miou"),
+            value(**seed, metric="coverage"),
+            value(method=row[0], stage="pseudo", cycle=0, metric="miou"),
+        ]
+    assert [row[:3] for row in segmenters[1:]] == [["erasing", "plain", "0"], ["erasing", "psl", "0"], ["erasing", "psl", "1"], ["full", "plain", "0"]]
+    for method, variant, cycle, pseudo, train, val, _ in segmenters[1:]:
+        assert [train, val] == [value(method=method, variant=variant, cycle=int(cycle), split=s, stage="prediction", metric="miou") for s in ("train", "val")]
+        assert pseudo == ("–" if method == "full" else value(method=method, cycle=int(cycle), stage="pseudo", metric="miou"))
+
+
+def tables_of(page):
+    """The table method × stage and that of the segmenters."""
+    return next(t for t in page.tables if t[0][1:] and t[0][1].startswith("scores of round")), next((t for t in page.tables if t[0][1:2] == ["variant"]), None)
 
 
 def test_the_page_says_what_went_in_and_what_was_seen(text):
     said = Page(text).text
-    for words in ("unsupervised", "ImageNet weights", "Read by evaluation only: 4 training and 2 validation masks", "train_classifier", "1 of 4 seed masks has no object pixel", "seeds.rounds.count", "torch", "Never seen in training"):
+    for words in (
+        "unsupervised",
+        "ImageNet weights",
+        "Read by evaluation only: 4 training and 2 validation masks",
+        "train_classifier",
+        "1 of 4 seed masks has no object pixel",
+        "seeds.rounds.count",
+        "torch",
+        "Never seen in training",
+    ):
         assert words in said, words
 
 
 def test_texts_are_escaped(tmp_path):
     hostile = '<img src=x onerror=alert(1)>"&'
     run = make_run(tmp_path / "run", names=[hostile, "box"])
-    page = write(run, tmp_path)
+    page = write(run)
     assert "<img src=x" not in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert Page(page).faults == []
@@ -122,7 +141,7 @@ def test_texts_are_escaped(tmp_path):
 
 
 def test_without_truth_the_page_works_and_says_so(tmp_path):
-    page = Page(write(make_run(tmp_path / "run", truth=False), tmp_path))
+    page = Page(write(make_run(tmp_path / "run", truth=False)))
     assert page.faults == []
     for words in ("no truth masks", "The data set has none.", "first training images of the index", "No truth masks: results were not measured"):
         assert words in page.text, words
@@ -130,30 +149,35 @@ def test_without_truth_the_page_works_and_says_so(tmp_path):
     assert len([t for t, _ in page.tags if t == "img"]) > 20
 
 
-def test_stages_that_are_absent_leave_dashes(tmp_path, run):
-    import json
-
+def test_stages_that_are_absent_leave_dashes(tmp_path):
     bare = make_run(tmp_path / "run", val=0)
     bare.metrics.write_text(bare.metrics.read_text().splitlines()[0] + "\n")
-    plan = json.loads(bare.plan.read_text()) | {"records": [], "saliency": [], "benchmarks": str(tmp_path / "none")}
+    plan = bare.content | {"records": [], "saliency": [], "benchmarks": str(tmp_path / "none")}
     plan["stages"] = [s for s in plan["stages"] if s["stage"] in ("scores", "seed") and s["method"] == "cam"]
-    bare.plan.write_text(json.dumps(plan))
-    page = Page(write(bare, tmp_path))
+    page = Page(render(plan, index=bare.index, metrics=bare.metrics))
     assert page.faults == []
-    assert next(t for t in page.tables if t[0][:2] == ["method", "variant"])[2] == ["cam", "–", "–", "–", "–"]
+    stages, segmenters = tables_of(page)
+    assert stages[2] == ["cam", "–", "–", "–"]
+    assert segmenters is None
     assert "No benchmark files were found." in page.text
     assert "There is nothing to draw." in page.text
 
 
 def test_equal_inputs_make_equal_pages(run, text, tmp_path):
-    assert write(run, tmp_path) == text
+    assert write(run) == text
 
 
-def test_a_plan_without_its_keys_is_refused(run, tmp_path):
-    (tmp_path / "plan.json").write_text('{"run": "x"}')
-    with pytest.raises(ArtefactError, match=r"plan\.json: found \['run'\], expected a mapping with"):
-        write_report(index=run.index, metrics=run.metrics, plan=tmp_path / "plan.json", output=tmp_path / "index.html")
-    assert not (tmp_path / "index.html").exists()
+def test_the_stage_writes_the_page_and_the_sheet_from_the_workflows_layout(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "results/sample")
+    monkeypatch.chdir(tmp_path)
+    settings = PlanSettings(config=load(OVERLAY), rounds={"cam": 1, "erasing": 2})
+    output = Path("results/sample/report/index.html")
+    write_report(index=run.index, metrics=run.metrics, settings=settings, output=output)
+    assert output.read_text() == render(run.content, index=run.index, metrics=run.metrics)
+    with Image.open(output.parent / "gallery.jpg") as sheet:
+        assert sheet.format == "JPEG"
+        assert sheet.width > 8 * 200
+    assert sorted(p.name for p in output.parent.iterdir()) == ["gallery.jpg", "index.html"]
 
 
 def test_the_workflows_settings_lead_to_the_same_plan_and_the_regions():

@@ -75,7 +75,12 @@ def test_given_maps_come_back_unchanged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("missing", r"1 of 2 maps are missing.*8-bit grey(?s:.*)p1\.png"), ("size", "found 31×25 px .* expected the image's 25×31"), ("rgb", "mode RGB, expected 8-bit grey"), ("text", "not a readable picture")],
+    [
+        ("missing", r"1 of 2 maps are missing.*8-bit grey(?s:.*)p1\.png"),
+        ("size", "found 31×25 px .* expected the image's 25×31"),
+        ("rgb", "mode RGB, expected 8-bit grey"),
+        ("text", "not a readable picture"),
+    ],
 )
 def test_faulty_maps_are_named_and_nothing_is_written(tmp_path: Path, fault: str, message: str) -> None:
     images = pictures(2)
@@ -118,4 +123,6 @@ def test_flat_maps_are_warned_about(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_kind_none_is_refused(tmp_path: Path) -> None:
     index, shard = write_tiny_set(tmp_path, pictures(1))
     with pytest.raises(ValueError, match=r"saliency\.kind is none"):
-        estimate_saliency(index=index, shard=shard, settings=SaliencySettings.model_validate({"saliency": {"kind": "none"}}), workers=1, output=tmp_path / "out.h5")
+        estimate_saliency(
+            index=index, shard=shard, settings=SaliencySettings.model_validate({"saliency": {"kind": "none"}}), workers=1, output=tmp_path / "out.h5"
+        )

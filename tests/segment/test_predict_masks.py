@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from tests.segment.drawn_set import COMPUTE
 from wsss.artefacts import ArtefactError, write_csv
@@ -28,11 +29,15 @@ def test_validation_images_keep_those_of_their_mask(drawn, segmenter, tmp_path):
     index = tmp_path / "dataset" / "index.csv"
     rows = [row | {"split": "val", "labels": ""} for row in csv.DictReader(index.open(newline=""))]
     write_csv(index, tuple(rows[0]), rows)
-    with predict(drawn, segmenter, tmp_path / "out.h5", index=index) as reader:
+    state, meta = load_network(segmenter)
+    state["segment.bias"] = state["segment.bias"] + torch.tensor([0.0, 0.0, 100.0])  # everything is class 2
+    save_network(tmp_path / "biased.pt", state=state, meta=meta)
+    with predict(drawn, tmp_path / "biased.pt", tmp_path / "out.h5", settings=PredictSettings(), index=index) as reader:
         for image_id in reader.image_ids:
             record = reader.read(image_id)
-            assert record.class_ids.tolist() == np.unique([0, *np.unique(record["mask"])]).tolist()
-            assert len(record["probs"]) == len(record.class_ids)
+            assert np.unique(record["mask"]).tolist() == [2]
+            assert record.class_ids.tolist() == [0, 2]
+            assert record["probs"][1].min() > 0.99
 
 
 def test_an_empty_shard_gives_an_empty_file(drawn, segmenter, tmp_path):

@@ -91,7 +91,11 @@ def street(rng: np.random.Generator, shape: tuple[int, int], unit: int) -> np.nd
         cv2.line(ground, (int(x), 0), (int(x - 5 * unit), kerb), (128, 125, 120), max(1, unit // 3))
     line, dash, start = int(h * rng.uniform(0.55, 0.85)), int(22 * unit), int(rng.uniform(-20, 0) * unit)
     for x in range(start, w, 2 * dash):
-        cv2.fillPoly(ground, [np.array([[x, line], [x + dash, line], [x + dash - 2 * unit, line + 3 * unit], [x - 2 * unit, line + 3 * unit]], np.int32)], (206, 204, 196))
+        cv2.fillPoly(
+            ground,
+            [np.array([[x, line], [x + dash, line], [x + dash - 2 * unit, line + 3 * unit], [x - 2 * unit, line + 3 * unit]], np.int32)],
+            (206, 204, 196),
+        )
     return ground
 
 
@@ -171,7 +175,11 @@ def skyline(rng: np.random.Generator, canvas: np.ndarray, *, horizon: int, groun
         for x in rng.uniform(0, w, int(rng.integers(4, 16))):
             tall, dark = horizon * rng.uniform(0.3, 0.8), rng.uniform(0.42, 0.75)
             for k in (0.0, 0.3, 0.6):
-                tier = [[x, horizon - tall * (1 - 0.25 * k)], [x - tall * (0.10 + 0.14 * k), horizon - tall * (0.6 - k)], [x + tall * (0.10 + 0.14 * k), horizon - tall * (0.6 - k)]]
+                tier = [
+                    [x, horizon - tall * (1 - 0.25 * k)],
+                    [x - tall * (0.10 + 0.14 * k), horizon - tall * (0.6 - k)],
+                    [x + tall * (0.10 + 0.14 * k), horizon - tall * (0.6 - k)],
+                ]
                 cv2.fillPoly(canvas, [np.array(tier, np.int32)], (np.array((78, 104, 70)) * dark + haze * 0.12).tolist())
 
 
@@ -184,7 +192,13 @@ def wall(rng: np.random.Generator, shape: tuple[int, int], *, unit: int) -> np.n
     if rng.random() < 0.7 and h > 14 * unit:
         x, high = int(rng.uniform(0.05, 0.7) * w), int(0.6 * h)
         cv2.rectangle(field, (x, int(0.1 * h)), (x + int(high * 1.2), int(0.1 * h) + high), tuple(c * 0.45 for c in PALETTE[3]), -1)
-        cv2.rectangle(field, (x + unit * 2, int(0.1 * h) + unit * 2), (x + int(high * 1.2) - unit * 2, int(0.1 * h) + high - unit * 2), tuple(map(float, PALETTE[int(rng.integers(10))])), -1)
+        cv2.rectangle(
+            field,
+            (x + unit * 2, int(0.1 * h) + unit * 2),
+            (x + int(high * 1.2) - unit * 2, int(0.1 * h) + high - unit * 2),
+            tuple(map(float, PALETTE[int(rng.integers(10))])),
+            -1,
+        )
     cv2.rectangle(field, (0, h - 4 * unit), (w, h), tuple(c * 0.9 for c in PALETTE[5]), -1)
     return field
 
@@ -236,7 +250,14 @@ def rails(rng: np.random.Generator, canvas: np.ndarray, *, foot: float, scale: f
     step = max(0.085 * scale, 5 * unit)
     for x in np.arange(rng.uniform(-1, 0) * step, w + step, step):
         y, half = foot + slope * (x - w / 2), 0.2 * step
-        quad = np.array([[x - half + 0.03 * scale, y + far * 0.75], [x + half + 0.03 * scale, y + far * 0.75], [x + half * 1.3, y + near * 0.7], [x - half * 1.3, y + near * 0.7]])
+        quad = np.array(
+            [
+                [x - half + 0.03 * scale, y + far * 0.75],
+                [x + half + 0.03 * scale, y + far * 0.75],
+                [x + half * 1.3, y + near * 0.7],
+                [x - half * 1.3, y + near * 0.7],
+            ]
+        )
         tone = rng.uniform(0.6, 0.85)
         cv2.fillPoly(canvas, [quad.round().astype(np.int32)], tuple(c * tone for c in PALETTE[3]))
     thick = max(0.018 * scale, 1.2 * unit)

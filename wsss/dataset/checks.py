@@ -106,7 +106,7 @@ class Faults:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """"; did you mean 'aeroplane'?" for the most similar known name, or "" if none is similar."""
+    """ "; did you mean 'aeroplane'?" for the most similar known name, or "" if none is similar."""
     folded = {k.casefold(): k for k in known}
     found = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=0.6)
     return f"; did you mean {folded[found[0]]!r}?" if found else ""
@@ -176,7 +176,9 @@ def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where
     for row in rows:
         earlier = first.setdefault(row.image_id, row)
         if earlier.split != row.split:
-            faults.add("overlap", f"{row.where}: image {row.image_id!r} is in {row.split} and in {earlier.split} ({earlier.where}); the splits must not overlap")
+            faults.add(
+                "overlap", f"{row.where}: image {row.image_id!r} is in {row.split} and in {earlier.split} ({earlier.where}); the splits must not overlap"
+            )
         elif earlier is not row:
             faults.add("duplicate", f"{row.where}: image id {row.image_id!r} occurs before ({earlier.where}: {earlier.image.name}); keep one or rename a file")
         for name in row.labels:
@@ -235,7 +237,9 @@ def check_picture(row: SourceRow, *, num_classes: int) -> Picture:
         if mask is None:
             continue
         if mask.shape != size:
-            faults.append((kind, f"{row.where}: {kind} {path} is {_by(mask.shape)}, its image {_by(size)} (height x width, after EXIF rotation); they must agree"))
+            faults.append(
+                (kind, f"{row.where}: {kind} {path} is {_by(mask.shape)}, its image {_by(size)} (height x width, after EXIF rotation); they must agree")
+            )
         illegal = [int(v) for v in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if v > num_classes and v != IGNORE] if kind == "mask" else []
         if illegal:
             some = ", ".join(map(str, illegal[:5])) + (", ..." if len(illegal) > 5 else "")

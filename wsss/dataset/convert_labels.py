@@ -21,7 +21,19 @@ from wsss.dataset.sources import VOC_CLASSES
 
 _ARRAY = "ndarray"
 """Stands for the class numpy.ndarray, which is never handed to the file."""
-_DAMAGED = (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError, MemoryError, OverflowError, RecursionError, TypeError, ValueError)
+_DAMAGED = (
+    pickle.UnpicklingError,
+    EOFError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 """What a malformed pickle may raise, with anything in it."""
 
 
@@ -89,7 +101,9 @@ class _PlainUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise ArtefactError(f"asks for {module}.{name}, refused: only dicts of numpy arrays are read. Do not load this file with numpy.load(allow_pickle=True)")
+            raise ArtefactError(
+                f"asks for {module}.{name}, refused: only dicts of numpy arrays are read. Do not load this file with numpy.load(allow_pickle=True)"
+            )
         return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> NoReturn:

@@ -106,7 +106,9 @@ def fetch(url: str, *, part: Path, retries: int = 5, wait: float = 2.0) -> None:
         idle = 0 if _length(part) > furthest else idle + 1
         furthest = max(furthest, _length(part))
         if idle >= retries:
-            raise DownloadError(f"{url}: {retries} attempts brought nothing new ({reason}); {furthest:,} bytes are kept in {part}: run the command again to go on")
+            raise DownloadError(
+                f"{url}: {retries} attempts brought nothing new ({reason}); {furthest:,} bytes are kept in {part}: run the command again to go on"
+            )
         log.info("%s: broke off at %s bytes (%s), trying again", url, f"{_length(part):,}", reason)
         time.sleep(min(wait * 2**idle, 60))
 
@@ -179,7 +181,9 @@ def _check_space(part: Path, *, total: int | None, have: int) -> None:
     if total is not None:
         needed, free = 2 * total - have, shutil.disk_usage(part.parent).free
         if needed > free:
-            raise DownloadError(f"{part.parent}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed to fetch and unpack; make room or choose another folder")
+            raise DownloadError(
+                f"{part.parent}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed to fetch and unpack; make room or choose another folder"
+            )
 
 
 def _unpack(archive: Path, *, inner: str, target: Path) -> None:

@@ -41,7 +41,9 @@ def index_images(*, settings: IndexSettings, output: Path) -> None:
     write_json(folder / "statistics.json", statistics(pairs, source.names))
     _write_shards([row for row, _ in pairs], settings.shards, folder=folder / "shards")
     write_csv(output, INDEX_COLUMNS, [_index_line(row, picture, source.names, folder=folder) for row, picture in pairs])
-    log.info("%s: %d training and %d validation images of %d classes", source.where, *(sum(r.split == s for r in source.rows) for s in SPLITS), len(source.names))
+    log.info(
+        "%s: %d training and %d validation images of %d classes", source.where, *(sum(r.split == s for r in source.rows) for s in SPLITS), len(source.names)
+    )
 
 
 def statistics(pairs: list[tuple[SourceRow, Picture]], names: list[str]) -> dict[str, Any]:
@@ -88,7 +90,9 @@ def _read_source(settings: DatasetSection, faults: Faults, *, folder: Path) -> S
 
 def _scene_row(scene: dict[str, Any], *, folder: Path) -> SourceRow:
     paths = {key: folder / scene[key] for key in ("image", "mask", "instances", "context")}
-    return SourceRow(where=f"scene {scene['image_id']}", image_id=scene["image_id"], split=scene["split"], labels=tuple(scene["labels"]), measured=True, **paths)
+    return SourceRow(
+        where=f"scene {scene['image_id']}", image_id=scene["image_id"], split=scene["split"], labels=tuple(scene["labels"]), measured=True, **paths
+    )
 
 
 def _write_shards(rows: list[SourceRow], settings: ShardsSection, *, folder: Path) -> None:

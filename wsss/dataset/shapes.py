@@ -71,7 +71,11 @@ def tube(points: Sequence[Point], start: float, end: float) -> list[np.ndarray]:
     along = np.gradient(line, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
     width = np.linspace(start, end, len(line))[:, None]
-    return [np.concatenate([line + normal * width, (line - normal * width)[::-1]]), ellipse(line[0, 0], line[0, 1], start, start), ellipse(line[-1, 0], line[-1, 1], end, end)]
+    return [
+        np.concatenate([line + normal * width, (line - normal * width)[::-1]]),
+        ellipse(line[0, 0], line[0, 1], start, start),
+        ellipse(line[-1, 0], line[-1, 1], end, end),
+    ]
 
 
 def box(left: float, top: float, right: float, bottom: float, *, round_by: float) -> np.ndarray:

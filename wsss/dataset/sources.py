@@ -226,7 +226,10 @@ class _Table:
         for k, cells in lines[1:]:
             where = f"{self.path.name} row {k}"
             if len(cells) != len(header):
-                faults.add("row", f"{where}: {len(cells)} cells, expected {len(header)} ({','.join(header[:6])}{',...' if len(header) > 6 else ''}); quote cells that hold a comma")
+                faults.add(
+                    "row",
+                    f"{where}: {len(cells)} cells, expected {len(header)} ({','.join(header[:6])}{',...' if len(header) > 6 else ''}); quote cells that hold a comma",
+                )
             else:
                 rows.append((where, dict(zip(header, cells, strict=True))))
         return header, rows

@@ -79,9 +79,13 @@ def dense_crf(image_u8: np.ndarray, probabilities: np.ndarray, *, parameters: Cr
         ValueError: For an image that is not (H, W, 3) uint8, probabilities of another size, or values that are no probabilities.
     """
     if image_u8.dtype != np.uint8 or image_u8.ndim != 3 or image_u8.shape[2] != 3:
-        raise ValueError(f"the CRF got an image {image_u8.shape} of {image_u8.dtype}, expected (height, width, 3) RGB of uint8: give the photograph, not the normalised array")
+        raise ValueError(
+            f"the CRF got an image {image_u8.shape} of {image_u8.dtype}, expected (height, width, 3) RGB of uint8: give the photograph, not the normalised array"
+        )
     if probabilities.ndim != 3 or probabilities.shape[1:] != image_u8.shape[:2]:
-        raise ValueError(f"the CRF got probabilities {probabilities.shape} for an image {image_u8.shape[:2]} (height, width); expected (labels, height, width) at image size")
+        raise ValueError(
+            f"the CRF got probabilities {probabilities.shape} for an image {image_u8.shape[:2]} (height, width); expected (labels, height, width) at image size"
+        )
     if not (probabilities.min(initial=0) >= 0 and probabilities.max(initial=1) <= 1 + 1e-4):  # also catches NaN
         raise ValueError(f"the CRF got values {probabilities.min()}..{probabilities.max()}, expected probabilities in 0..1; apply softmax first")
     if len(probabilities) == 1:

@@ -32,8 +32,13 @@ def make_seeds(*, index: Path, shard: Path, fused: Path, saliency: Path | None =
     """
     seed = settings.seed
     if seed.cue == "saliency" and saliency is None:
-        raise ValueError("make_seeds: pseudo.seed.cue is saliency, but there is none; set saliency.kind to barrier, u2net or folder, or pseudo.seed.cue to constant")
-    look_at = {"regions": "pseudo.seed.saliency_threshold, saliency.kind and seeds.claim.rel_threshold", "scores": "pseudo.seed.background, pseudo.seed.cue and saliency.kind"}
+        raise ValueError(
+            "make_seeds: pseudo.seed.cue is saliency, but there is none; set saliency.kind to barrier, u2net or folder, or pseudo.seed.cue to constant"
+        )
+    look_at = {
+        "regions": "pseudo.seed.saliency_threshold, saliency.kind and seeds.claim.rel_threshold",
+        "scores": "pseudo.seed.background, pseudo.seed.cue and saliency.kind",
+    }
     guard = BackgroundGuard(stage="make_seeds", look_at=look_at[seed.kind] + f" (settings: {seed.model_dump()})")
     maps, cues = MapReader(fused), MapReader(saliency) if saliency and seed.cue == "saliency" else None
     with MapWriter(output, stage="make_seeds", settings=settings.model_dump()) as writer:
@@ -50,7 +55,9 @@ def _seed_mask(row: ImageRow, record: MapRecord, *, cue: np.ndarray | None, seed
     if seed.kind == "scores":
         return seeds_from_scores(record["scores"], record.class_ids, size=(row.height, row.width), background=seed.background if cue is None else 1 - cue)
     if record["regions"].shape[1:] != (row.height, row.width):
-        raise ArtefactError(f"image {row.image_id}: regions are {record['regions'].shape[1:]}, the index says {(row.height, row.width)} (height, width); rerun from claim_regions")
+        raise ArtefactError(
+            f"image {row.image_id}: regions are {record['regions'].shape[1:]}, the index says {(row.height, row.width)} (height, width); rerun from claim_regions"
+        )
     return seeds_from_regions(record["regions"], record.class_ids, cue, saliency_threshold=seed.saliency_threshold)
 
 

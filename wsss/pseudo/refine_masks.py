@@ -73,7 +73,9 @@ def _refine_probabilities(row: ImageRow, record: MapRecord, *, settings: RefineS
 def _refine_labels(row: ImageRow, mask: np.ndarray, *, settings: RefineSettings) -> np.ndarray:
     """From hard labels."""
     if mask.shape != (row.height, row.width):
-        raise ArtefactError(f"image {row.image_id}: the mask is {mask.shape}, the index says {(row.height, row.width)} (height, width); rerun the stage that made it")
+        raise ArtefactError(
+            f"image {row.image_id}: the mask is {mask.shape}, the index says {(row.height, row.width)} (height, width); rerun the stage that made it"
+        )
     filtered = filter_labels(mask, row.class_ids)
     if settings.refine == "none":
         return filtered

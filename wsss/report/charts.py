@@ -61,7 +61,9 @@ def line_chart(series: Sequence[Series], *, x: Axis, y: Axis, width: int = 520, 
         y0=min(ys) if y.low is None else y.low, y1=max(ys) if y.high is None else y.high, width=width, height=height, bottom=bottom,
     )  # fmt: skip
     parts = [_grid(frame, x, y), *(_line(frame, s) for s in series)]
-    svg = Markup('<div class="plot"><svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg></div>').format(width, height, title or y.label, Markup("").join(parts))
+    svg = Markup('<div class="plot"><svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg></div>').format(
+        width, height, title or y.label, Markup("").join(parts)
+    )
     return legend([(s.name, s.colour, s.dashed) for s in series]) + svg
 
 
@@ -112,7 +114,11 @@ def _grid(frame: _Frame, x: Axis, y: Axis) -> Markup:
     parts = []
     for tick in ticks(frame.y0, frame.y1):
         at = frame.py(tick)
-        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text class="tick" x="{}" y="{:.1f}" text-anchor="end">{:g}</text>').format(LEFT, right, at, at, LEFT - 7, at + 4, tick))
+        parts.append(
+            Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/><text class="tick" x="{}" y="{:.1f}" text-anchor="end">{:g}</text>').format(
+                LEFT, right, at, at, LEFT - 7, at + 4, tick
+            )
+        )
     for tick, name in _x_ticks(frame, x):
         for k, line in enumerate(name.split("\n")):
             parts.append(Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(frame.px(tick), floor + 17 + 14 * k, line))
@@ -134,10 +140,18 @@ def _line(frame: _Frame, series: Series) -> Markup:
     shown = len(points) <= 40
     for (a, b), (x, y) in zip(points, series.points, strict=True):
         if series.dots or shown:
-            parts.append(Markup('<circle class="dot{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}: {:.4g}, {:.4g}</title></circle>').format("" if series.dots else " small", a, b, 4 if series.dots else 2.5, series.name, x, y))
+            parts.append(
+                Markup('<circle class="dot{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}: {:.4g}, {:.4g}</title></circle>').format(
+                    "" if series.dots else " small", a, b, 4 if series.dots else 2.5, series.name, x, y
+                )
+            )
     if series.mark is not None:
         a, b = frame.px(series.mark[0]), frame.py(series.mark[1])
-        parts.append(Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="4.5"><title>{}: best, {:.4g} at {:.4g}</title></circle>').format(a, b, series.name, series.mark[1], series.mark[0]))
+        parts.append(
+            Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="4.5"><title>{}: best, {:.4g} at {:.4g}</title></circle>').format(
+                a, b, series.name, series.mark[1], series.mark[0]
+            )
+        )
     return Markup('<g style="--c:var(--s{})">{}</g>').format(series.colour % COLOURS, Markup("").join(parts))
 
 
@@ -153,7 +167,9 @@ def bars(rows: Sequence[tuple[str, Sequence[tuple[str, int, float | None]]]]) ->
     blocks = []
     for group, values in rows:
         lines = [
-            Markup('<div class="bar" title="{}"><i style="--w:{:.1f}%;--c:var(--s{})"></i><b>{}</b></div>').format(name, 100 * (value or 0), colour % COLOURS, "–" if value is None else f"{100 * value:.0f}")
+            Markup('<div class="bar" title="{}"><i style="--w:{:.1f}%;--c:var(--s{})"></i><b>{}</b></div>').format(
+                name, 100 * (value or 0), colour % COLOURS, "–" if value is None else f"{100 * value:.0f}"
+            )
             for name, colour, value in values
         ]
         blocks.append(Markup('<div class="bars"><h4>{}</h4>{}</div>').format(group, Markup("").join(lines)))

@@ -48,7 +48,11 @@ def precision_recall_chart(plan: Mapping[str, Any], metrics: Metrics) -> Markup:
         precision, recall = dict(metrics.curve(key, "precision")), dict(metrics.curve(key, "recall"))
         both = sorted((100 * recall[t], 100 * precision[t]) for t in precision.keys() & recall.keys())
         best = metrics.get(key, "miou_best")
-        at = None if best is None or best.threshold not in precision or best.threshold not in recall else (100 * recall[best.threshold], 100 * precision[best.threshold])
+        at = (
+            None
+            if best is None or best.threshold not in precision or best.threshold not in recall
+            else (100 * recall[best.threshold], 100 * precision[best.threshold])
+        )
         series.append(Series(name=name, points=both, colour=k, dashed=stage["stage"] == "fused", mark=at))
     return line_chart(series, x=Axis(label="recall, %"), y=Axis(label="precision, %"), title="Precision against recall")
 
@@ -84,10 +88,19 @@ def stage_chart(plan: Mapping[str, Any], metrics: Metrics) -> Markup:
                 colour = len({s.colour for s in series} - ({series[-1].colour} if split == "val" and series else set()))
                 if points:
                     series.append(Series(name=name + (", val" if split == "val" else ""), points=points, colour=colour, dashed=split == "val", dots=True))
-    return line_chart(series, x=Axis(label="", low=0, high=len(steps) - 1, names=[n for _, _, n in steps]), y=Axis(label="mIoU, %"), width=960, height=330, title="mIoU from stage to stage")
+    return line_chart(
+        series,
+        x=Axis(label="", low=0, high=len(steps) - 1, names=[n for _, _, n in steps]),
+        y=Axis(label="mIoU, %"),
+        width=960,
+        height=330,
+        title="mIoU from stage to stage",
+    )
 
 
-def _stage_points(own: Sequence[Mapping[str, Any]], metrics: Metrics, steps: Sequence[tuple[str, int | None, str]], variant: str, split: str) -> list[tuple[float, float]]:
+def _stage_points(
+    own: Sequence[Mapping[str, Any]], metrics: Metrics, steps: Sequence[tuple[str, int | None, str]], variant: str, split: str
+) -> list[tuple[float, float]]:
     points = []
     for x, (stage, cycle, _) in enumerate(steps):
         rows = [s for s in own if s["stage"] == stage and s["split"] == split and (cycle is None or s["cycle"] == cycle)]
@@ -102,7 +115,13 @@ def _stage_points(own: Sequence[Mapping[str, Any]], metrics: Metrics, steps: Seq
 def class_bars(plan: Mapping[str, Any], metrics: Metrics, *, class_names: Sequence[str], method: str) -> Markup:
     """IoU of each class from stage to stage for one method: the last of each kind of artefact."""
     picked = []
-    for stage, split, name in (("scores", "train", "scores, round 1"), ("fused", "train", "fused"), ("seed", "train", "seed"), ("pseudo", "train", "pseudo mask"), ("prediction", "val", "prediction, val")):
+    for stage, split, name in (
+        ("scores", "train", "scores, round 1"),
+        ("fused", "train", "fused"),
+        ("seed", "train", "seed"),
+        ("pseudo", "train", "pseudo mask"),
+        ("prediction", "val", "prediction, val"),
+    ):
         rows = [s for s in plan["stages"] if s["stage"] == stage and s["split"] == split and s["method"] == method and s["method"] != FULL]
         if rows and (values := metrics.by_class(Key.of(rows[0] if stage == "scores" else rows[-1]), "iou")):
             picked.append((name, values))

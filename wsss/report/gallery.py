@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from wsss.artefacts import ImageIndex, ImageRow
 from wsss.console import progress
 from wsss.imaging import erase, read_image, read_mask
-from wsss.report.gather import FULL, has_truth
+from wsss.report.gather import FULL, followed_method, has_truth
 from wsss.report.pictures import data_uri, grey_picture, heat_overlay, image_miou, mask_overlay, regions_to_mask, shrink
 from wsss.seeds.method import FACTS
 from wsss.store import MapSet
@@ -23,14 +24,19 @@ MIN_SIDE, MAX_SIDE = 88, 260
 HERO_SIDE, HERO_CANDIDATES = 300, 400
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Figure:
-    """One inlined picture: caption with a second line, and its mIoU as a note."""
+    """One picture, (h, w, 3) uint8 RGB, inlined when the page asks for it: caption with a second line, and its mIoU as a note."""
 
-    uri: str
+    picture: np.ndarray
     caption: str
     detail: str = ""
     note: str = ""
+
+    @cached_property
+    def uri(self) -> str:
+        """The picture as an inlined JPEG."""
+        return data_uri(self.picture)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +50,6 @@ class Trail:
     truth: Figure | None
     rounds: list[tuple[str, list[Figure]]] = field(default_factory=list)
     masks: list[Figure] = field(default_factory=list)
-
-
-def followed_method(plan: Mapping[str, Any]) -> str:
-    """The method that the gallery follows: the last that has predictions, else the last."""
-    segmented = [m for m in plan["methods"] if any(s["method"] == m and s["stage"] == "prediction" for s in plan["stages"])]
-    return (segmented or plan["methods"])[-1]
 
 
 def choose(scores: Mapping[str, float], count: int) -> list[tuple[str, str]]:
@@ -117,7 +117,9 @@ class Gallery:
         if key not in self._scores:
             maps = self._maps(stage)
             wanted = [row for row in rows if has_truth(row) and row.image_id in maps]
-            self._scores[key] = {row.image_id: image_miou(maps.read(row.image_id, "mask")["mask"], self._truth(row)) for row in progress(wanted, what="rank images")}
+            self._scores[key] = {
+                row.image_id: image_miou(maps.read(row.image_id, "mask")["mask"], self._truth(row)) for row in progress(wanted, what="rank images")
+            }
         return self._scores[key]
 
     def trails(self, count: int) -> list[Trail]:
@@ -160,8 +162,17 @@ class Gallery:
             row = self.index.rows[image_id]
             image_u8 = read_image(row.image)
             mask = maps.read(image_id, "mask")["mask"]
-            photo = Figure(uri=data_uri(shrink(image_u8, side=HERO_SIDE)), caption=image_id)
-            pairs.append((photo, Figure(uri=data_uri(mask_overlay(image_u8, mask, side=HERO_SIDE)), caption=self.labels(row), note=_iou_note(mask, self._truth(row) if has_truth(row) else None))))
+            photo = Figure(picture=shrink(image_u8, side=HERO_SIDE), caption=image_id)
+            pairs.append(
+                (
+                    photo,
+                    Figure(
+                        picture=mask_overlay(image_u8, mask, side=HERO_SIDE),
+                        caption=self.labels(row),
+                        note=_iou_note(mask, self._truth(row) if has_truth(row) else None),
+                    ),
+                )
+            )
         return pairs
 
     def hero_stage(self) -> Mapping[str, Any] | None:
@@ -180,17 +191,21 @@ class Gallery:
         truth = self._truth(row) if has_truth(row) else None
         return Trail(
             image_id=row.image_id, rank=rank, class_ids=[int(c) for c in row.class_ids],
-            photo=Figure(uri=data_uri(shrink(image_u8, side=side)), caption="photo"),
-            truth=None if truth is None else Figure(uri=data_uri(mask_overlay(image_u8, truth, side=side)), caption="truth"),
+            photo=Figure(picture=shrink(image_u8, side=side), caption="photo"),
+            truth=None if truth is None else Figure(picture=mask_overlay(image_u8, truth, side=side), caption="truth"),
             rounds=self._rounds(row, image_u8, side=side), masks=self._masks(row, image_u8, truth, side=side),
         )  # fmt: skip
 
     def _val_trail(self, row: ImageRow, rank: str, stages: Sequence[Mapping[str, Any]]) -> Trail:
         image_u8 = read_image(row.image)
         truth = self._truth(row) if has_truth(row) else None
-        figures = [self._mask_figure(image_u8, self._maps(s).read(row.image_id, "mask")["mask"], truth, self._caption(s), side=MAX_SIDE) for s in stages if row.image_id in self._maps(s)]
-        photo = Figure(uri=data_uri(shrink(image_u8, side=MAX_SIDE)), caption="photo")
-        known = None if truth is None else Figure(uri=data_uri(mask_overlay(image_u8, truth, side=MAX_SIDE)), caption="truth")
+        figures = [
+            self._mask_figure(image_u8, self._maps(s).read(row.image_id, "mask")["mask"], truth, self._caption(s), side=MAX_SIDE)
+            for s in stages
+            if row.image_id in self._maps(s)
+        ]
+        photo = Figure(picture=shrink(image_u8, side=MAX_SIDE), caption="photo")
+        known = None if truth is None else Figure(picture=mask_overlay(image_u8, truth, side=MAX_SIDE), caption="truth")
         return Trail(image_id=row.image_id, rank=rank, class_ids=[int(c) for c in row.class_ids], photo=photo, truth=known, masks=figures)
 
     def _rounds(self, row: ImageRow, image_u8: np.ndarray, *, side: int) -> list[tuple[str, list[Figure]]]:
@@ -198,14 +213,14 @@ class Gallery:
         facts = FACTS.get(self.plan["kinds"].get(self.method, self.method))
         seen, out = image_u8, []
         for stage in self._stages("scores"):
-            figures = [Figure(uri=data_uri(shrink(seen, side=side)), caption="photo" if seen is image_u8 else "erased")]
+            figures = [Figure(picture=shrink(seen, side=side), caption="photo" if seen is image_u8 else "erased")]
             maps = self._maps(stage)
             if row.image_id in maps:
-                figures.append(Figure(uri=data_uri(heat_overlay(seen, maps.read(row.image_id, "scores")["scores"], side=side)), caption="scores"))
+                figures.append(Figure(picture=heat_overlay(seen, maps.read(row.image_id, "scores")["scores"], side=side), caption="scores"))
             claimed = [self._maps(s) for s in self._stages("regions") if s["round"] == stage["round"]]
             if claimed and row.image_id in claimed[0]:
                 record = claimed[0].read(row.image_id, "regions")
-                figures.append(Figure(uri=data_uri(mask_overlay(seen, regions_to_mask(record["regions"], record.class_ids), side=side)), caption="region"))
+                figures.append(Figure(picture=mask_overlay(seen, regions_to_mask(record["regions"], record.class_ids), side=side), caption="region"))
                 seen = erase(seen, np.asarray(record["regions"].any(axis=0)), colour=self.index.mean_rgb) if facts and facts.erases else seen
             out.append((f"round {stage['round']}", figures))
         return out
@@ -218,7 +233,7 @@ class Gallery:
                 out.append(self._mask_figure(image_u8, regions_to_mask(record["regions"], record.class_ids), None, ("fused regions", ""), side=side))
         saliency = self._open(self.plan["saliency"])
         if row.image_id in saliency:
-            out.append(Figure(uri=data_uri(grey_picture(saliency.read(row.image_id, "saliency")["saliency"], side=side)), caption="saliency"))
+            out.append(Figure(picture=grey_picture(saliency.read(row.image_id, "saliency")["saliency"], side=side), caption="saliency"))
         for stage in [*self._stages("seed"), *self._flow(), *self._others()]:
             if row.image_id in self._maps(stage):
                 mask = self._maps(stage).read(row.image_id, "mask")["mask"]
@@ -226,7 +241,7 @@ class Gallery:
         return out
 
     def _mask_figure(self, image_u8: np.ndarray, mask: np.ndarray, truth: np.ndarray | None, caption: tuple[str, str], *, side: int) -> Figure:
-        return Figure(uri=data_uri(mask_overlay(image_u8, mask, side=side)), caption=caption[0], detail=caption[1], note=_iou_note(mask, truth))
+        return Figure(picture=mask_overlay(image_u8, mask, side=side), caption=caption[0], detail=caption[1], note=_iou_note(mask, truth))
 
     def _flow(self) -> list[Mapping[str, Any]]:
         """Pseudo masks and predictions on training images, cycle by cycle."""

@@ -110,6 +110,12 @@ def _whole(text: Any) -> int | None:
     return None if text in ("", None) else int(float(text))
 
 
+def followed_method(plan: Mapping[str, Any]) -> str:
+    """The method that the gallery follows: the last that has predictions, else the last."""
+    segmented = [m for m in plan["methods"] if any(s["method"] == m and s["stage"] == "prediction" for s in plan["stages"])]
+    return (segmented or plan["methods"])[-1]
+
+
 # ---------------------------------------------------------------- records, time and memory
 
 
@@ -136,7 +142,9 @@ def read_benchmarks(folder: Path) -> list[RuleTime]:
         jobs = [row for path in sorted(rule.rglob("*.tsv")) for row in _tsv(path)]
         seconds = [_number(j.get("s")) for j in jobs]
         if jobs:
-            out.append(RuleTime(rule=rule.name, jobs=len(jobs), seconds=sum(seconds), longest=max(seconds), peak_mb=max(_number(j.get("max_rss")) for j in jobs)))
+            out.append(
+                RuleTime(rule=rule.name, jobs=len(jobs), seconds=sum(seconds), longest=max(seconds), peak_mb=max(_number(j.get("max_rss")) for j in jobs))
+            )
     return sorted(out, key=lambda r: -r.seconds)
 
 
@@ -224,7 +232,12 @@ def data_facts(index: ImageIndex) -> dict[str, Any]:
         rows = index.split(split)
         counts = np.sum([row.labels for row in rows], axis=0, dtype=int) if rows else np.zeros(index.num_classes, int)
         measured = [row for row in rows if has_truth(row)]
-        out["splits"][split] = {"images": len(rows), "measured": len(measured), "counts": [int(c) for c in counts], "labels": float(counts.sum()) / max(len(rows), 1)}
+        out["splits"][split] = {
+            "images": len(rows),
+            "measured": len(measured),
+            "counts": [int(c) for c in counts],
+            "labels": float(counts.sum()) / max(len(rows), 1),
+        }
     return out
 
 
@@ -235,7 +248,10 @@ def has_truth(row: ImageRow) -> bool:
 
 SALIENCY = {
     "barrier": ("none", "Saliency by minimum barrier distance: unsupervised, nothing was trained for it."),
-    "u2net": ("pixels", "Saliency by U²-Net-p, a network trained on the pixel masks of DUTS-TR (10,553 photographs, no classes): pixel-level supervision of another data set."),
+    "u2net": (
+        "pixels",
+        "Saliency by U²-Net-p, a network trained on the pixel masks of DUTS-TR (10,553 photographs, no classes): pixel-level supervision of another data set.",
+    ),
     "folder": ("given", "Saliency maps were given; whatever supervision made them went in."),
     "none": ("none", "No saliency."),
 }

@@ -13,22 +13,14 @@ import numpy as np
 from PIL import Image
 
 from wsss.artefacts import IGNORE
-from wsss.imaging import resize_image, resize_maps, resize_mask
+from wsss.imaging import VOC_COLOURS, resize_image, resize_maps, resize_mask
 
 MASK_SHARE, PHOTO_SHARE = 0.66, 0.92
 """Opacity of a class colour, and brightness of the greyed photograph beside it."""
+HEAT_SHARE = (0.3, 0.4)
+"""Opacity of a heat map where it is coldest, and how much more where it is hottest."""
 HATCH_PX = 6
 """Period of the hatching of unlabelled pixels."""
-
-
-def voc_colours() -> np.ndarray:
-    """(256, 3) uint8: the VOC colour map (bit 3k + c of an index is bit 7 - k of channel c)."""
-    index = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
-    for k in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (((index >> (3 * k + channel)) & 1) << (7 - k)).astype(np.uint8)
-    return colours
 
 
 def shrink(image_u8: np.ndarray, *, side: int) -> np.ndarray:
@@ -59,7 +51,7 @@ def mask_overlay(image_u8: np.ndarray, mask: np.ndarray, *, side: int) -> np.nda
     faded = (0.7 * grey + 0.3 * small) * PHOTO_SHARE
     out = faded.copy()
     inside = (labels > 0) & (labels != IGNORE)
-    out[inside] = (1 - MASK_SHARE) * small[inside] + MASK_SHARE * 1.25 * voc_colours()[labels[inside]]
+    out[inside] = (1 - MASK_SHARE) * small[inside] + MASK_SHARE * 1.25 * VOC_COLOURS[labels[inside]]
     rows, columns = np.indices(labels.shape)
     stripe = (rows + columns) % HATCH_PX < HATCH_PX // 3
     unlabelled = labels == IGNORE
@@ -95,8 +87,8 @@ def heat_overlay(image_u8: np.ndarray, scores: np.ndarray, *, side: int) -> np.n
     maps = np.maximum(resize_maps(np.asarray(scores, np.float32), size=small.shape[:2]), 0)
     top = maps.max(axis=(1, 2), initial=0)
     heat = (maps / np.where(top > 0, top, 1)[:, None, None]).max(axis=0, initial=0)
-    colour = cv2.cvtColor(cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    share = (0.35 + 0.5 * heat)[..., None]
+    colour = cv2.cvtColor(cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    share = (HEAT_SHARE[0] + HEAT_SHARE[1] * heat)[..., None]
     return np.clip((1 - share) * small + share * colour, 0, 255).astype(np.uint8)
 
 

@@ -8,52 +8,57 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
-from wsss.artefacts import ArtefactError, ImageIndex, read_json, write_text
+from wsss.artefacts import ImageIndex, atomic, write_text
 from wsss.console import log
 from wsss.graph import Graph
-from wsss.report import curves, gather, tables
+from wsss.imaging import VOC_COLOURS
+from wsss.report import curves, faults, gather, tables
+from wsss.report.contact import contact_sheet, sheet_trails
 from wsss.report.gallery import Gallery
-from wsss.report.pictures import voc_colours
 from wsss.sections import PlanSettings
 
 HERO_IMAGES = 6
 LISTED_WARNINGS = 20
-PLAN_KEYS = {"run", "config", "kinds", "methods", "stages", "records", "saliency", "benchmarks", "report"}
+SHEET_QUALITY = 90
+"""JPEG quality of the contact sheet."""
 
 
-def write_report(*, index: Path, metrics: Path, settings: PlanSettings | None = None, plan: Path | None = None, output: Path) -> None:
+def write_report(*, index: Path, metrics: Path, settings: PlanSettings, output: Path) -> None:
     """Write report/index.html: what went in, the table method × stage, curves, and images followed through the stages.
 
     The page needs no other file. Stages and figures that are absent leave a dash; without truth masks the page says so.
+    A contact sheet of a few images, gallery.jpg, is left beside it.
 
     Args:
         index: dataset/index.csv.
         metrics: metrics.csv.
         settings: The whole configuration and the rounds that were run; says where every file is.
-        plan: The same as a JSON file (`Graph.plan`), for pages of runs laid out otherwise; goes before `settings`.
         output: The page.
 
     Raises:
-        ArtefactError: If a file that exists is damaged, or the plan lacks a key.
+        ArtefactError: If a file that exists is damaged.
+        ValueError: If `settings` lacks the rounds of a method.
     """
-    found = read_plan(plan) if plan is not None else plan_of(settings or PlanSettings())
-    page = render(context(plan=found, index=ImageIndex(index), metrics=metrics))
+    values = context(plan=plan_of(settings), index=ImageIndex(index), metrics=metrics)
+    write_sheet(values, output=output.parent / "gallery.jpg")
+    page = page_of(values)
     write_text(output, page)
     log.info("%s: %.1f MB", output, len(page.encode()) / 1e6)
 
 
-def read_plan(path: Path) -> dict[str, Any]:
-    """A plan from its file.
+def render(plan: Mapping[str, Any], *, index: Path, metrics: Path) -> str:
+    """The page of a plan (`plan_of`, or one made by hand)."""
+    return page_of(context(plan=plan, index=ImageIndex(index), metrics=metrics))
 
-    Raises:
-        ArtefactError: If it is missing, malformed, or lacks a key.
-    """
-    plan = read_json(path)
-    if not isinstance(plan, dict) or PLAN_KEYS - set(plan):
-        found = sorted(plan) if isinstance(plan, dict) else type(plan).__name__
-        raise ArtefactError(f"{path}: found {found}, expected a mapping with {sorted(PLAN_KEYS)}; write it with Graph.plan")
-    return plan
+
+def write_sheet(values: Mapping[str, Any], *, output: Path) -> None:
+    """The contact sheet of the page's context as a JPEG; nothing is written if there are no images."""
+    sheet = contact_sheet(sheet_trails(values["trails"]), class_names=values["class_names"])
+    if sheet is not None:
+        with atomic(output) as temporary:
+            Image.fromarray(sheet).save(temporary, "JPEG", quality=SHEET_QUALITY, subsampling=0, optimize=True)
 
 
 def plan_of(settings: PlanSettings) -> dict[str, Any]:
@@ -61,7 +66,9 @@ def plan_of(settings: PlanSettings) -> dict[str, Any]:
     graph = Graph(settings.config)
     missing = [m for m in settings.config.methods if m not in settings.rounds]
     if missing:
-        raise ValueError(f"write_report: settings.rounds: found {settings.rounds}, expected a number of rounds for {', '.join(missing)}; give --settings or --plan as the workflow does")
+        raise ValueError(
+            f"write_report: settings.rounds: found {settings.rounds}, expected a number of rounds for {', '.join(missing)}; give --settings as the workflow does"
+        )
     plan: dict[str, Any] = json.loads(json.dumps(graph.plan(settings.rounds), default=lambda model: model.model_dump(mode="json")))
     for method in settings.config.methods:
         for r in range(1, settings.rounds[method] + 1):
@@ -82,16 +89,16 @@ def context(*, plan: Mapping[str, Any], index: ImageIndex, metrics: Path) -> dic
     trails = gallery.trails(int(plan["report"]["gallery"]))
     logged = gather.log_warnings(benchmarks.parent / "logs")
     return {
-        "plan": plan, "facts": facts, "has_truth": has_truth, "class_names": index.class_names, "colours": [tuple(int(v) for v in c) for c in voc_colours()[: len(index.class_names)]],
+        "plan": plan, "facts": facts, "has_truth": has_truth, "class_names": index.class_names, "colours": [tuple(int(v) for v in c) for c in VOC_COLOURS[: len(index.class_names)]],
         "headline": tables.headline(plan, numbers), "supervision": gather.supervision(plan["config"], facts), "settings": gather.list_settings(plan["config"]),
         "versions": gather.versions(), "devices": sorted({str(r["content"]["device"]) for r in records if r["content"].get("device")}), "times": times,
         "total_seconds": sum(t.seconds for t in times), "peak_mb": max((t.peak_mb for t in times), default=0.0),
-        "table": tables.stage_table(plan, numbers),
+        "table": tables.stage_table(plan, numbers), "segmenters": tables.segmenter_table(plan, numbers),
         "details": [detail for maps in (True, False) if (detail := tables.detail_table(plan, numbers, maps=maps)).rows],
         "rounds": round_rows(records), "charts": charts(plan, numbers, records), "class_bars": curves.class_bars(plan, numbers, class_names=index.class_names, method=gallery.method),
         "method": gallery.method, "hero": gallery.hero(HERO_IMAGES), "hero_stage": gallery.hero_stage(), "trails": trails,
         "val_trails": gallery.val_trails(max(3, len(trails) // 3)), "ranked": gallery.ranked_stage() if trails and trails[0].rank else None,
-        "stage_name": tables.name_of, "warnings": tables.warnings(plan, numbers, class_names=index.class_names, has_truth=has_truth),
+        "stage_name": tables.name_of, "warnings": faults.warnings(plan, numbers, class_names=index.class_names, has_truth=has_truth),
         "logged": logged[:LISTED_WARNINGS], "logged_more": max(0, len(logged) - LISTED_WARNINGS),
     }  # fmt: skip
 
@@ -100,9 +107,21 @@ def charts(plan: Mapping[str, Any], metrics: gather.Metrics, records: list[dict[
     """(heading, explanation, markup) of the charts that have something to show; the first is a wide one."""
     found = [
         ("From stage to stage", "mIoU on the training images; dashed: validation images.", curves.stage_chart(plan, metrics)),
-        ("Threshold", "mIoU of score maps against one constant background threshold, the same sweep for every method. Ring: best.", curves.threshold_chart(plan, metrics)),
-        ("Precision and recall", "The same sweep: mean precision and recall of the classes at each threshold. Ring: threshold of the best mIoU.", curves.precision_recall_chart(plan, metrics)),
-        ("Loss of the classifiers", "Mean over an epoch. Later rounds see less of the objects, so their loss stays higher.", curves.loss_chart(records, kind="classifier")),
+        (
+            "Threshold",
+            "mIoU of score maps against one constant background threshold, the same sweep for every method. Ring: best.",
+            curves.threshold_chart(plan, metrics),
+        ),
+        (
+            "Precision and recall",
+            "The same sweep: mean precision and recall of the classes at each threshold. Ring: threshold of the best mIoU.",
+            curves.precision_recall_chart(plan, metrics),
+        ),
+        (
+            "Loss of the classifiers",
+            "Mean over an epoch. Later rounds see less of the objects, so their loss stays higher.",
+            curves.loss_chart(records, kind="classifier"),
+        ),
         ("Loss of the segmenters", "Mean over an epoch, all terms together.", curves.loss_chart(records, kind="segmenter")),
     ]
     return [chart for chart in found if chart[2]]
@@ -115,8 +134,8 @@ def round_rows(records: list[dict[str, Any]]) -> list[tuple[str, Mapping[str, An
     return [(f"{owners[f]}, round {r['round']}", r["content"]) for f, r in rounds.items()]
 
 
-def render(values: Mapping[str, Any]) -> str:
-    """The page; every text is escaped."""
+def page_of(values: Mapping[str, Any]) -> str:
+    """The page of its context; every text is escaped."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"seconds": seconds, "percent": tables.percent}
     return environment.get_template("page.html.j2").render(values)

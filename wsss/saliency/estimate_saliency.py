@@ -63,7 +63,9 @@ def _estimate_block(rows: Sequence[ImageRow], *, section: SaliencySection, weigh
             continue
         image_u8 = read_image(row.image)
         if image_u8.shape[:2] != (row.height, row.width):
-            raise ArtefactError(f"{row.image}: is {image_u8.shape[0]}×{image_u8.shape[1]} px (height×width), the index says {row.height}×{row.width}; rerun index_images")
+            raise ArtefactError(
+                f"{row.image}: is {image_u8.shape[0]}×{image_u8.shape[1]} px (height×width), the index says {row.height}×{row.width}; rerun index_images"
+            )
         saliency = u2net_saliency(image_u8, network=network) if network else barrier_saliency(image_u8, **section.barrier.model_dump())
         yield np.rint(saliency * 255).astype(np.uint8)
 

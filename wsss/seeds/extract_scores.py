@@ -95,6 +95,7 @@ def score_maps(
         (K, h, w) float32, signed.
     """
     ids = [int(c) for c in class_ids]
+    scales = settings.scales if ids else [1.0]  # no maps cannot be resized; the forward at scale 1 tells their grid
 
     def maps_at(scale: float, mirrored: bool) -> torch.Tensor:
         height, width = image_u8.shape[:2]
@@ -105,7 +106,7 @@ def score_maps(
 
     reference = maps_at(1.0, False)
     total, count = torch.zeros_like(reference), 0
-    for scale in settings.scales:
+    for scale in scales:
         for mirrored in (False, True) if settings.flip else (False,):
             maps = reference if scale == 1 and not mirrored else maps_at(scale, mirrored)
             total += maps if maps.shape == reference.shape else F.interpolate(maps[None], reference.shape[1:], mode="bilinear", align_corners=False)[0]
