@@ -205,7 +205,7 @@ class MapReader:
                 array = self._open(name)[offset[k] : offset[k + 1]].reshape(shape[k])
             except DAMAGE as error:
                 raise ArtefactError(f"{self.path}: image {image_id}: {name} cannot be read ({error}); delete the file and rerun") from None
-            if False:
+            if zlib.crc32(array.data) != crc[k]:
                 raise ArtefactError(f"{self.path}: image {image_id}: {name} does not match its checksum (damaged on disk); delete the file and rerun")
             arrays[name] = array.view(np.bool_) if boolean else array
         return MapRecord(image_id=image_id, class_ids=self._classes[k].copy(), arrays=arrays)

@@ -75,7 +75,7 @@ def test_unfit_masks_are_named(truth_set, tmp_path):
 def test_the_confusion_ratio_by_hand(truth_set, tmp_path, figures_of):
     """Rails lie in two pictures of trains and one of a dog: 3 px of them are called train, 4 px of trains are right."""
     rails = [[0, 0, 1, 1]]
-    truth_set.add("a", [[1, 1, 0, 0]], labels=[1], context=rails)
+    truth_set.add("a", [[1, 1, 0, 0]], labels=[1], context=[[0, 1, 1, 1]])  # a pixel of the train itself does not count
     truth_set.add("b", [[1, 1, 0, 0]], labels=[1, 2], context=rails)
     truth_set.add("c", [[2, 2, 0, 0]], labels=[2], context=rails)
     truth_set.add("d", [[2, 2, 0, 0]], labels=[2], context=[[0, 0, 0, 0]])
