@@ -56,7 +56,7 @@ def _parse(name: str) -> tuple[str, tuple[str, ...]]:
 def _templates(name: str) -> str:
     """Page templates beside a module that loads them with jinja2."""
     path = _file(name)
-    if path is None or "import jinja2" not in path.read_text(encoding="utf-8") and "from jinja2" not in path.read_text(encoding="utf-8"):
+    if path is None or "jinja2" not in path.read_text(encoding="utf-8"):
         return ""
     return "".join(t.read_text(encoding="utf-8") for t in sorted(path.parent.glob("*.j2")))
 
