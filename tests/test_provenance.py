@@ -65,3 +65,14 @@ def test_listing_digest_notices_a_replaced_file(tmp_path):
     os.utime(tmp_path / "a.jpg", ns=(1, 1))
     assert provenance.listing_digest(tmp_path) != before
     assert provenance.listing_digest(tmp_path / "missing") != before
+
+
+def test_a_page_template_counts_for_the_module_that_loads_it(package):
+    folder, digest = package
+    before = digest()
+    (folder / "page.html.j2").write_text("<p>")
+    assert digest() == before
+    (folder / "stage.py").write_text("import jinja2\n")
+    with_page = digest()
+    (folder / "page.html.j2").write_text("<b>")
+    assert digest() != with_page

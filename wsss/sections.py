@@ -318,6 +318,7 @@ class PslSection(Section):
         "predicted", "v in prediction; labels is the paper's upper bound", source="AE-PSL: predicted"
     )
     test_p: float = setting(0.1, "prediction: scores below this become 0", source="AE-PSL: 0.1", ge=0, lt=1)
+    warmup: float = setting(0.0, "share of the training before the online masks count", source="AE-PSL says nothing of one", ge=0, le=1)
     classification_weight: float = setting(1.0, "weight of the classification loss", source="unconfirmed", ge=0, le=100)
 
 

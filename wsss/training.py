@@ -105,7 +105,7 @@ def fit(
     Args:
         model: Network; `model(image_n (N, 3, c, c))` gives what `losses` takes.
         images: Training images; an item is a mapping with image_n and labels.
-        losses: (outputs, batch) to named scalars; their sum is minimised.
+        losses: (outputs, batch) to named scalars; their sum is minimised. `batch["progress"]` is the share of the training done, in [0, 1).
         parameters: (pretrained, new) parameters; the new ones learn `head_lr_factor` times faster.
         settings: Epochs, batch size, optimiser.
         freeze_batchnorm: Keep pretrained BatchNorm statistics.
@@ -168,6 +168,7 @@ class _Pass:
             factor = rate_factor(self.settings.optimiser, step=epoch * steps + k, steps=epochs * steps, epoch=epoch)
             for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
+            batch = {**batch, "progress": (epoch * steps + k) / (epochs * steps)}
             for name, value in self._step(batch, where=f"epoch {epoch + 1}, step {k + 1}").items():
                 sums[name] = sums.get(name, 0.0) + value
         entry = {"epoch": epoch + 1, **{name: value / steps for name, value in sums.items()}, "seconds": round(time.monotonic() - began, 2)}

@@ -155,3 +155,13 @@ def test_training_weights_are_what_the_setting_says():
     found = {k: psl_losses((maps, class_logits), batch, settings=PslSection(enabled=True, train_weighting=k))["online"].item() for k in weights}
     assert found == pytest.approx({k: segmentation_loss(maps, online_mask(maps, v), labels).item() for k, v in weights.items()})
     assert len({round(v, 4) for v in found.values()}) == 3
+
+
+def test_online_masks_count_from_the_end_of_the_warmup_on():
+    maps, labels = random_maps(2), torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, 0]])
+    outputs = (maps, torch.zeros(2, 4))
+    batch = {"labels": labels, "mask": torch.zeros(2, 10, 12, dtype=torch.uint8)}
+    settings = PslSection(enabled=True, warmup=0.5)
+    early, late = (psl_losses(outputs, {**batch, "progress": p}, settings=settings)["online"].item() for p in (0.49, 0.5))
+    assert early == 0
+    assert late == psl_losses(outputs, batch, settings=PslSection(enabled=True))["online"].item() > 0

@@ -96,6 +96,7 @@ def psl_losses(outputs: tuple[torch.Tensor, torch.Tensor], batch: Mapping[str, A
     Args:
         outputs: Score maps (N, C + 1, h, w) and class logits (N, C).
         batch: labels (N, C) float32, mask (N, c, c) uint8 and, where crops are padded, inside (N, c, c) float32: 1 on the picture. Ŝ labels every pixel of the picture, none of the padding.
+            progress, if given, is the share of the training done, in [0, 1): before settings.warmup Ŝ does not count.
         settings: The section.
 
     Returns:
@@ -110,7 +111,8 @@ def psl_losses(outputs: tuple[torch.Tensor, torch.Tensor], batch: Mapping[str, A
         online = online_mask(score_maps, v)
         if "inside" in batch:
             online = torch.where(to_grid(batch["inside"] > 0.5, size=size) > 0, online, IGNORE)
-        out["online"] = segmentation_loss(score_maps, online, labels)
+        warm = batch.get("progress", 1.0) >= settings.warmup
+        out["online"] = segmentation_loss(score_maps, online, labels) * float(warm)
         out["classification"] = settings.classification_weight * classification_loss(class_logits, labels, kind=settings.score)
     return out
 
