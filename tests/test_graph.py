@@ -69,7 +69,7 @@ def test_relevant_leaves_out_what_cannot_change_results():
 
 
 def test_masks_to_take_away_are_refined_on_train_and_predicted_on_val():
-    g = graph()
+    g = graph(segment={"variants": ["plain", "psl"]})
     assert g.final_masks("erasing", "train")[0].endswith("erasing/pseudo/psl/cycle-2/train-0.h5")
     assert g.final_masks("erasing", "val")[0].endswith("erasing/segment/psl/cycle-1/predictions/val-0.h5")
     assert g.final_masks("cam", "val") == []

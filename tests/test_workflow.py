@@ -26,7 +26,10 @@ TOY = {
         "rounds": {"count": 2},
     },
     "pseudo": {"seed": {"kind": "scores", "cue": "constant", "background": 0.05}, "refine": "none"},
-    "segment": {"train": {"epochs": 4, "batch_size": 4, "optimiser": {"lr": 0.001}, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}}},
+    "segment": {
+        "psl": {"test_weighting": "none", "train_weighting": "labels"},
+        "train": {"epochs": 8, "batch_size": 4, "optimiser": {"lr": 0.001}, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
+    },
     "report": {"gallery": 3},
     "compute": {"device": "cpu", "threads": 1, "workers": 0, "shards": {"train": 2}},
 }
@@ -143,7 +146,7 @@ def test_a_learning_rate_reruns_from_its_stage_on(project):
 
 
 def test_a_new_variant_trains_that_variant_alone(project):
-    jobs = project.reruns({"segment": {"variants": ["plain", "psl", "psl_gt"], "recipes": {"psl_gt": {"psl": {"enabled": True, "test_weighting": "labels"}}}}})
+    jobs = project.reruns({"segment": {"variants": ["psl", "plain", "psl_gt"], "recipes": {"psl_gt": {"psl": {"enabled": True, "test_weighting": "labels"}}}}})
     assert jobs["train_segmenter"] == 2
     assert "make_seeds" not in jobs
 

@@ -310,7 +310,11 @@ class PslSection(Section):
     """Prohibitive segmentation learning (AE-PSL, section 3.2)."""
 
     enabled: bool = setting(False, "train with the online masks and weight by class scores; variants plain and psl set it")
-    score: Literal["softmax", "sigmoid"] = setting("softmax", "class scores v from the classification branch", source="AE-PSL sheet 4, inferred")
+    score: Literal["softmax", "sigmoid"] = setting(
+        "sigmoid",
+        "class scores v from the classification branch",
+        source="ours: near 1 for a present class, whatever the others; AE-PSL: softmax, inferred (sheet 4)",
+    )
     train_weighting: Literal["predicted", "labels", "none"] = setting(
         "predicted", "v in training: predicted, the image's labels, or 1", source="AE-PSL: predicted"
     )
@@ -318,7 +322,9 @@ class PslSection(Section):
         "predicted", "v in prediction; labels is the paper's upper bound", source="AE-PSL: predicted"
     )
     test_p: float = setting(0.1, "prediction: scores below this become 0", source="AE-PSL: 0.1", ge=0, lt=1)
-    warmup: float = setting(0.0, "share of the training before the online masks count", source="AE-PSL says nothing of one", ge=0, le=1)
+    warmup: float = setting(
+        0.5, "share of the training before the online masks count", source="ours, for short trainings; AE-PSL says nothing of one", ge=0, le=1
+    )
     classification_weight: float = setting(1.0, "weight of the classification loss", source="unconfirmed", ge=0, le=100)
 
 
@@ -339,7 +345,9 @@ class SegmentSection(Section):
     """Segmenters trained from pseudo masks."""
 
     methods: list[str] = setting(["erasing"], "methods whose pseudo masks train segmenters (part of `methods`)")
-    variants: list[str] = setting(["plain", "psl"], "segmenters side by side: plain, psl, or names under segment.recipes")
+    variants: list[str] = setting(
+        ["psl", "plain"], "segmenters side by side; the last one's masks are what users take away: plain, psl, or names under segment.recipes"
+    )
     recipes: dict[str, dict[str, Any]] = setting(
         {}, "named variants: keys of this section laid over it, e.g. psl_gt: {psl: {enabled: true, test_weighting: labels}}"
     )
