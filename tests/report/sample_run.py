@@ -19,7 +19,7 @@ from wsss.sections import Config
 from wsss.store import MapWriter
 
 MEAN_RGB = [120.0, 110.0, 100.0]
-OVERLAY = {"run": "sample", "seeds": {"rounds": {"count": 2}}, "report": {"gallery": 6}}
+OVERLAY = {"segment": {"variants": ["plain", "psl"]}, "run": "sample", "seeds": {"rounds": {"count": 2}}, "report": {"gallery": 6}}
 SWEEP = np.round(np.linspace(0, 1, 11), 3)
 
 
