@@ -55,8 +55,8 @@ def test_scores_below_p_silence_a_class(trained, picture):
         trained.model.classify.bias.data, bias = torch.log(torch.tensor([0.95, 0.05])), trained.model.classify.bias.data
     try:
         f = probabilities(trained, picture, psl=PLAIN, predict=ONCE)
-        strict, lax = (probabilities(trained, picture, psl=PslSection(enabled=True, test_p=p), predict=ONCE) for p in (0.1, 0.01))
-        none = probabilities(trained, picture, psl=PslSection(enabled=True, test_weighting="none"), predict=ONCE)
+        strict, lax = (probabilities(trained, picture, psl=PslSection(enabled=True, score="softmax", warmup=0.0, test_p=p), predict=ONCE) for p in (0.1, 0.01))
+        none = probabilities(trained, picture, psl=PslSection(enabled=True, score="softmax", warmup=0.0, test_weighting="none"), predict=ONCE)
     finally:
         trained.model.classify.weight.data, trained.model.classify.bias.data = weight, bias
     assert not strict[2].any()

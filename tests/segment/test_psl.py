@@ -57,7 +57,7 @@ def test_online_loss_trains_no_classification_branch():
     """v comes from the class logits, but only the classification loss may move them."""
     maps, class_logits = random_maps().requires_grad_(), torch.randn(3, 4, requires_grad=True)
     batch = {"labels": torch.ones(3, 4), "mask": torch.zeros(3, 5, 6, dtype=torch.uint8)}
-    psl_losses((maps, class_logits), batch, settings=PslSection(enabled=True))["online"].backward()
+    psl_losses((maps, class_logits), batch, settings=PslSection(enabled=True, score="softmax"))["online"].backward()
     assert class_logits.grad is None
 
 
@@ -139,8 +139,8 @@ def test_masks_are_sampled_at_cell_centres():
 def test_plain_training_has_the_seed_loss_alone():
     outputs = random_maps(), torch.zeros(3, 4)
     batch = {"labels": torch.ones(3, 4), "mask": torch.zeros(3, 20, 24, dtype=torch.uint8)}
-    plain = psl_losses(outputs, batch, settings=PslSection(enabled=False))
-    full = psl_losses(outputs, batch, settings=PslSection(enabled=True, classification_weight=2.0))
+    plain = psl_losses(outputs, batch, settings=PslSection(enabled=False, score="softmax"))
+    full = psl_losses(outputs, batch, settings=PslSection(enabled=True, score="softmax", classification_weight=2.0))
     assert set(plain) == {"seed"}
     assert set(full) == {"seed", "online", "classification"}
     assert full["seed"] == plain["seed"]
@@ -152,7 +152,9 @@ def test_training_weights_are_what_the_setting_says():
     labels = torch.tensor([[1.0, 1, 0, 0]] * 3)
     batch = {"labels": labels, "mask": torch.zeros(3, 5, 6, dtype=torch.uint8)}
     weights = {"predicted": class_logits.softmax(1), "labels": labels, "none": torch.ones(3, 4)}
-    found = {k: psl_losses((maps, class_logits), batch, settings=PslSection(enabled=True, train_weighting=k))["online"].item() for k in weights}
+    found = {
+        k: psl_losses((maps, class_logits), batch, settings=PslSection(enabled=True, score="softmax", train_weighting=k))["online"].item() for k in weights
+    }
     assert found == pytest.approx({k: segmentation_loss(maps, online_mask(maps, v), labels).item() for k, v in weights.items()})
     assert len({round(v, 4) for v in found.values()}) == 3
 
@@ -161,7 +163,7 @@ def test_online_masks_count_from_the_end_of_the_warmup_on():
     maps, labels = random_maps(2), torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, 0]])
     outputs = (maps, torch.zeros(2, 4))
     batch = {"labels": labels, "mask": torch.zeros(2, 10, 12, dtype=torch.uint8)}
-    settings = PslSection(enabled=True, warmup=0.5)
+    settings = PslSection(enabled=True, score="softmax", warmup=0.5)
     early, late = (psl_losses(outputs, {**batch, "progress": p}, settings=settings)["online"].item() for p in (0.49, 0.5))
     assert early == 0
-    assert late == psl_losses(outputs, batch, settings=PslSection(enabled=True))["online"].item() > 0
+    assert late == psl_losses(outputs, batch, settings=PslSection(enabled=True, score="softmax"))["online"].item() > 0

@@ -76,7 +76,7 @@ def settings(*, epochs: int, psl: bool) -> SegmenterSettings:
             optimiser=OptimiserSection(lr=3e-3, head_lr_factor=2),
             augment=AugmentSection(crop=80, resize_min=80, resize_max=80, flip=False),
         ),
-        psl=PslSection(enabled=psl),
+        psl=PslSection(enabled=psl, score="softmax", warmup=0.0),
     )
 
 
@@ -125,14 +125,14 @@ def test_training_lowers_the_loss_and_leaves_no_resume_file(plain, psl):
 
 def test_an_overfitted_network_gives_its_masks_back(data, plain, psl):
     assert agreement(data, predict(data, plain)) > 0.96
-    unweighted = PslSection(enabled=True, test_weighting="none")
+    unweighted = PslSection(enabled=True, score="softmax", warmup=0.0, test_weighting="none")
     assert agreement(data, predict(data, psl, name="unweighted.h5", psl=unweighted)) > 0.93
 
 
 def test_equal_runs_give_equal_bytes(data, tmp_path):
     runs = [train(data, f"equal-{k}", epochs=2, psl=True) for k in range(2)]
     assert (runs[0] / "segmenter.pt").read_bytes() == (runs[1] / "segmenter.pt").read_bytes()
-    files = [predict(data, run, psl=PslSection(enabled=True)).path.read_bytes() for run in runs]
+    files = [predict(data, run, psl=PslSection(enabled=True, score="softmax", warmup=0.0)).path.read_bytes() for run in runs]
     assert files[0] == files[1]
 
 
@@ -168,23 +168,25 @@ def test_prediction_weights_by_the_scores_that_pass_p(psl):
         v = logits.softmax(1)
         p = float((v.min() + v.max()) / 2)
         expected = weigh(maps.softmax(1), stricter(v, p=p))[0].numpy()
-    found = probabilities(trained, image_u8, psl=PslSection(enabled=True, test_p=p), predict=single)
+    found = probabilities(trained, image_u8, psl=PslSection(enabled=True, score="softmax", warmup=0.0, test_p=p), predict=single)
     assert found == pytest.approx(expected, abs=1e-5)
     assert not found[1 + int(v.argmin())].any()
     assert found[1 + int(v.argmax())].any()
     labels = np.array([0, 1], np.uint8)
-    assert not probabilities(trained, image_u8, psl=PslSection(enabled=True, test_weighting="labels"), predict=single, labels=labels)[1].any()
+    assert not probabilities(
+        trained, image_u8, psl=PslSection(enabled=True, score="softmax", warmup=0.0, test_weighting="labels"), predict=single, labels=labels
+    )[1].any()
 
 
 def test_predicted_weights_need_a_network_trained_with_psl(data, plain):
     with pytest.raises(ValueError, match=r"trained with psl\.enabled false"):
-        predict(data, plain, name="wrong.h5", psl=PslSection(enabled=True))
+        predict(data, plain, name="wrong.h5", psl=PslSection(enabled=True, score="softmax", warmup=0.0))
     assert not (plain / "wrong.h5").exists()
 
 
 def test_all_background_is_said_aloud(data, psl, capsys):
     # no class passes p: background everywhere
-    predict(data, psl, name="empty.h5", psl=PslSection(enabled=True, test_p=0.999999))
+    predict(data, psl, name="empty.h5", psl=PslSection(enabled=True, score="softmax", warmup=0.0, test_p=0.999999))
     assert f"all {len(IDS)} predicted masks are background" in capsys.readouterr().err
 
 
