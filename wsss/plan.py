@@ -1,7 +1,7 @@
 """`wsss plan`: jobs, time and disk of a run before it starts.
 
-Jobs are counted from the graph. Time is measured, not guessed: a few steps of each heavy stage at the configured sizes on this machine, times the images and epochs. Disk is
-counted from the sizes of the arrays, with the compression seen on photographs (docs/BENCHMARKS.md).
+Jobs are counted from the graph. Time is measured where it matters: a few steps of each heavy stage at the configured sizes on this machine, times the images and epochs;
+u2net's time is a constant. Disk is counted from the sizes of the arrays with rough compression factors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 CLASSES_AN_IMAGE = 1.6
 """Mean number of labels (VOC train_aug: 1.555)."""
 COMPRESSION = {"float16": 0.8, "uint8": 0.35, "mask": 0.04}
-"""Stored bytes over raw bytes with bitshuffle-lz4: score maps, saliency, masks and regions."""
+"""Rough stored bytes over raw bytes with bitshuffle-lz4: score maps, saliency, masks and regions; not measured on photographs."""
+U2NET_SECONDS = 0.55
+"""An image on one process of a shared CPU."""
 
 
 def plan(overlays: list[Path], *, probe: bool) -> str:
@@ -211,7 +213,7 @@ def _crf_time(config: Config) -> float:
 
 def _saliency_time(config: Config) -> float:
     if config.saliency.kind != "barrier":
-        return 0.15 if config.saliency.kind == "u2net" else 0.01
+        return U2NET_SECONDS / 2 if config.saliency.kind == "u2net" else 0.01  # two processes a job
     from wsss.saliency.barrier import barrier_saliency
 
     b = config.saliency.barrier

@@ -269,7 +269,7 @@ class SeedMaskSection(Section):
     )
     cue: Literal["saliency", "constant"] = setting(
         "saliency",
-        "scores: background score is 1 - saliency, or `background`. regions: saliency, or nothing is background outside regions' complement",
+        "background score of kind scores: 1 - saliency, or the number `background`; kind regions needs saliency",
         source="AE-PSL: saliency",
     )
     saliency_threshold: float = setting(0.06, "regions: saliency below this is background", source="AE-PSL: 0.06 (on DRFI maps)", ge=0, le=1)
@@ -397,7 +397,7 @@ class ComputeSection(Section):
     """The machine."""
 
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: cuda where there is one, said in the log")
-    precision: Literal["32", "bf16-mixed", "16-mixed"] = setting("32", "arithmetic of training and inference; mixed needs a GPU to be faster")
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = setting("32", "arithmetic of training; inference is always 32; mixed needs a GPU to be faster")
     threads: int = setting(2, "torch threads of a GPU stage; changes the last bits of results", unit="threads", ge=1, le=256)
     workers: int = setting(1, "image-loading processes of a GPU stage; does not change results", unit="processes", ge=0, le=64)
     shards: ShardsSection = ShardsSection()
