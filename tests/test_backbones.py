@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import nn
 
-from wsss.backbones import IMAGENET, build_backbone, load_state, packaged_weights
+from wsss.backbones import IMAGENET, SubgridConv2d, build_backbone, load_state, packaged_weights
 from wsss.imaging import normalise, read_image, resize_image
 from wsss.sections import BackboneSection, LargeFovSection
 
@@ -63,7 +63,7 @@ def test_packaged_weights_recognise_cats(shared, packaged):
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_output_stride(stride):
-    net = build(stride=stride)
+    net = build(stride=stride, frozen_stride=1)
     found = features(net, 96)
     assert net.stride == stride
     assert found.shape == (1, net.channels, 96 // stride, 96 // stride)
@@ -191,3 +191,58 @@ def test_largefov_takes_torchvisions_vgg16(largefov, tmp_path):
     torch.save(dict(list(state.items())[:-1]), tmp_path / "short.pth")
     with pytest.raises(ValueError, match="found 25 feature tensors, expected 26"):
         build("vgg16_largefov", str(tmp_path / "short.pth"), 8)
+
+
+@pytest.mark.parametrize(("kernel", "dilation", "size"), [(3, 2, (10, 10)), (5, 2, (7, 9)), (5, 4, (10, 13)), (3, 4, (3, 2))])
+def test_subgrids_give_the_dilated_convolution_and_its_gradients(kernel, dilation, size):
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(6, 6, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=6, bias=kernel == 5).double()
+    assert SubgridConv2d.fits(plain)
+    fast = SubgridConv2d.of(plain)
+    assert [k for k, _ in fast.named_parameters()] == [k for k, _ in plain.named_parameters()]
+    assert fast.weight is plain.weight
+    x = torch.randn(2, 6, *size, dtype=torch.double, requires_grad=True)
+    weights = torch.randn(2, 6, *size, dtype=torch.double)
+    wanted, found = plain(x), fast(x)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(
+        torch.autograd.grad((found * weights).sum(), [x, plain.weight]), torch.autograd.grad((wanted * weights).sum(), [x, plain.weight])
+    )
+
+
+def test_other_convolutions_are_left_alone():
+    for conv in (
+        torch.nn.Conv2d(6, 6, 3, padding=2, dilation=2),
+        torch.nn.Conv2d(6, 6, 3, padding=1, groups=6),
+        torch.nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6, stride=2),
+        torch.nn.Conv2d(6, 6, 3, padding=1, dilation=2, groups=6),
+        torch.nn.Conv2d(6, 12, 3, padding=2, dilation=2, groups=6),
+    ):
+        assert not SubgridConv2d.fits(conv)
+
+
+def test_packaged_network_at_stride_16_uses_them_and_keeps_its_keys():
+    net = build_backbone(BackboneSection(weights="none"))
+    assert sum(isinstance(m, SubgridConv2d) for m in net.modules()) == 4
+    assert list(net.net.state_dict()) == list(timm.create_model("tf_efficientnet_lite0", num_classes=0).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("stride", "trained", "kept"),
+    [(1, "conv_stem.weight", ""), (2, "blocks.1.0.conv_pw.weight", "blocks.0.0.conv_dw.weight"), (4, "blocks.2.0.conv_pw.weight", "blocks.1.1.bn3.bias")],
+)
+def test_frozen_stride_keeps_the_first_layers(stride, trained, kept):
+    net = build_backbone(BackboneSection(weights="none", frozen_stride=stride))
+    parameters = dict(net.net.named_parameters())
+    assert parameters[trained].requires_grad
+    assert any(parameters[trained] is p for p in net.pretrained())
+    assert not kept or not parameters[kept].requires_grad
+    assert all(parameters[k].requires_grad == (stride == 1) for k in ("conv_stem.weight", "bn1.weight"))
+    assert {id(p) for p in net.pretrained()} == {id(p) for p in net.parameters() if p.requires_grad}
+
+
+def test_frozen_stride_4_of_vgg16_is_conv1_and_conv2():
+    net = build_backbone(BackboneSection(name="vgg16_largefov", weights="none", output_stride=8, frozen_stride=4))
+    convs = [m for m in net.features if isinstance(m, torch.nn.Conv2d)]
+    assert [m.weight.requires_grad for m in convs] == [False] * 4 + [True] * 9
+    assert len(net.pretrained()) == 18

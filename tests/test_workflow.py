@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from .conftest import ROOT
 
@@ -213,3 +215,54 @@ def test_automatic_rounds_follow_a_relaxed_and_a_tightened_rule(project):
     assert project.reruns(auto, "seeds") == {}
     assert rounds(relaxed) > 1
     assert project.reruns(relaxed, "seeds") == {}
+
+
+def write_photographs(folder: Path, *, count: int = 12) -> None:
+    """A folder of drawn pictures with one blob each, and its tags."""
+    draw = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    lines = ["image,labels"]
+    for k in range(count):
+        picture = draw.integers(60, 120, (64, 72, 3), dtype=np.uint8)
+        y, x = draw.integers(8, 36, 2)
+        picture[y : y + 24, x : x + 24] = ((220, 40, 40), (40, 60, 230))[k % 2]
+        Image.fromarray(picture).save(folder / f"{k}.jpg", quality=95)
+        lines.append(f"{k}.jpg,{('red', 'blue')[k % 2]}")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
+    """Two broken rows are named in one message and nothing is written; fixed, masks come out; a replaced photograph is seen, even by a run killed after the index."""
+    photos = tmp_path / "my photos"
+    write_photographs(photos)
+    tags = photos / "labels.csv"
+    good = tags.read_text()
+    tags.write_text(good.replace("3.jpg,blue", "3.jpg,bleu").replace("8.jpg", "eight.jpg"))
+    over = {
+        "run": "photos", "methods": ["cam"], "segment": {"methods": []},
+        "dataset": {"kind": "folder", "folder": {"root": str(photos), "tags": "labels.csv", "classes": ["red", "blue"]}},
+    }  # fmt: skip
+    base = finished.folder / "results" / "photos"
+    broken = finished.snakemake(over=over)
+    said = broken.stdout + broken.stderr
+    assert broken.returncode != 0
+    assert "bleu" in said
+    assert "eight.jpg" in said
+    assert "blue" in said  # the nearest known class
+    assert "Traceback" not in said
+    assert not [p for p in base.rglob("*") if p.is_file() and "logs" not in p.parts and "benchmarks" not in p.parts]
+
+    tags.write_text(good)
+    fixed = finished.snakemake(over=over)
+    assert fixed.returncode == 0, (fixed.stdout + fixed.stderr)[-3000:]
+    masks = sorted((base / "cam" / "masks" / "train").glob("*.png"))
+    assert [m.stem for m in masks] == sorted(str(k) for k in range(12))
+    assert any(np.asarray(Image.open(m)).any() for m in masks)
+    assert finished.reruns(over) == {}
+
+    Image.open(photos / "4.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photos / "4.jpg", quality=95)
+    jobs = finished.reruns(over)
+    assert {"index_images", "train_classifier", "extract_scores", "make_seeds", "refine_masks"} <= set(jobs)
+    assert finished.snakemake(str((base / "dataset" / "index.csv").relative_to(finished.folder)), over=over).returncode == 0
+    assert {"train_classifier", "extract_scores", "make_seeds", "refine_masks"} <= set(finished.reruns(over))
+    assert "index_images" not in finished.reruns(over)

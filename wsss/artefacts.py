@@ -1,7 +1,8 @@
 """What the small artefacts are and how files are written: index, classes, shards, JSON; atomic writes (no torch).
 
-dataset/index.csv    image_id,split,measured,height,width,labels,image,mask,instances,context
+dataset/index.csv    image_id,split,measured,height,width,labels,image,mask,instances,context,content
                      labels: class names joined by ";"; paths are relative to the index's folder or absolute; an empty path: there is none;
+                     content: digest of the decoded picture and its masks, so that a replaced file changes the index
                      measured: 1 where truth masks of this image count in the train figures
 dataset/classes.csv  class_id,name (0 is background)
 dataset/statistics.json  mean_rgb: mean colour of the training images, [0, 255]
@@ -65,7 +66,7 @@ class ImageRow:
 
 
 SPLITS = ("train", "val")
-INDEX_COLUMNS = ("image_id", "split", "measured", "height", "width", "labels", "image", "mask", "instances", "context")
+INDEX_COLUMNS = ("image_id", "split", "measured", "height", "width", "labels", "image", "mask", "instances", "context", "content")
 
 
 class ImageIndex:

@@ -284,7 +284,18 @@ def listing_roots(config: Config) -> list[Path]:
     d = config.dataset
     if d.kind == "voc":
         root = Path(d.voc.root)
-        return [root / name for name in ("JPEGImages", "Annotations", "ImageSets/Segmentation", "SegmentationClassAug", "SegmentationClass", "classes.txt")]
+        return [
+            root / name
+            for name in (
+                "JPEGImages",
+                "Annotations",
+                "ImageSets/Segmentation",
+                "SegmentationClassAug",
+                "SegmentationClass",
+                "SegmentationObject",
+                "classes.txt",
+            )
+        ]
     if d.kind == "folder":
-        return [Path(d.folder.root), *([Path(d.folder.masks)] if d.folder.masks else [])]
+        return [Path(d.folder.root), Path(d.folder.root) / d.folder.tags, *([Path(d.folder.masks)] if d.folder.masks else [])]
     return []

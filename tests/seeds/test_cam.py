@@ -50,13 +50,13 @@ def test_pooled_maps_are_the_head_on_pooled_features(model):
 
 
 def test_scores_are_signed_and_of_present_classes_only(model, image_u8):
-    image_n = torch.from_numpy(normalise(image_u8, model.backbone.normalisation))
+    image_n = torch.from_numpy(normalise(image_u8, model.backbone.normalisation))[None]
     with torch.no_grad():
-        found, every = Method().scores(model, image_n, [2, 4]), model(image_n[None])[0]
+        found, every = Method().scores(model, image_n, [2, 4]), model(image_n)
         none = Method().scores(model, image_n, [])
-    assert torch.equal(found, every[[1, 3]])
+    assert torch.equal(found, every[:, [1, 3]])
     assert found.min() < 0 < found.max()
-    assert none.shape == (0, 4, 6)
+    assert none.shape == (1, 0, 4, 6)
     assert model.head.bias is None
 
 

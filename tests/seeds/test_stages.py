@@ -161,7 +161,7 @@ def test_round_2_scores_the_erased_picture(run, tmp_path):
         region = first[row.image_id].any(0)
         image_u8 = erase(read_image(row.image), region, colour=data.mean_rgb)
         with torch.no_grad():
-            maps = method.scores(model.eval(), torch.from_numpy(normalise(image_u8, model.backbone.normalisation)), [int(c) for c in row.class_ids])
+            maps = method.scores(model.eval(), torch.from_numpy(normalise(image_u8, model.backbone.normalisation))[None], [int(c) for c in row.class_ids])[0]
         np.testing.assert_allclose(found.read(row.image_id)["scores"], maps.numpy(), rtol=2e-3, atol=1e-4)
         differing += bool(region.any()) and not np.array_equal(found.read(row.image_id)["scores"], unerased.read(row.image_id)["scores"])
     assert differing >= 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -60,11 +61,13 @@ class Picture:
     Attributes:
         size: (height, width) in px after EXIF rotation; (0, 0) if unreadable.
         sum_rgb: (3,) int64 sum of the pixels' grey levels.
+        content: Digest of the picture and its masks as decoded, 16 hexadecimal digits.
         faults: (kind, text) of everything wrong with it and its masks.
     """
 
     size: tuple[int, int]
     sum_rgb: np.ndarray
+    content: str
     faults: tuple[tuple[str, str], ...]
 
 
@@ -225,17 +228,19 @@ def check_picture(row: SourceRow, *, num_classes: int) -> Picture:
         num_classes: C.
 
     Returns:
-        Its size, colour sum and faults.
+        Its size, colour sum, digest and faults.
     """
     faults: list[tuple[str, str]] = []
     image = _decode(row, "image", row.image, read_image, faults)
     if image is None:
-        return Picture(size=(0, 0), sum_rgb=np.zeros(3, np.int64), faults=tuple(faults))
+        return Picture(size=(0, 0), sum_rgb=np.zeros(3, np.int64), content="", faults=tuple(faults))
     size = (image.shape[0], image.shape[1])
+    digest = hashlib.blake2b(image.tobytes(), digest_size=8)
     for kind, path in (("mask", row.mask), ("instances", row.instances), ("context", row.context)):
         mask = _decode(row, kind, path, read_mask, faults) if path else None
         if mask is None:
             continue
+        digest.update(kind.encode() + mask.tobytes())
         if mask.shape != size:
             faults.append(
                 (kind, f"{row.where}: {kind} {path} is {_by(mask.shape)}, its image {_by(size)} (height x width, after EXIF rotation); they must agree")
@@ -244,7 +249,7 @@ def check_picture(row: SourceRow, *, num_classes: int) -> Picture:
         if illegal:
             some = ", ".join(map(str, illegal[:5])) + (", ..." if len(illegal) > 5 else "")
             faults.append((kind, f"{row.where}: mask {path} holds {some}; legal are 0..{num_classes} and {IGNORE} (ignore), as palette or 8-bit grey PNG"))
-    return Picture(size=size, sum_rgb=image.sum(axis=0, dtype=np.int64).sum(axis=0), faults=tuple(faults))
+    return Picture(size=size, sum_rgb=image.sum(axis=0, dtype=np.int64).sum(axis=0), content=digest.hexdigest(), faults=tuple(faults))
 
 
 def _decode(row: SourceRow, kind: str, path: Path, read: Callable[[Path], np.ndarray], faults: list[tuple[str, str]]) -> np.ndarray | None:

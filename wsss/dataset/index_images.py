@@ -117,4 +117,5 @@ def _index_line(row: SourceRow, picture: Picture, names: list[str], *, folder: P
         "image_id": row.image_id, "split": row.split, "measured": int(row.measured), "height": picture.size[0], "width": picture.size[1],
         "labels": ";".join(sorted(row.labels, key=names.index)), "image": place(row.image), "mask": place(row.mask),
         "instances": place(row.instances), "context": place(row.context),
+        "content": picture.content,
     }  # fmt: skip

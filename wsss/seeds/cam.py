@@ -59,9 +59,9 @@ class Method:
         return {"classification": loss}
 
     def scores(self, model: nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
-        """Signed maps (K, h, w) of the given classes for one image."""
-        maps: torch.Tensor = model(image_n[None])[0]
-        return maps[[c - 1 for c in class_ids]]
+        """Signed maps (N, K, h, w) of the given classes."""
+        maps: torch.Tensor = model(image_n)
+        return maps[:, [c - 1 for c in class_ids]]
 
 
 def squared_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -80,11 +80,11 @@ def score_maps(
     settings: ScoresSection,
     device: torch.device,
 ) -> np.ndarray:
-    """Mean over scales and flips of a method's raw maps, on the grid of scale 1.
+    """Mean over scales and flips of a method's raw maps, on the grid of scale 1: one cell for each begun `stride` pixels.
 
     Args:
         method: The seed method.
-        model: Its network, in evaluation mode.
+        model: Its network, in evaluation mode; has `backbone.stride`.
         image_u8: (H, W, 3) uint8.
         class_ids: (K,) present classes.
         normalisation: Of the network.
@@ -94,21 +94,16 @@ def score_maps(
     Returns:
         (K, h, w) float32, signed.
     """
-    ids = [int(c) for c in class_ids]
-    scales = settings.scales if ids else [1.0]  # no maps cannot be resized; the forward at scale 1 tells their grid
-
-    def maps_at(scale: float, mirrored: bool) -> torch.Tensor:
-        height, width = image_u8.shape[:2]
+    (height, width), stride = image_u8.shape[:2], int(model.backbone.stride)  # type: ignore[union-attr,arg-type]
+    grid = (-(-height // stride), -(-width // stride))
+    if not len(class_ids):
+        return np.zeros((0, *grid), np.float32)
+    total = torch.zeros(len(class_ids), *grid, device=device)
+    for scale in settings.scales:
         scaled = image_u8 if scale == 1 else resize_image(image_u8, size=(max(32, round(height * scale)), max(32, round(width * scale))))
-        image_n = torch.from_numpy(normalise(scaled[:, ::-1] if mirrored else scaled, normalisation)).to(device)
-        maps = method.scores(model, image_n, ids).float()
-        return maps.flip(-1) if mirrored else maps
-
-    reference = maps_at(1.0, False)
-    total, count = torch.zeros_like(reference), 0
-    for scale in scales:
-        for mirrored in (False, True) if settings.flip else (False,):
-            maps = reference if scale == 1 and not mirrored else maps_at(scale, mirrored)
-            total += maps if maps.shape == reference.shape else F.interpolate(maps[None], reference.shape[1:], mode="bilinear", align_corners=False)[0]
-            count += 1
-    return (total / count).cpu().numpy()
+        views = [scaled, scaled[:, ::-1]] if settings.flip else [scaled]
+        image_n = torch.stack([torch.from_numpy(normalise(view, normalisation)) for view in views]).to(device)
+        maps = method.scores(model, image_n.contiguous(memory_format=torch.channels_last), [int(c) for c in class_ids]).float()
+        mean = (maps[0] + maps[1].flip(-1)) / 2 if settings.flip else maps[0]
+        total += mean if mean.shape == total.shape else F.interpolate(mean[None], grid, mode="bilinear", align_corners=False)[0]
+    return (total / len(settings.scales)).cpu().numpy()

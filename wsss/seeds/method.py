@@ -64,7 +64,7 @@ class SeedMethod(Protocol):
         """Named scalars; the loop sums them. `batch` has image_n (N, 3, H, W), labels (N, C) float32, and the cues in `needs`."""
 
     def scores(self, model: torch.nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
-        """Raw signed maps (K, h, w) of `class_ids` (1..C) for one normalised image (3, H, W): no bias, no ReLU, no normalising."""
+        """Raw signed maps (N, K, h, w) of `class_ids` (1..C) for normalised images (N, 3, H, W): no bias, no ReLU, no normalising."""
 
 
 def load_method(kind: str) -> SeedMethod:

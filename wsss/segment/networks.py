@@ -55,13 +55,13 @@ class Segmenter(nn.Module):
         return self.classify(features.mean((2, 3)))
 
     def pretrained(self) -> list[nn.Parameter]:
-        """Parameters that start from ImageNet weights."""
-        return list(self.backbone.parameters())
+        """Parameters that start from ImageNet weights and train."""
+        return [p for p in self.backbone.parameters() if p.requires_grad]
 
     def fresh(self) -> list[nn.Parameter]:
         """Parameters that start from noise."""
         old = {id(p) for p in self.pretrained()}
-        return [p for p in self.parameters() if id(p) not in old]
+        return [p for p in self.parameters() if p.requires_grad and id(p) not in old]
 
 
 class DeepLabV3Plus(Segmenter):
@@ -101,15 +101,16 @@ class DeepLabV3Plus(Segmenter):
 class DeepLabLargeFov(Segmenter):
     """DeepLab-LargeFOV VGG16 (the paper's): a 1x1 convolution on conv7, stride 8."""
 
-    def __init__(self, *, weights: str, fc6_dilation: int, num_classes: int) -> None:
+    def __init__(self, *, weights: str, fc6_dilation: int, frozen_stride: int = 1, num_classes: int) -> None:
         """Build the network.
 
         Args:
             weights: hub, none or a path.
             fc6_dilation: Dilation of conv6.
+            frozen_stride: Blocks up to this stride keep their weights.
             num_classes: C.
         """
-        backbone = LargeFov(weights=weights, fc6_dilation=fc6_dilation)
+        backbone = LargeFov(weights=weights, fc6_dilation=fc6_dilation, frozen_stride=frozen_stride)
         super().__init__(backbone, channels=backbone.channels, num_classes=num_classes)
         self.normalisation, self.stride, self.multiple = backbone.normalisation, backbone.stride, backbone.stride
         self.segment = nn.Conv2d(backbone.channels, num_classes + 1, 1)
@@ -186,7 +187,7 @@ def build_segmenter(*, network: Literal["deeplabv3plus", "largefov", "deeplabv2"
     if network == "deeplabv3plus":
         return DeepLabV3Plus(backbone, num_classes=num_classes)
     if network == "largefov":
-        return DeepLabLargeFov(weights=weights, fc6_dilation=backbone.largefov.fc6_dilation, num_classes=num_classes)
+        return DeepLabLargeFov(weights=weights, fc6_dilation=backbone.largefov.fc6_dilation, frozen_stride=backbone.frozen_stride, num_classes=num_classes)
     return DeepLabV2(weights=weights, num_classes=num_classes)
 
 
