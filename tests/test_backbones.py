@@ -153,7 +153,7 @@ def test_networks_without_maps_and_impossible_strides_are_refused():
 @pytest.fixture(scope="module")
 def largefov():
     torch.manual_seed(0)
-    return build_backbone(BackboneSection(name="vgg16_largefov", weights="none", output_stride=8)).eval()
+    return build_backbone(BackboneSection(name="vgg16_largefov", weights="none", output_stride=8, frozen_stride=1)).eval()
 
 
 def test_largefov_layers(largefov):
