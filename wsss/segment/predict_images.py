@@ -20,7 +20,9 @@ LISTED = 20
 COLUMNS = ("image", "mask", "classes", "shares")
 
 
-def predict_images(*, model: Path, images: list[Path], output: Path, overlay: bool = True, compute: ComputeSection) -> None:
+def predict_images(
+    *, model: Path, images: list[Path], output: Path, overlay: bool = True, predict: PredictSection | None = None, compute: ComputeSection
+) -> None:
     """Segment photographs; masks have their size. The network sees none larger than its training pictures were.
 
     Args:
@@ -28,6 +30,7 @@ def predict_images(*, model: Path, images: list[Path], output: Path, overlay: bo
         images: Files, or folders of them.
         output: Folder for NAME.png (palette mask), NAME_overlay.png and predictions.csv.
         overlay: Also write the photograph under its mask.
+        predict: Scales and flip; the defaults if None.
         compute: Device and threads.
 
     Raises:
@@ -43,7 +46,7 @@ def predict_images(*, model: Path, images: list[Path], output: Path, overlay: bo
     for file in progress(files, what="prediction"):
         image_u8 = read_image(file)
         size = image_u8.shape[:2]
-        f = probabilities(trained, _shrunk(image_u8, longest=longest), psl=psl, predict=PredictSection())
+        f = probabilities(trained, _shrunk(image_u8, longest=longest), psl=psl, predict=predict or PredictSection())
         mask = full_mask(f, size=size)
         save_mask(output / f"{file.stem}.png", mask)
         if overlay:
