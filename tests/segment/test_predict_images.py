@@ -9,6 +9,8 @@ from PIL import Image
 from tests.segment.drawn_set import COLOURS, COMPUTE
 from wsss.artefacts import ArtefactError
 from wsss.imaging import VOC_COLOURS
+from wsss.sections import PredictSection
+from wsss.segment.inference import probabilities
 from wsss.segment.predict_images import blend, predict_images
 
 
@@ -40,6 +42,20 @@ def test_nothing_is_overwritten(segmenter, folder, tmp_path):
     with pytest.raises(ArtefactError, match="overwrite"):
         predict(segmenter, [folder], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_scale_is_the_callers(segmenter, folder, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(*arguments, **options):
+        seen.append(probabilities(*arguments, **options))
+        return seen[-1]
+
+    monkeypatch.setattr("wsss.segment.predict_images.probabilities", watched)
+    for number, choice in enumerate((PredictSection(scales=[0.5]), PredictSection(), None)):
+        predict(segmenter, [folder / "one.png"], tmp_path / str(number), predict=choice)
+    assert not np.allclose(seen[0], seen[1])
+    assert np.array_equal(seen[1], seen[2])
 
 
 def test_blend_leaves_the_background_alone():
