@@ -150,6 +150,11 @@ class Graph:
         """Folder of a segmenter and its predictions."""
         return f"{self.base}/{method}/segment/{variant}/cycle-{cycle}"
 
+    def previous_segmenter(self, method: str, variant: str, cycle: int) -> list[str]:
+        """The network that this cycle's training starts from, if it starts from one."""
+        starts = cycle > 0 and self.segment(method, variant).cycle_start == "previous"
+        return [f"{self.segment_folder(method, variant, cycle - 1)}/segmenter.pt"] if starts else []
+
     def predictions(self, method: str, variant: str, cycle: int, split: str) -> list[str]:
         """Predicted masks of a split."""
         return [f"{self.segment_folder(method, variant, cycle)}/predictions/{s}.h5" for s in self.shards(split)]

@@ -367,6 +367,9 @@ class SegmentSection(Section):
         ge=1,
         le=5,
     )
+    cycle_start: Literal["pretrained", "previous"] = setting(
+        "previous", "weights that cycles after the first start from: the backbone's, or the previous cycle's network", source="ours; AE-PSL: not said"
+    )
     network: Literal["deeplabv3plus", "largefov", "deeplabv2"] = setting(
         "deeplabv3plus", "deeplabv3plus on the backbone, VGG16 LargeFOV (AE-PSL), ResNet-101 ASPP (EPS, ESOL)"
     )

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.segment.drawn_set import SIZES, settings, store_masks, train
+from tests.segment.drawn_set import COMPUTE, SIZES, settings, store_masks, train
 from wsss.artefacts import ArtefactError
 from wsss.sections import PslSection
 from wsss.segment import train_segmenter as stage
 from wsss.segment.psl import psl_losses
+from wsss.segment.train_segmenter import train_segmenter
 from wsss.training import load_network
 
 
@@ -87,3 +88,19 @@ def test_inside_covers_the_picture(drawn):
     rows = ImageIndex(drawn.index).split("train")
     assert [stage.Inside()(r).shape for r in rows] == SIZES
     assert stage.Inside()(rows[0]).dtype == np.float32
+
+
+def test_a_later_cycle_starts_from_the_previous_network(drawn, segmenter, tmp_path):
+    """With a learning rate that moves nothing, the weights are those of the network it started from."""
+    still = settings(epochs=1, psl=True, cycle=1)
+    optimiser = still.train.optimiser.model_copy(update={"lr": 1e-30, "weight_decay": 0.0})
+    still = still.model_copy(update={"train": still.train.model_copy(update={"optimiser": optimiser})})
+    before, _ = load_network(segmenter)
+    for previous, same in ((segmenter, True), (None, False)):
+        folder = tmp_path / str(same)
+        train_segmenter(
+            index=drawn.index, masks=[drawn.masks], previous=previous, settings=still, compute=COMPUTE, output=folder / "segmenter.pt",
+            record=folder / "metrics.json",
+        )  # fmt: skip
+        after, _ = load_network(folder / "segmenter.pt")
+        assert all(torch.allclose(before[k], after[k], rtol=0, atol=1e-12) for k in before if "running" not in k and "num_batches" not in k) is same

@@ -17,17 +17,20 @@ from wsss.sections import ComputeSection, SegmenterSettings
 from wsss.segment.networks import build_segmenter, parameter_groups
 from wsss.segment.psl import psl_losses
 from wsss.store import MapSet
-from wsss.training import digest, finish, fit, save_network
+from wsss.training import digest, finish, fit, restore_network, save_network
 
 STAGE = "train_segmenter"
 
 
-def train_segmenter(*, index: Path, masks: list[Path], settings: SegmenterSettings, compute: ComputeSection, output: Path, record: Path) -> None:
+def train_segmenter(
+    *, index: Path, masks: list[Path], previous: Path | None = None, settings: SegmenterSettings, compute: ComputeSection, output: Path, record: Path
+) -> None:
     """Train one variant for one cycle.
 
     Args:
         index: The data set's index.csv.
         masks: Pseudo masks of the training shards; none with full supervision, which reads the truth masks.
+        previous: The previous cycle's network, to start from its weights; without it the backbone starts from its own.
         settings: Network, training, PSL, seed and cycle.
         compute: Device, precision, threads, workers.
         output: The network, segmenter.pt; its meta holds all that prediction needs.
@@ -48,7 +51,10 @@ def train_segmenter(*, index: Path, masks: list[Path], settings: SegmenterSettin
         raise ArtefactError(f"{index}: no training images" + (" with truth masks" if settings.full_supervision else ""))
     check_classes(planes, rows, class_names=data.class_names)
     torch.manual_seed(draws.key(settings.seed, STAGE, settings.cycle, "weights"))
-    model = build_segmenter(network=settings.network, weights=settings.weights, backbone=settings.backbone, num_classes=data.num_classes)
+    weights = ("none", settings.backbone.model_copy(update={"weights": "none"})) if previous else (settings.weights, settings.backbone)
+    model = build_segmenter(network=settings.network, weights=weights[0], backbone=weights[1], num_classes=data.num_classes)
+    if previous:
+        restore_network(model, previous)
     images = TrainingImages(
         rows,
         normalisation=model.normalisation,
@@ -70,7 +76,7 @@ def train_segmenter(*, index: Path, masks: list[Path], settings: SegmenterSettin
         freeze_batchnorm=settings.backbone.freeze_batchnorm,
         compute=compute,
         resume=resume,
-        inputs=digest(settings.model_dump_json(), machine, code_digest(__name__), states(rows), index, *masks, *truth),
+        inputs=digest(settings.model_dump_json(), machine, code_digest(__name__), states(rows), index, *masks, *truth, *([previous] if previous else [])),
     )
     write_json(record, done)
     meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
