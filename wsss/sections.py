@@ -275,6 +275,13 @@ class SeedMaskSection(Section):
         "background score of kind scores: 1 - saliency, or the number `background`; kind regions needs saliency",
         source="AE-PSL: saliency",
     )
+    region_threshold: float = setting(
+        0.65,
+        "regions: an object is where the fused score exceeds this; 0: where a round claimed it, at seeds.claim.rel_threshold",
+        source="ours: rounds that erase little learn, masks that claim more are better (docs/RESULTS.md); AE-PSL: 0",
+        ge=0,
+        lt=1,
+    )
     saliency_threshold: float = setting(0.06, "regions: saliency below this is background", source="AE-PSL: 0.06 (on DRFI maps)", ge=0, le=1)
     background: float = setting(0.3, "scores with cue constant: the background score", source="ours, within the field's 0.15..0.35", ge=0, le=1)
 

@@ -43,7 +43,7 @@ def artefacts(tmp_path: Path) -> tuple[Path, Path, Path, Path]:
 
 def test_regions_with_saliency(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
     index, shard, fused, saliency = artefacts
-    make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(), output=tmp_path / "seed.h5")
+    make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(region_threshold=0.0), output=tmp_path / "seed.h5")
     record = MapReader(tmp_path / "seed.h5").read("i2")
     assert record.class_ids.tolist() == [1, 3]
     mask = record["mask"]
@@ -57,11 +57,35 @@ def test_regions_with_saliency(artefacts: tuple[Path, Path, Path, Path], tmp_pat
 
 def test_regions_with_a_constant_cue(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
     index, shard, fused, _ = artefacts
-    make_seeds(index=index, shard=shard, fused=fused, settings=settings(cue="constant"), output=tmp_path / "seed.h5")
+    make_seeds(index=index, shard=shard, fused=fused, settings=settings(cue="constant", region_threshold=0.0), output=tmp_path / "seed.h5")
     mask = MapReader(tmp_path / "seed.h5").read("i0")["mask"]
     assert (mask[:4] == 0).all()
     assert (mask[4:10, :8] == 1).all()
     assert (mask[10:] == 0).all()
+
+
+def test_regions_from_fused_scores(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
+    """Above the threshold is the object, whatever the rounds claimed; the truth table is the same."""
+    index, shard, _, saliency = artefacts
+    scores = np.zeros((2, *SIZE), np.float16)
+    scores[0, 2:8, :10], scores[1, 2:8, 8:] = 0.7, 0.5
+    with MapWriter(tmp_path / "f.h5", stage="fuse_regions", settings={}) as fused:
+        for k in range(5):
+            fused.write(f"i{k}", [1, 3], regions=np.zeros((2, *SIZE), bool), scores=scores)
+    masks = {}
+    for threshold in (0.45, 0.6):
+        out = tmp_path / f"{threshold}.h5"
+        make_seeds(index=index, shard=shard, fused=tmp_path / "f.h5", saliency=saliency, settings=settings(region_threshold=threshold), output=out)
+        masks[threshold] = MapReader(out).read("i1")["mask"]
+    low, high = masks[0.45], masks[0.6]
+    assert (low[:2] == 0).all()
+    assert (low[2:6] == 255).all()  # claimed where nothing is salient
+    assert (low[6:8, :8] == 1).all()
+    assert (low[6:8, 8:10] == 255).all()  # both classes
+    assert (low[6:8, 10:] == 3).all()
+    assert (high[6:8, :10] == 1).all()
+    assert (high[2:6, 10:] == 0).all()
+    assert (high[6:8, 10:] == 255).all()
 
 
 def test_scores_with_both_cues(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:

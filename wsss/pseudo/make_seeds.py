@@ -8,6 +8,7 @@ import numpy as np
 
 from wsss.artefacts import ArtefactError, ImageIndex, ImageRow
 from wsss.console import progress
+from wsss.imaging import resize_maps
 from wsss.pseudo.guard import BackgroundGuard
 from wsss.pseudo.seedmask import seeds_from_regions, seeds_from_scores
 from wsss.sections import SeedMaskSection, SeedMaskSettings
@@ -36,14 +37,15 @@ def make_seeds(*, index: Path, shard: Path, fused: Path, saliency: Path | None =
             "make_seeds: pseudo.seed.cue is saliency, but there is none; set saliency.kind to barrier, u2net or folder, or pseudo.seed.cue to constant"
         )
     look_at = {
-        "regions": "pseudo.seed.saliency_threshold, saliency.kind and seeds.claim.rel_threshold",
+        "regions": "pseudo.seed.saliency_threshold, saliency.kind and "
+        + ("pseudo.seed.region_threshold" if seed.region_threshold else "seeds.claim.rel_threshold"),
         "scores": "pseudo.seed.background, pseudo.seed.cue and saliency.kind",
     }
     guard = BackgroundGuard(stage="make_seeds", look_at=look_at[seed.kind] + f" (settings: {seed.model_dump()})")
     maps, cues = MapReader(fused), MapReader(saliency) if saliency and seed.cue == "saliency" else None
     with MapWriter(output, stage="make_seeds", settings=settings.model_dump()) as writer:
         for row in progress(ImageIndex(index).shard(shard), what="make_seeds"):
-            record = maps.read(row.image_id, seed.kind)
+            record = maps.read(row.image_id, "regions" if seed.kind == "regions" and not seed.region_threshold else "scores")
             mask = _seed_mask(row, record, cue=_read_cue(cues, row) if cues else None, seed=seed)
             guard.add(mask, record.class_ids)
             writer.write(row.image_id, record.class_ids, mask=mask)
@@ -54,6 +56,9 @@ def _seed_mask(row: ImageRow, record: MapRecord, *, cue: np.ndarray | None, seed
     """(H, W) uint8 mask of one image."""
     if seed.kind == "scores":
         return seeds_from_scores(record["scores"], record.class_ids, size=(row.height, row.width), background=seed.background if cue is None else 1 - cue)
+    if seed.region_threshold:
+        regions = resize_maps(record["scores"], size=(row.height, row.width)) > seed.region_threshold
+        return seeds_from_regions(regions, record.class_ids, cue, saliency_threshold=seed.saliency_threshold)
     if record["regions"].shape[1:] != (row.height, row.width):
         raise ArtefactError(
             f"image {row.image_id}: regions are {record['regions'].shape[1:]}, the index says {(row.height, row.width)} (height, width); rerun from claim_regions"
