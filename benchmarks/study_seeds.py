@@ -1,6 +1,6 @@
-"""How saliency, claim threshold and CRF preset change the seed masks of a finished run: `python benchmarks/study_seeds.py results/scenes`.
+"""How saliency, region threshold and CRF preset change the seed masks of a finished run: `python benchmarks/study_seeds.py results/scenes`.
 
-Reads the run's training pictures (every fourth, or --every), CAM's scores and the saliency maps, and the truth. For choosing settings on training pictures, never on val.
+Reads the run's training pictures (every fourth, or --every), the fused scores of its methods, the saliency maps, and the truth. For choosing settings on training pictures, never on val.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ import numpy as np
 
 from wsss.artefacts import ImageIndex, ImageRow
 from wsss.evaluate.confusion import confusion, figures
-from wsss.imaging import read_image, read_mask
+from wsss.imaging import read_image, read_mask, resize_maps
 from wsss.pseudo.crf import PRESETS, crf_parameters, dense_crf, label_probabilities
 from wsss.pseudo.seedmask import seeds_from_regions, seeds_from_scores
 from wsss.sections import CrfSection
-from wsss.seeds.regions import claim
 from wsss.store import MapSet
 
 Masks = Callable[[ImageRow], np.ndarray]
 
 
 class Study:
-    """The maps of a run and the truth."""
+    """The maps of one method in a run, and the truth."""
 
-    def __init__(self, run: Path, *, every: int) -> None:
+    def __init__(self, run: Path, *, method: str, every: int) -> None:
         """Open the run.
 
         Args:
             run: results/{run}.
+            method: Whose fused scores.
             every: Take each so-manyth training picture.
         """
         self.index = ImageIndex(run / "dataset" / "index.csv")
         self.rows = [r for r in self.index.split("train") if r.measured and r.mask][::every]
-        self.scores = MapSet(sorted((run / "cam/seeds/round-1/scores").glob("*.h5")))
+        self.method = method
+        self.scores = MapSet(sorted((run / method / "seeds/fused").glob("*.h5")))
         self.saliency = MapSet(sorted((run / "saliency").glob("*/train-*.h5")))
         self.truth = {r.image_id: read_mask(r.mask) for r in self.rows if r.mask}
 
@@ -45,12 +46,12 @@ class Study:
 
     def regions(self, row: ImageRow, *, threshold: float, saliency: float) -> np.ndarray:
         """Seeds by the paper's truth table."""
-        claimed = claim(self.scores.read(row.image_id)["scores"], size=(row.height, row.width), rel_threshold=threshold, normalise="signed_max")
+        claimed = resize_maps(self.scores.read(row.image_id, "scores")["scores"], size=(row.height, row.width)) > threshold
         return seeds_from_regions(claimed, row.class_ids, self.salient(row), saliency_threshold=saliency)
 
     def argmax(self, row: ImageRow, *, background: float | None) -> np.ndarray:
         """Seeds by scores; background None: 1 - saliency."""
-        scores = self.scores.read(row.image_id)["scores"].astype(np.float32)
+        scores = self.scores.read(row.image_id, "scores")["scores"].astype(np.float32)
         return seeds_from_scores(scores, row.class_ids, size=(row.height, row.width), background=1 - self.salient(row) if background is None else background)
 
     def refined(self, row: ImageRow, mask: np.ndarray, *, preset: str) -> np.ndarray:
@@ -65,29 +66,41 @@ class Study:
         matrix = sum(confusion(self.truth[r.image_id], masks(r), num_classes=n) for r in self.rows)
         assert isinstance(matrix, np.ndarray)
         f = figures(matrix)
-        print(f"| {name} | " + " | ".join(f"{100 * float(f[k]):.1f}" for k in ("miou", "coverage", "mean_precision", "mean_recall")) + " |", flush=True)  # type: ignore[arg-type]
+        print(
+            f"| {self.method}: {name} | " + " | ".join(f"{100 * float(f[k]):.1f}" for k in ("miou", "coverage", "mean_precision", "mean_recall")) + " |",
+            flush=True,
+        )  # type: ignore[arg-type]
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
+    parser.add_argument("--methods", nargs="+", default=["cam", "erasing"])
     parser.add_argument("--every", type=int, default=4)
+    parser.add_argument("--crf", action="store_true", help="also the presets of the dense CRF (slow)")
     arguments = parser.parse_args()
-    study = Study(arguments.run, every=arguments.every)
-    salient = np.concatenate([study.salient(r).ravel() for r in study.rows])
-    object_ = np.concatenate([study.truth[r.image_id].ravel() > 0 for r in study.rows])
-    print(f"{len(study.rows)} pictures\n\n| saliency below | true background among it | background found |\n|---|---|---|")
+    studies = [Study(arguments.run, method=m, every=arguments.every) for m in arguments.methods]
+    first = studies[0]
+    salient = np.concatenate([first.salient(r).ravel() for r in first.rows])
+    object_ = np.concatenate([first.truth[r.image_id].ravel() > 0 for r in first.rows])
+    print(f"{len(first.rows)} pictures\n\n| saliency below | true background among it | background found |\n|---|---|---|")
     for t in (0.02, 0.06, 0.1, 0.2, 0.3):
         print(f"| {t} | {100 * (~object_[salient < t]).mean():.1f} | {100 * (salient[~object_] < t).mean():.1f} |")
     print("\n| seeds | mIoU | coverage | precision | recall |\n|---|---|---|---|---|")
-    for threshold in (0.4, 0.5, 0.6, 0.75):
-        for saliency in (0.06, 0.15):
-            study.line(f"regions {threshold}, saliency {saliency}", lambda r, t=threshold, s=saliency: study.regions(r, threshold=t, saliency=s))
+    for study in studies:
+        tabulate(study, crf=arguments.crf)
+
+
+def tabulate(study: Study, *, crf: bool) -> None:
+    """The rows of one method."""
+    for threshold in (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.85):
+        study.line(f"regions {threshold}, saliency 0.06", lambda r, t=threshold: study.regions(r, threshold=t, saliency=0.06))
+    study.line("regions 0.6, saliency 0.15", lambda r: study.regions(r, threshold=0.6, saliency=0.15))
     for background in (0.3, 0.5, 0.6, None):
         study.line(f"scores, background {background or '1 - saliency'}", lambda r, b=background: study.argmax(r, background=b))
-    for preset in PRESETS:
-        study.line(f"regions 0.5, saliency 0.06, CRF {preset}", lambda r, p=preset: study.refined(r, study.regions(r, threshold=0.5, saliency=0.06), preset=p))
+    for preset in PRESETS if crf else ():
+        study.line(f"regions 0.6, saliency 0.06, CRF {preset}", lambda r, p=preset: study.refined(r, study.regions(r, threshold=0.6, saliency=0.06), preset=p))
         study.line(f"scores, background 0.5, CRF {preset}", lambda r, p=preset: study.refined(r, study.argmax(r, background=0.5), preset=p))
 
 
