@@ -8,7 +8,7 @@ from shlex import quote
 from wsss.config import ConfigError, load
 from wsss.graph import Graph, listing_roots, relevant
 from wsss.provenance import code_digest, listing_digest
-from wsss.sections import PlanSettings
+from wsss.stage_settings import PlanSettings
 from wsss.seeds.method import FACTS, should_stop
 
 try:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsss import sections
+from wsss import sections, stage_settings
 from wsss.config import for_method, for_variant
 from wsss.sections import Config, SegmentSection
 from wsss.seeds.method import FACTS, Facts
@@ -236,29 +236,29 @@ class Graph:
         c = self.settings(method) if method else self.config
         kind = self.round_kind(method, round) if method and method != FULL else ""
         if stage == "train_classifier":
-            return sections.ClassifierSettings(kind=kind, round=round, seed=c.seed, backbone=c.backbone, classifier=c.seeds.classifier)
+            return stage_settings.ClassifierSettings(kind=kind, round=round, seed=c.seed, backbone=c.backbone, classifier=c.seeds.classifier)
         if stage == "extract_scores":
-            return sections.ScoresSettings(kind=kind, round=round, backbone=c.backbone, scores=c.seeds.scores)
+            return stage_settings.ScoresSettings(kind=kind, round=round, backbone=c.backbone, scores=c.seeds.scores)
         if stage == "fuse_regions":
-            return sections.FuseSettings(kind=self.kind(method), fuse=c.seeds.fuse)
+            return stage_settings.FuseSettings(kind=self.kind(method), fuse=c.seeds.fuse)
         if stage == "refine_masks":
-            return sections.RefineSettings(refine=c.pseudo.refine if cycle == 0 else "crf", crf=c.pseudo.crf)
+            return stage_settings.RefineSettings(refine=c.pseudo.refine if cycle == 0 else "crf", crf=c.pseudo.crf)
         if stage == "train_segmenter":
             s = self.segment(method, variant)
             psl = s.psl.model_copy(update=TEST_PHASE)  # what prediction alone reads must not retrain
-            return sections.SegmenterSettings(
+            return stage_settings.SegmenterSettings(
                 seed=c.seed, cycle=cycle, full_supervision=method == FULL, network=s.network, weights=s.weights, backbone=c.backbone, train=s.train, psl=psl
             )
         if stage == "predict_masks":
             s = self.segment(method, variant)
-            return sections.PredictSettings(psl=s.psl, predict=s.predict)
+            return stage_settings.PredictSettings(psl=s.psl, predict=s.predict)
         e = c.evaluate
         simple: dict[str, sections.Section] = {
-            "index_images": sections.IndexSettings(dataset=c.dataset, shards=c.compute.shards),
-            "estimate_saliency": sections.SaliencySettings(saliency=c.saliency),
-            "claim_regions": sections.ClaimSettings(claim=c.seeds.claim),
-            "make_seeds": sections.SeedMaskSettings(seed=c.pseudo.seed),
-            "measure_scores": sections.SweepSettings(threshold=e.threshold, sweep_max=e.sweep_max, sweep_steps=e.sweep_steps),
+            "index_images": stage_settings.IndexSettings(dataset=c.dataset, shards=c.compute.shards),
+            "estimate_saliency": stage_settings.SaliencySettings(saliency=c.saliency),
+            "claim_regions": stage_settings.ClaimSettings(claim=c.seeds.claim),
+            "make_seeds": stage_settings.SeedMaskSettings(seed=c.pseudo.seed),
+            "measure_scores": stage_settings.SweepSettings(threshold=e.threshold, sweep_max=e.sweep_max, sweep_steps=e.sweep_steps),
         }
         return simple[stage]
 

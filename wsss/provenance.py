@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-LEFT_OUT = ("wsss", "wsss.__main__", "wsss.config", "wsss.sections", "wsss.console", "wsss.provenance")
+LEFT_OUT = ("wsss", "wsss.__main__", "wsss.config", "wsss.sections", "wsss.stage_settings", "wsss.console", "wsss.provenance")
 """Modules whose edits never change a result: what a stage is given of the configuration is in its `params`."""
 
 

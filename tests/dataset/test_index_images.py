@@ -14,7 +14,8 @@ from PIL import Image
 from wsss.artefacts import ImageIndex, read_json
 from wsss.dataset.checks import DataError
 from wsss.dataset.index_images import index_images, split_blocks
-from wsss.sections import DatasetSection, FolderSection, IndexSettings, ScenesSection, ShardsSection, VocSection
+from wsss.sections import DatasetSection, FolderSection, ScenesSection, ShardsSection, VocSection
+from wsss.stage_settings import IndexSettings
 
 RED, BLUE = (200, 10, 0), (0, 20, 100)
 

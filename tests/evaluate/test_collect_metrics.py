@@ -11,7 +11,8 @@ import pytest
 from wsss.artefacts import METRIC_COLUMNS, ArtefactError, write_csv
 from wsss.evaluate.collect_metrics import ROUND_FIGURES, TIMING_FIGURES, collect_metrics
 from wsss.graph import Graph
-from wsss.sections import Config, PlanSettings
+from wsss.sections import Config
+from wsss.stage_settings import PlanSettings
 
 NONE = PlanSettings()
 

@@ -9,7 +9,7 @@ import pytest
 
 from wsss.artefacts import METRIC_COLUMNS, ArtefactError
 from wsss.evaluate.measure_masks import measure_masks
-from wsss.sections import RowKeys
+from wsss.stage_settings import RowKeys
 from wsss.store import MapWriter
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from wsss.artefacts import METRIC_COLUMNS, ArtefactError
 from wsss.evaluate.measure_scores import measure_scores
-from wsss.sections import RowKeys, SweepSettings
+from wsss.stage_settings import RowKeys, SweepSettings
 from wsss.store import MapWriter
 
 ROW = RowKeys(run="r", method="cam", stage="scores", round=1, split="train")

@@ -10,7 +10,7 @@ import pytest
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError
 from wsss.pseudo.make_seeds import make_seeds
-from wsss.sections import SeedMaskSettings
+from wsss.stage_settings import SeedMaskSettings
 from wsss.store import MapReader, MapWriter
 
 SIZE = (12, 18)

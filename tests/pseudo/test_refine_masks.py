@@ -12,7 +12,7 @@ from PIL import Image
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError
 from wsss.pseudo.refine_masks import refine_masks
-from wsss.sections import RefineSettings
+from wsss.stage_settings import RefineSettings
 from wsss.store import MapReader, MapWriter
 
 CRF, NONE = RefineSettings(), RefineSettings(refine="none")

@@ -14,7 +14,7 @@ from wsss.config import load
 from wsss.graph import Graph
 from wsss.report.tables import percent
 from wsss.report.write_report import plan_of, render, seconds, write_report
-from wsss.sections import PlanSettings
+from wsss.stage_settings import PlanSettings
 
 VOID = {"meta", "link", "img"}
 

@@ -12,7 +12,7 @@ from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError
 from wsss.saliency.barrier import barrier_saliency
 from wsss.saliency.estimate_saliency import estimate_saliency
-from wsss.sections import SaliencySettings
+from wsss.stage_settings import SaliencySettings
 from wsss.store import MapReader
 
 

@@ -8,10 +8,11 @@ import torch
 
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError, ImageIndex
-from wsss.sections import BackboneSection, ClassifierSettings
+from wsss.sections import BackboneSection
 from wsss.seeds.earlier import Erased
 from wsss.seeds.method import FACTS, load_method
 from wsss.seeds.train_classifier import initial_network
+from wsss.stage_settings import ClassifierSettings
 from wsss.store import MapWriter
 
 BACKBONE = BackboneSection(name="test_efficientnet", weights="none")

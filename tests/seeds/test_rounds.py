@@ -10,11 +10,11 @@ import pytest
 
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError, read_json, write_json
-from wsss.sections import ClaimSettings, FuseSettings
 from wsss.seeds.claim_regions import claim_regions
 from wsss.seeds.fuse_regions import fuse_regions
 from wsss.seeds.measure_round import measure_round
 from wsss.seeds.regions import claim, fuse_scores
+from wsss.stage_settings import ClaimSettings, FuseSettings
 from wsss.store import MapReader, MapWriter
 
 SIZES = {"a": (8, 12), "b": (6, 10), "c": (5, 4)}

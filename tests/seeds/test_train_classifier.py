@@ -16,10 +16,11 @@ import torch
 
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError, ImageIndex, read_json
-from wsss.sections import ClassifierSettings, ComputeSection
+from wsss.sections import ComputeSection
 from wsss.seeds.earlier import Erased
 from wsss.seeds.method import load_method
 from wsss.seeds.train_classifier import SaliencyPlane, identity, initial_network, train_classifier
+from wsss.stage_settings import ClassifierSettings
 from wsss.store import MapWriter
 from wsss.training import load_network
 

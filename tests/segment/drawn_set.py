@@ -11,8 +11,9 @@ import numpy as np
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import INDEX_COLUMNS, write_csv
 from wsss.imaging import save_mask
-from wsss.sections import AugmentSection, BackboneSection, ComputeSection, OptimiserSection, PslSection, SegmenterSettings, SegmentTrainingSection
+from wsss.sections import AugmentSection, BackboneSection, ComputeSection, OptimiserSection, PslSection, SegmentTrainingSection
 from wsss.segment.train_segmenter import train_segmenter
+from wsss.stage_settings import SegmenterSettings
 from wsss.store import MapWriter
 
 SIZES = [(64, 64), (64, 50), (50, 64), (64, 64), (57, 64), (64, 64)]

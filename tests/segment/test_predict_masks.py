@@ -11,8 +11,9 @@ import torch
 
 from tests.segment.drawn_set import COMPUTE
 from wsss.artefacts import ArtefactError, write_csv
-from wsss.sections import PredictSettings, PslSection
+from wsss.sections import PslSection
 from wsss.segment.predict_masks import predict_masks
+from wsss.stage_settings import PredictSettings
 from wsss.store import MapReader
 from wsss.training import load_network, save_network
 

@@ -14,17 +14,7 @@ from PIL import Image
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError, ImageIndex, read_json
 from wsss.imaging import VOC_COLOURS, normalise, read_mask
-from wsss.sections import (
-    AugmentSection,
-    BackboneSection,
-    ComputeSection,
-    OptimiserSection,
-    PredictSection,
-    PredictSettings,
-    PslSection,
-    SegmenterSettings,
-    SegmentTrainingSection,
-)
+from wsss.sections import AugmentSection, BackboneSection, ComputeSection, OptimiserSection, PredictSection, PslSection, SegmentTrainingSection
 from wsss.segment.export_masks import export_masks
 from wsss.segment.export_onnx import Exported, export_onnx
 from wsss.segment.inference import full_mask, load_segmenter, probabilities
@@ -32,6 +22,7 @@ from wsss.segment.predict_images import predict_images
 from wsss.segment.predict_masks import predict_masks
 from wsss.segment.psl import stricter, weigh
 from wsss.segment.train_segmenter import train_segmenter
+from wsss.stage_settings import PredictSettings, SegmenterSettings
 from wsss.store import MapReader, MapWriter
 
 COMPUTE = ComputeSection(device="cpu", threads=1, workers=0)

@@ -14,7 +14,8 @@ from wsss.console import log
 from wsss.dataset import scenes
 from wsss.dataset.checks import Faults, Picture, SourceRow, check_names, check_pictures, check_rows
 from wsss.dataset.sources import SPLITS, Source, read_folder, read_voc
-from wsss.sections import DatasetSection, IndexSettings, ShardsSection
+from wsss.sections import DatasetSection, ShardsSection
+from wsss.stage_settings import IndexSettings
 
 
 def index_images(*, settings: IndexSettings, output: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from wsss.artefacts import METRIC_COLUMNS, ArtefactError, open_text, read_json, write_csv
 from wsss.graph import Graph
-from wsss.sections import PlanSettings
+from wsss.stage_settings import PlanSettings
 
 ROUND_FIGURES = ("final_loss", "new_area", "claimed_share", "erased_share")
 TIMING_FIGURES = ("seconds", "peak_memory_mb")

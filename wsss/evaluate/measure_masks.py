@@ -11,7 +11,7 @@ from wsss.artefacts import IGNORE, METRIC_COLUMNS, ArtefactError, ImageIndex, Im
 from wsss.console import log, progress, warn
 from wsss.evaluate.confusion import confusion, figures
 from wsss.imaging import read_mask
-from wsss.sections import RowKeys
+from wsss.stage_settings import RowKeys
 from wsss.store import MapSet
 
 COMPLETE = "prediction"

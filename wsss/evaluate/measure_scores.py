@@ -11,7 +11,7 @@ from wsss.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, write_csv
 from wsss.console import log, progress, warn
 from wsss.evaluate.confusion import Sweep, figures, max_normalise
 from wsss.imaging import read_mask, resize_maps
-from wsss.sections import RowKeys, SweepSettings
+from wsss.stage_settings import RowKeys, SweepSettings
 from wsss.store import MapSet
 
 MAPS = "scores"

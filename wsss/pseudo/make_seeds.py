@@ -11,7 +11,8 @@ from wsss.console import progress
 from wsss.imaging import resize_maps
 from wsss.pseudo.guard import BackgroundGuard
 from wsss.pseudo.seedmask import seeds_from_regions, seeds_from_scores
-from wsss.sections import SeedMaskSection, SeedMaskSettings
+from wsss.sections import SeedMaskSection
+from wsss.stage_settings import SeedMaskSettings
 from wsss.store import MapReader, MapRecord, MapWriter
 
 

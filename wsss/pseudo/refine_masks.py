@@ -15,7 +15,7 @@ from wsss.processes import map_blocks
 from wsss.pseudo.crf import crf_parameters, dense_crf, label_probabilities
 from wsss.pseudo.guard import BackgroundGuard
 from wsss.pseudo.seedmask import filter_labels
-from wsss.sections import RefineSettings
+from wsss.stage_settings import RefineSettings
 from wsss.store import MapReader, MapRecord, MapWriter
 
 

@@ -17,7 +17,7 @@ from wsss.imaging import VOC_COLOURS
 from wsss.report import curves, faults, gather, tables
 from wsss.report.contact import contact_sheet, sheet_trails
 from wsss.report.gallery import Gallery
-from wsss.sections import PlanSettings
+from wsss.stage_settings import PlanSettings
 
 HERO_IMAGES = 6
 LISTED_WARNINGS = 20

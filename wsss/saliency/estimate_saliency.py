@@ -15,7 +15,8 @@ from wsss.imaging import read_image
 from wsss.processes import map_blocks
 from wsss.saliency.barrier import barrier_saliency
 from wsss.saliency.u2net import find_weights, open_network, u2net_saliency
-from wsss.sections import SaliencySection, SaliencySettings
+from wsss.sections import SaliencySection
+from wsss.stage_settings import SaliencySettings
 from wsss.store import MapWriter
 
 LISTED = 20

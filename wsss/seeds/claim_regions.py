@@ -6,8 +6,8 @@ from pathlib import Path
 
 from wsss.artefacts import ImageIndex
 from wsss.console import log, progress, warn
-from wsss.sections import ClaimSettings
 from wsss.seeds.regions import claim
+from wsss.stage_settings import ClaimSettings
 from wsss.store import MapReader, MapWriter
 
 NEARLY_ALL = 0.9

@@ -8,9 +8,9 @@ import numpy as np
 
 from wsss.artefacts import ArtefactError, ImageIndex
 from wsss.console import progress
-from wsss.sections import FuseSettings
 from wsss.seeds.method import FACTS
 from wsss.seeds.regions import fuse_scores, unite
+from wsss.stage_settings import FuseSettings
 from wsss.store import MapReader, MapWriter
 
 

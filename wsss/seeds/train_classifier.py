@@ -12,9 +12,10 @@ from wsss.artefacts import ImageIndex, ImageRow, write_json
 from wsss.console import log
 from wsss.loading import TrainingImages
 from wsss.provenance import code_digest
-from wsss.sections import ClassifierSettings, ComputeSection
+from wsss.sections import ComputeSection
 from wsss.seeds.earlier import Erased
 from wsss.seeds.method import FACTS, SeedMethod, load_method
+from wsss.stage_settings import ClassifierSettings
 from wsss.store import MapSet
 from wsss.training import digest, finish, fit, restore_network, save_network
 

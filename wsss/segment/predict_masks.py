@@ -9,8 +9,9 @@ import numpy as np
 from wsss.artefacts import ArtefactError, ImageIndex
 from wsss.console import log, progress, warn
 from wsss.imaging import read_image
-from wsss.sections import ComputeSection, PredictSettings
+from wsss.sections import ComputeSection
 from wsss.segment.inference import full_mask, load_segmenter, probabilities
+from wsss.stage_settings import PredictSettings
 from wsss.store import MapWriter
 from wsss.training import pick_device
 
