@@ -98,6 +98,10 @@ CLAIMS: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
         0.0,
         lambda t: predicted(t, "psl", 1, "train") - value(t, "miou", method="erasing", stage="pseudo", cycle=1),
     ),
+    "final masks on train, tags known and CRF as for any pseudo mask, beat the pseudo masks of cycle 1 (miou)": (
+        0.0,
+        lambda t: value(t, "miou", method="erasing", stage="pseudo", cycle=2) - value(t, "miou", method="erasing", stage="pseudo", cycle=1),
+    ),
 }
 
 
@@ -120,7 +124,8 @@ def _levels(table: pd.DataFrame) -> pd.Series:
     """The figures that the claims compare, as they stand."""
     best = {f"{m}, best constant threshold": value(table, "miou_best", method=m, stage="fused") for m in ("cam", "erasing_2", "erasing", "erasing_4")}
     seeds = {f"{m}, seed masks": value(table, "miou", method=m, stage="seed") for m in ("cam", "cam_40", "erasing")}
-    pseudo = {"erasing, pseudo masks of cycle 1": value(table, "miou", method="erasing", stage="pseudo", cycle=1)}
+    named = {1: "pseudo masks of cycle 1", 2: "final masks, exported"}
+    pseudo = {f"erasing, {name}": value(table, "miou", method="erasing", stage="pseudo", cycle=cycle) for cycle, name in named.items()}
     trained = {
         f"{variant}, cycle {cycle}, {split}": predicted(table, variant, cycle, split)
         for variant, cycle in (("plain", 0), ("psl", 0), ("psl", 1))

@@ -184,6 +184,7 @@ class Graph:
         rows = [row for m in self.config.methods for row in self._seed_rows(m, rounds[m])]
         for method in self.config.segment.methods:
             rows += [row for variant in self.config.segment.variants for row in self._segment_rows(method, variant)]
+            rows += self._exported_rows(method)
         if self.config.evaluate.full_supervision:
             rows += self._segment_rows(FULL, "plain")
         return rows
@@ -204,6 +205,14 @@ class Graph:
                 name = f"prediction-{variant}-cycle-{cycle}-{split}"
                 rows.append(_row(method, "prediction", name, self.predictions(method, variant, cycle, split), variant=variant, cycle=cycle, split=split))
         return rows
+
+    def _exported_rows(self, method: str) -> list[dict[str, Any]]:
+        """The training masks that users take away: those of the cycle after the last."""
+        if not self.config.segment.variants:
+            return []
+        variant = self.config.segment.variants[-1]
+        cycle = self.cycles(method, variant)
+        return [_row(method, "pseudo", f"pseudo-{variant}-cycle-{cycle}", self.final_masks(method, "train"), variant=variant, cycle=cycle)]
 
     def records(self, rounds: Mapping[str, int]) -> list[dict[str, Any]]:
         """JSON records of trainings and rounds, for curves and timing rows."""

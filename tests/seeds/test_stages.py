@@ -18,18 +18,13 @@ from wsss.sections import (
     AugmentSection,
     BackboneSection,
     ClaimSection,
-    ClaimSettings,
     ClassifierSection,
-    ClassifierSettings,
     ComputeSection,
     DatasetSection,
     FuseSection,
-    FuseSettings,
-    IndexSettings,
     OptimiserSection,
     ScenesSection,
     ScoresSection,
-    ScoresSettings,
     ShardsSection,
 )  # fmt: skip
 from wsss.seeds.claim_regions import claim_regions
@@ -38,6 +33,7 @@ from wsss.seeds.fuse_regions import fuse_regions
 from wsss.seeds.measure_round import measure_round
 from wsss.seeds.method import load_method
 from wsss.seeds.train_classifier import train_classifier
+from wsss.stage_settings import ClaimSettings, ClassifierSettings, FuseSettings, IndexSettings, ScoresSettings
 from wsss.store import MapReader, MapWriter
 from wsss.training import load_network, restore_network
 

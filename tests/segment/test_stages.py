@@ -141,7 +141,7 @@ def test_probs_are_background_and_labels_at_stride_4(data, plain):
 def test_scales_keep_the_grid_of_scale_1_and_flips_agree_with_a_mirrored_picture(plain):
     trained = load_segmenter(plain / "segmenter.pt", device=torch.device("cpu"))
     image_u8 = draw(3)[0][:61, :75]
-    both = PredictSection(flip=True)
+    both = PredictSection(scales=[1.0], flip=True)
     one = probabilities(trained, image_u8, psl=PslSection(), predict=both)
     assert one.shape == probabilities(trained, image_u8, psl=PslSection(), predict=PredictSection(scales=[0.5, 1.5])).shape == (3, 16, 19)
     assert one.sum(0) == pytest.approx(np.ones((16, 19)), abs=1e-5)
@@ -152,7 +152,7 @@ def test_scales_keep_the_grid_of_scale_1_and_flips_agree_with_a_mirrored_picture
 
 def test_prediction_weights_by_the_scores_that_pass_p(psl):
     trained = load_segmenter(psl / "segmenter.pt", device=torch.device("cpu"))
-    image_u8, single = draw(0)[0], PredictSection(flip=False)
+    image_u8, single = draw(0)[0], PredictSection(scales=[1.0], flip=False)
     image_n = torch.from_numpy(normalise(image_u8, trained.model.normalisation))[None]
     with torch.inference_mode():
         maps, logits = trained.model(image_n)

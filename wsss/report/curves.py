@@ -75,7 +75,11 @@ def loss_chart(records: Sequence[Mapping[str, Any]], *, kind: str) -> Markup:
 def stage_chart(plan: Mapping[str, Any], metrics: Metrics) -> Markup:
     """MIoU from stage to stage on the training images, a line a method and variant; dashed: validation images."""
     cycles = sorted({s["cycle"] for s in plan["stages"] if s["cycle"] is not None})
-    steps = [(s, None, n) for s, n in STEPS] + [(s, c, f"{n}\ncycle {c}") for c in cycles for s, n in (("pseudo", "pseudo"), ("prediction", "prediction"))]
+    trained = {s["cycle"] for s in plan["stages"] if s["stage"] == "prediction"}
+    steps = [(s, None, n) for s, n in STEPS]
+    for c in cycles:
+        exported = trained and c not in trained
+        steps += [("pseudo", c, "exported\nmasks" if exported else f"pseudo\ncycle {c}"), ("prediction", c, f"prediction\ncycle {c}")]
     steps = [st for st in steps if any(s["stage"] == st[0] and (st[1] is None or s["cycle"] == st[1]) for s in plan["stages"])]
     series: list[Series] = []
     for method in plan["methods"]:
