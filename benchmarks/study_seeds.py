@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,8 +18,10 @@ from wsss.imaging import read_image, read_mask, resize_maps
 from wsss.pseudo.crf import PRESETS, crf_parameters, dense_crf, label_probabilities
 from wsss.pseudo.seedmask import seeds_from_regions, seeds_from_scores
 from wsss.sections import CrfSection
+from wsss.seeds.regions import claim
 from wsss.store import MapSet
 
+Frame = Literal["signed_max", "relu_max", "minmax"]
 Masks = Callable[[ImageRow], np.ndarray]
 
 
@@ -37,6 +40,7 @@ class Study:
         self.rows = [r for r in self.index.split("train") if r.measured and r.mask][::every]
         self.method = method
         self.scores = MapSet(sorted((run / method / "seeds/fused").glob("*.h5")))
+        self.round_1 = MapSet(sorted((run / method / "seeds/round-1/scores").glob("*.h5")))
         self.saliency = MapSet(sorted((run / "saliency").glob("*/train-*.h5")))
         self.truth = {r.image_id: read_mask(r.mask) for r in self.rows if r.mask}
 
@@ -48,6 +52,12 @@ class Study:
         """Seeds by the paper's truth table."""
         claimed = resize_maps(self.scores.read(row.image_id, "scores")["scores"], size=(row.height, row.width)) > threshold
         return seeds_from_regions(claimed, row.class_ids, self.salient(row), saliency_threshold=saliency)
+
+    def framed(self, row: ImageRow, *, threshold: float, frame: Frame) -> np.ndarray:
+        """Seeds by the paper's truth table from the regions that round 1 claims in a frame of the threshold."""
+        scores = self.round_1.read(row.image_id, "scores")["scores"]
+        claimed = claim(scores, size=(row.height, row.width), rel_threshold=threshold, normalise=frame)
+        return seeds_from_regions(claimed, row.class_ids, self.salient(row), saliency_threshold=0.06)
 
     def argmax(self, row: ImageRow, *, background: float | None) -> np.ndarray:
         """Seeds by scores; background None: 1 - saliency."""
@@ -79,6 +89,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["cam", "erasing"])
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--crf", action="store_true", help="also the presets of the dense CRF (slow)")
+    parser.add_argument("--frames", action="store_true", help="also the frames of seeds.claim.normalise, on the first method's round 1")
     arguments = parser.parse_args()
     studies = [Study(arguments.run, method=m, every=arguments.every) for m in arguments.methods]
     first = studies[0]
@@ -90,6 +101,9 @@ def main() -> None:
     print("\n| seeds | mIoU | coverage | precision | recall |\n|---|---|---|---|---|")
     for study in studies:
         tabulate(study, crf=arguments.crf)
+    for frame in get_args(Frame) if arguments.frames else ():
+        for threshold in (0.3, 0.4, 0.5, 0.6, 0.75, 0.85):
+            first.line(f"round 1, {frame} {threshold}, saliency 0.06", lambda r, t=threshold, f=frame: first.framed(r, threshold=t, frame=f))
 
 
 def tabulate(study: Study, *, crf: bool) -> None:

@@ -95,8 +95,11 @@ class Graph:
         return 1 if method == FULL else self.segment(method, variant).cycles
 
     def pseudo_source(self, variant: str, cycle: int) -> str:
-        """The variant that owns these pseudo masks: cycle 0's are the same for all."""
-        return self.config.segment.variants[0] if cycle == 0 and self.config.segment.variants else variant
+        """The variant that owns these pseudo masks. Cycle 0's are the same for all: plain owns them where it is trained, whatever the order of the list."""
+        variants = self.config.segment.variants
+        if cycle > 0 or not variants:
+            return variant
+        return "plain" if "plain" in variants else variants[0]
 
     # ------------------------------------------------------------ paths
 
@@ -162,13 +165,10 @@ class Graph:
     def final_masks(self, method: str, split: str) -> list[str]:
         """What users take away. Train: the masks that would train a next cycle, refined and label-filtered. Val: the last predictions; none without a segmenter."""
         if method not in self.config.segment.methods or not self.config.segment.variants:
-            return self.pseudo(method, self._pseudo_name(), 0) if split == "train" else []
+            return self.pseudo(method, "plain", 0) if split == "train" else []
         variant = self.config.segment.variants[-1]
         cycles = self.cycles(method, variant)
         return self.pseudo(method, variant, cycles) if split == "train" else self.predictions(method, variant, cycles - 1, split)
-
-    def _pseudo_name(self) -> str:
-        return (self.config.segment.variants or ["plain"])[0]
 
     # ------------------------------------------------------------ what is measured
 
@@ -193,7 +193,7 @@ class Graph:
         rows = [_row(method, "scores", f"scores-round-{r}", self.scores(method, r), round=r) for r in range(1, rounds + 1)]
         rows.append(_row(method, "fused", "fused", self.fused(method)))
         rows.append(_row(method, "seed", "seed", self.seed_masks(method)))
-        name = self._pseudo_name()
+        name = self.pseudo_source("plain", 0)
         return [*rows, _row(method, "pseudo", f"pseudo-{name}-cycle-0", self.pseudo(method, name, 0), variant=name, cycle=0)]
 
     def _segment_rows(self, method: str, variant: str) -> list[dict[str, Any]]:

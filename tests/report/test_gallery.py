@@ -75,7 +75,7 @@ def test_a_trail_has_every_stage_in_the_order_of_the_workflow(gallery):
     ]
     assert [f"{f.caption} {f.detail}".strip() for f in trail.masks] == [
         "fused regions", "saliency", "seed", "pseudo cycle 0", "prediction plain, cycle 0", "prediction psl, cycle 0", "pseudo psl, cycle 1",
-        "prediction psl, cycle 1", "pseudo of cam",
+        "prediction psl, cycle 1", "exported from psl, cycle 1", "pseudo of cam",
     ]  # fmt: skip
     assert trail.truth is not None
 
