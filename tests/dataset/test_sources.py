@@ -211,6 +211,11 @@ def test_two_spellings_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert err.count("look alike") == 1
 
 
+def test_a_class_on_one_row_that_looks_like_a_common_one_is_a_fault_of_that_row(tmp_path: Path) -> None:
+    message = folder(tmp_path, "image,labels\na.jpg,dog\nb.jpg,dogg;cat\nc.jpg,dog\n")[1]
+    assert "labels.csv row 3: class 'dogg' is on this row alone and looks like 'dog' (2 rows)" in message
+
+
 def test_nearest_name() -> None:
     assert nearest("aeroplan", VOC_CLASSES) == "; did you mean 'aeroplane'?"
     assert nearest("TV-monitor", VOC_CLASSES) == "; did you mean 'tvmonitor'?"

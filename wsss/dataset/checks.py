@@ -151,16 +151,33 @@ def check_names(names: list[str], faults: Faults, *, where: str) -> None:
         faults.add("class", f"{where}: class name {name!r} {text}")
 
 
-def warn_similar(names: list[str], *, where: str) -> None:
-    """Warn of names taken from the tags that look like two spellings of one class.
+def check_similar(rows: list[SourceRow], names: list[str], faults: Faults, *, where: str) -> None:
+    """Look for two spellings of one class among names that come from the tags alone.
+
+    A name on one row only, much like a name on several, is a fault of that row. Two names that look alike otherwise are a warning: cat and cats may both be meant.
 
     Args:
+        rows: All images.
         names: Foreground classes.
+        faults: Receives what is wrong.
         where: Where the names come from.
     """
+    found: dict[str, list[SourceRow]] = {n: [] for n in names}
+    for row in rows:
+        for label in row.labels:
+            found.get(label, []).append(row)  # names that are no names are faults already
     for k, name in enumerate(names):
-        if close := difflib.get_close_matches(name.casefold(), [n.casefold() for n in names[:k]], n=1, cutoff=0.85):
-            other = next(n for n in names[:k] if n.casefold() == close[0])
+        if not (close := difflib.get_close_matches(name.casefold(), [n.casefold() for n in names[:k]], n=1, cutoff=0.85)):
+            continue
+        other = next(n for n in names[:k] if n.casefold() == close[0])
+        rare, common = sorted((name, other), key=lambda n: len(found[n]))
+        if len(found[rare]) == 1 and len(found[common]) > 1:
+            faults.add(
+                "class",
+                f"{found[rare][0].where}: class {rare!r} is on this row alone and looks like {common!r} ({len(found[common])} rows); "
+                "correct it, or list the classes under dataset.folder.classes",
+            )
+        else:
             warn("%s: classes %r and %r look alike; if one is misspelt, correct it, or list the classes under dataset.folder.classes", where, other, name)
 
 

@@ -13,7 +13,7 @@ from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
 from wsss.console import log, warn
-from wsss.dataset.checks import DataError, Faults, SourceRow, check_names, nearest, path_fault, warn_similar
+from wsss.dataset.checks import DataError, Faults, SourceRow, check_names, check_similar, nearest, path_fault
 from wsss.sections import FolderSection, VocSection
 
 VOC_CLASSES = (
@@ -169,8 +169,6 @@ def read_folder(settings: FolderSection, faults: Faults) -> Source:
     table = _Table(path, faults)
     names = list(settings.classes) or table.class_names()
     check_names(names, faults, where="dataset.folder.classes" if settings.classes else path.name)
-    if not settings.classes:
-        warn_similar(names, where=path.name)
     columns = [] if table.has("labels") else table.class_columns(names, faults, given=bool(settings.classes))
     masks = _mask_folder(settings, root)
     rows = []
@@ -188,6 +186,8 @@ def read_folder(settings: FolderSection, faults: Faults) -> Source:
         labels = table.labels(cells, columns)
         mask = _folder_mask(root, cells.get("mask", ""), masks, image_id, faults, where=where)
         rows.append(SourceRow(where=where, image_id=image_id, split=split, labels=labels, image=root / text, mask=mask, measured=mask is not None))
+    if not settings.classes:
+        check_similar(rows, names, faults, where=path.name)
     if masks is not None and rows and not any(row.mask for row in rows):
         faults.add("mask", f"dataset.folder.masks {masks[0]}: no mask of any image in it; expected names like {rows[0].image_id}.png")
     return Source(where=str(path), names=names, rows=rows)
