@@ -12,8 +12,9 @@ from torch import nn
 from wsss.artefacts import ImageIndex
 from wsss.imaging import Normalisation
 from wsss.loading import TrainingImages
+from wsss.networks import save_network
 from wsss.sections import AugmentSection, ComputeSection, OptimiserSection, TrainingSection
-from wsss.training import fit, save_network
+from wsss.training import fit
 
 
 class Network(nn.Module):
@@ -55,7 +56,7 @@ def train(index: Path, resume: Path, *, epochs: int, workers: int = 0, inputs: s
     optimiser = changed.pop("optimiser", OptimiserSection(lr=1e-2, head_lr_factor=3))
     record = fit(
         model, training_images(index) if images is None else images, losses=changed.pop("losses", losses), parameters=(list(model.backbone.parameters()), list(model.head.parameters())),
-        settings=TrainingSection(epochs=epochs, batch_size=4, optimiser=optimiser), freeze_batchnorm=changed.pop("freeze_batchnorm", False),
+        settings=TrainingSection(epochs=epochs, min_steps=changed.pop("min_steps", 1), batch_size=4, optimiser=optimiser), freeze_batchnorm=changed.pop("freeze_batchnorm", False),
         compute=ComputeSection(device="cpu", threads=1, workers=workers), resume=resume, inputs=inputs,
     )  # fmt: skip
     assert not changed

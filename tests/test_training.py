@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from wsss.artefacts import ArtefactError
+from wsss.networks import load_network, restore_network, save_network
 from wsss.sections import ComputeSection, OptimiserSection
-from wsss.training import digest, evaluating, finish, load_network, make_optimiser, pick_device, rate_factor, restore_network, save_network, set_train_mode
+from wsss.training import digest, evaluating, finish, make_optimiser, pick_device, rate_factor, set_train_mode
 
 from .conftest import ROOT
 from .interrupted_fit import Network, losses, network, train, training_images
@@ -87,6 +88,22 @@ def test_the_loop_follows_the_schedule(index, tmp_path, monkeypatch):
     rates.clear()
     train(index, tmp_path / "s.pt", epochs=2, optimiser=OptimiserSection(kind="sgd", lr=0.1, head_lr_factor=1, schedule="step", milestones=[1], gamma=0.5))
     np.testing.assert_allclose(rates, [[0.1, 0.1], [0.1, 0.1], [0.05, 0.05], [0.05, 0.05]])
+
+
+def test_a_small_set_is_passed_over_until_there_are_enough_steps(index, tmp_path, monkeypatch):
+    step, rates = torch.optim.SGD.step, []
+
+    def recorded(self, *arguments, **options):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", recorded)
+    settings = OptimiserSection(kind="sgd", lr=0.1, head_lr_factor=1, schedule="step", milestones=[1], gamma=0.5)
+    _, record = train(index, tmp_path / "r.pt", epochs=2, min_steps=7, optimiser=settings)
+    assert record["steps"] == 8  # two steps a pass: four passes make the seven
+    assert [e["epoch"] for e in record["loss_curve"]] == [1, 2, 3, 4]
+    np.testing.assert_allclose(rates, [0.1] * 4 + [0.05] * 4)  # the milestone after half of the training stays there
+    assert train(index, tmp_path / "r.pt", epochs=2, min_steps=4, optimiser=settings)[1]["steps"] == 4
 
 
 # ---------------------------------------------------------------- the loop

@@ -23,14 +23,14 @@ TOY = {
     "dataset": {"scenes": {"train": 12, "val": 4, "min_side": 64, "max_side": 80}},
     "seeds": {
         "scores": {"scales": [1.0]},
-        "classifier": {"epochs": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
+        "classifier": {"epochs": 1, "min_steps": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
         "claim": {"rel_threshold": 0.5},
         "rounds": {"count": 2},
     },
     "pseudo": {"seed": {"kind": "scores", "cue": "constant", "background": 0.05}, "refine": "none"},
     "segment": {
         "psl": {"test_weighting": "none", "train_weighting": "labels"},
-        "train": {"epochs": 8, "batch_size": 4, "optimiser": {"lr": 0.001}, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
+        "train": {"epochs": 8, "min_steps": 1, "batch_size": 4, "optimiser": {"lr": 0.001}, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
     },
     "report": {"gallery": 3},
     "compute": {"device": "cpu", "threads": 1, "workers": 0, "shards": {"train": 2}},

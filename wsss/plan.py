@@ -18,7 +18,7 @@ import numpy as np
 from wsss.artefacts import ArtefactError
 from wsss.config import load
 from wsss.graph import Graph
-from wsss.sections import Config
+from wsss.sections import Config, TrainingSection
 
 if TYPE_CHECKING:
     import torch
@@ -114,6 +114,10 @@ def count_jobs(graph: Graph) -> dict[str, int]:
 # ---------------------------------------------------------------- the probe
 
 
+def _passes(training: TrainingSection, images: int) -> int:
+    return training.passes(max(images // training.batch_size, 1))
+
+
 def _seconds(graph: Graph, images: dict[str, int]) -> dict[str, float]:
     """Measured seconds a stage, all its jobs together, process starts left out."""
     import torch
@@ -129,9 +133,9 @@ def _seconds(graph: Graph, images: dict[str, int]) -> dict[str, float]:
     seg_step, seg_forward = _segmenter_times(config, device)
     c, s = config.seeds.classifier, config.segment.train
     return {
-        "train_classifier": jobs["train_classifier"] * c.epochs * images["train"] * step,
+        "train_classifier": jobs["train_classifier"] * _passes(c, images["train"]) * images["train"] * step,
         "extract_scores": counts["extract_scores"] * images["train"] * forward * sum(x**2 for x in config.seeds.scores.scales) * (1 + config.seeds.scores.flip),
-        "train_segmenter": jobs["train_segmenter"] * s.epochs * images["train"] * seg_step,
+        "train_segmenter": jobs["train_segmenter"] * _passes(s, images["train"]) * images["train"] * seg_step,
         "predict_masks": jobs["train_segmenter"]
         * sum(images.values())
         * seg_forward

@@ -7,6 +7,7 @@ What each stage is given of them is in `wsss/stage_settings.py`.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -143,9 +144,21 @@ class TrainingSection(Section):
     """Length, batch, optimiser and augmentation of one training."""
 
     epochs: int = setting(6, "passes over the training images", unit="epochs", source="ours; AE-PSL: 15", ge=1, le=1000)
+    min_steps: int = setting(
+        150,
+        "a small data set is passed over more often than `epochs`, until the training has so many steps",
+        unit="steps",
+        source="ours: the embedded run has 180",
+        ge=1,
+        le=1_000_000,
+    )
     batch_size: int = setting(8, "images a step", unit="images", source="ours; AE-PSL: 30", ge=1, le=1024)
     optimiser: OptimiserSection = OptimiserSection()
     augment: AugmentSection = AugmentSection()
+
+    def passes(self, steps: int) -> int:
+        """Epochs of a training with `steps` steps an epoch: `epochs`, or as many as make `min_steps` steps."""
+        return max(self.epochs, math.ceil(self.min_steps / steps))
 
 
 # ---------------------------------------------------------------- saliency
@@ -350,12 +363,6 @@ class PredictSection(Section):
     flip: bool = setting(False, "also average the mirrored image", source="AE-PSL: not said; the field: true")
 
 
-class SegmentTrainingSection(TrainingSection):
-    """Training of a segmenter."""
-
-    epochs: int = setting(6, "passes over the training images", unit="epochs", source="ours; AE-PSL: 15", ge=1, le=1000)
-
-
 class SegmentSection(Section):
     """Segmenters trained from pseudo masks."""
 
@@ -381,7 +388,7 @@ class SegmentSection(Section):
         "deeplabv3plus", "deeplabv3plus on the backbone, VGG16 LargeFOV (AE-PSL), ResNet-101 ASPP (EPS, ESOL)"
     )
     weights: str = setting("hub", "ImageNet weights of largefov and deeplabv2: hub, none or a path; deeplabv3plus uses backbone.weights")
-    train: SegmentTrainingSection = SegmentTrainingSection()
+    train: TrainingSection = TrainingSection()
     psl: PslSection = PslSection()
     predict: PredictSection = PredictSection()
 

@@ -19,8 +19,8 @@ from wsss.sections import (
     ScoresSection,
     Section,
     SeedMaskSection,
-    SegmentTrainingSection,
     ShardsSection,
+    TrainingSection,
     setting,
 )
 
@@ -92,7 +92,7 @@ class SegmenterSettings(Section):
     network: Literal["deeplabv3plus", "largefov", "deeplabv2"] = setting("deeplabv3plus", "network")
     weights: str = setting("hub", "weights")
     backbone: BackboneSection = BackboneSection()
-    train: SegmentTrainingSection = SegmentTrainingSection()
+    train: TrainingSection = TrainingSection()
     psl: PslSection = PslSection()
 
 

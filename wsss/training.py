@@ -1,4 +1,4 @@
-"""The only training loop, its resume files, and how networks are saved.
+"""The only training loop and its resume files.
 
 Everything random is keyed: the order of images on (seed, stage, round, epoch), augmentation on the image as well, dropout by seeding torch at each epoch's start. So a training killed
 and restarted from its last epoch ends with the weights of an uninterrupted one (same device type and thread count), whatever the number of loader processes.
@@ -11,7 +11,6 @@ import hashlib
 import math
 import resource
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,9 +24,9 @@ from wsss import draws
 from wsss.artefacts import ArtefactError, atomic
 from wsss.console import log, progress, warn
 from wsss.loading import EpochOrder, TrainingImages, start_loader
+from wsss.networks import read_archive
 from wsss.sections import ComputeSection, OptimiserSection, TrainingSection
 
-FORMAT = 1
 Losses = Callable[[Any, Mapping[str, Any]], dict[str, torch.Tensor]]
 
 
@@ -120,7 +119,7 @@ def fit(
         images: Training images; an item is a mapping with image_n and labels.
         losses: (outputs, batch) to named scalars; their sum is minimised. `batch["progress"]` is the share of the training done, in [0, 1).
         parameters: (pretrained, new) parameters; the new ones learn `head_lr_factor` times faster.
-        settings: Epochs, batch size, optimiser.
+        settings: Epochs (more of them where they make fewer than min_steps steps), batch size, optimiser.
         freeze_batchnorm: Keep pretrained BatchNorm statistics.
         compute: Device, precision, threads, workers.
         resume: File of the last finished epoch; used if its digest equals `inputs`. Remove it with `finish` once the product is written.
@@ -140,7 +139,17 @@ def fit(
     fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision=compute.precision)
     model.to(device).to(memory_format=torch.channels_last)
     optimiser = make_optimiser(parameters, settings=settings.optimiser)
-    pass_ = _Pass(fabric, model=model, optimiser=optimiser, losses=losses, settings=settings, freeze_batchnorm=freeze_batchnorm)
+    epochs = settings.passes(len(order))
+    if epochs > settings.epochs:
+        log.info(
+            "%d epochs instead of %d: %d images make %d steps an epoch, and min_steps is %d",
+            epochs,
+            settings.epochs,
+            len(images),
+            len(order),
+            settings.min_steps,
+        )
+    pass_ = _Pass(fabric, model=model, optimiser=optimiser, losses=losses, settings=settings, epochs=epochs, freeze_batchnorm=freeze_batchnorm)
     inputs = f"{inputs} {device.type}"
     curve = _load(resume, model=model, optimiser=optimiser, fabric=fabric, inputs=inputs)
     # a generator of its own: the loader draws a seed whenever it starts, which must not move the stream that dropout draws from
@@ -149,16 +158,16 @@ def fit(
         worker_init_fn=start_loader, generator=torch.Generator(),
     )  # fmt: skip
     with _modes_restored(model):
-        for epoch in range(len(curve), settings.epochs):
+        for epoch in range(len(curve), epochs):
             torch.manual_seed(draws.key(images.seed, images.stage, images.round, epoch))
             order.epoch = epoch
             curve.append(pass_(loader, epoch=epoch))
             _save(resume, model=model, optimiser=optimiser, fabric=fabric, inputs=inputs, curve=curve)
     seconds = round(sum(e["seconds"] for e in curve), 2)
-    log.info("%d epochs, %d images on %s in %.1f s, %d MB", settings.epochs, len(images), device, seconds, peak_memory_mb())
+    log.info("%d epochs, %d images on %s in %.1f s, %d MB", epochs, len(images), device, seconds, peak_memory_mb())
     return {
         "loss_curve": curve, "final_loss": curve[-1]["loss"], "seconds": seconds, "peak_memory_mb": peak_memory_mb(), "device": str(device),
-        "images": len(images), "steps": settings.epochs * len(order),
+        "images": len(images), "steps": epochs * len(order),
     }  # fmt: skip
 
 
@@ -166,19 +175,28 @@ class _Pass:
     """One epoch: forward, losses, backward, step, with the learning rate of each step."""
 
     def __init__(
-        self, fabric: Fabric, *, model: nn.Module, optimiser: torch.optim.Optimizer, losses: Losses, settings: TrainingSection, freeze_batchnorm: bool
+        self,
+        fabric: Fabric,
+        *,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        losses: Losses,
+        settings: TrainingSection,
+        epochs: int,
+        freeze_batchnorm: bool,
     ) -> None:
-        self.fabric, self.network, self.losses, self.settings, self.freeze_batchnorm = fabric, model, losses, settings, freeze_batchnorm
+        self.fabric, self.network, self.losses, self.settings, self.epochs, self.freeze_batchnorm = fabric, model, losses, settings, epochs, freeze_batchnorm
         self.rates = [group["lr"] for group in optimiser.param_groups]
         self.model, self.optimiser = fabric.setup(model, optimiser)
 
     def __call__(self, loader: torch.utils.data.DataLoader, *, epoch: int) -> dict[str, float]:
         """The entry of the loss curve: epoch (from 1), loss, each named loss (means over steps), seconds."""
-        epochs, steps, began = self.settings.epochs, len(loader), time.monotonic()
+        epochs, steps, began = self.epochs, len(loader), time.monotonic()
+        milestone_epoch = epoch * self.settings.epochs // epochs  # milestones are written for `epochs`, and stretch with a training that is longer
         set_train_mode(self.network, freeze_batchnorm=self.freeze_batchnorm)
         sums: dict[str, float] = {}
         for k, batch in enumerate(progress(_batches(loader), what=f"epoch {epoch + 1}/{epochs}", total=steps, unit="step")):
-            factor = rate_factor(self.settings.optimiser, step=epoch * steps + k, steps=epochs * steps, epoch=epoch)
+            factor = rate_factor(self.settings.optimiser, step=epoch * steps + k, steps=epochs * steps, epoch=milestone_epoch)
             for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
             batch = {**batch, "progress": (epoch * steps + k) / (epochs * steps)}
@@ -244,7 +262,7 @@ def _load(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, fab
     if not path.exists():
         return []
     try:
-        saved = _read(path, device=fabric.device)
+        saved = read_archive(path, device=fabric.device)
         known, curve = saved["inputs"], list(saved["curve"])
         parts = saved["model"], saved["optimiser"], saved["scaler"]
     except Exception as error:  # torch raises what it likes on a damaged file
@@ -258,59 +276,3 @@ def _load(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, fab
     fabric.strategy.precision.load_state_dict(parts[2])
     log.info("resuming after epoch %d", len(curve))
     return curve
-
-
-def _read(path: Path, *, device: torch.device) -> Any:
-    """What torch.save wrote. Its reader does not look at the archive's checksums, so that flipped bits would pass as weights."""
-    with zipfile.ZipFile(path) as archive:
-        if archive.testzip():
-            raise ValueError("flipped bits")
-    return torch.load(path, map_location=device, weights_only=True)
-
-
-def save_network(path: Path, *, state: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
-    """Write a network, whole or not at all.
-
-    Args:
-        path: The .pt file.
-        state: State dict; moved to the CPU.
-        meta: Plain values: what is needed to build and use the network.
-    """
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        # a file object, not a path: torch writes a path's name into the archive, and equal networks would differ
-        torch.save(
-            {"format": FORMAT, "meta": dict(meta), "state": {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}}, file
-        )
-
-
-def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """(state dict, meta) of a file that `save_network` wrote; nothing in it is executed.
-
-    Raises:
-        ArtefactError: If the file is missing, damaged or of another format.
-    """
-    try:
-        saved = _read(path, device=torch.device("cpu"))
-        if saved["format"] != FORMAT:
-            raise ArtefactError(f"{path}: format {saved['format']}, expected {FORMAT}; train it again")
-        return saved["state"], saved["meta"]
-    except FileNotFoundError:
-        raise ArtefactError(f"{path}: no such network; run the workflow up to the stage that trains it") from None
-    except ArtefactError:
-        raise
-    except Exception as error:
-        raise ArtefactError(f"{path}: not a network of this package, or damaged ({type(error).__name__}); delete it and rerun") from None
-
-
-def restore_network(model: nn.Module, path: Path) -> dict[str, Any]:
-    """Load a saved network into `model` and give its meta.
-
-    Raises:
-        ArtefactError: If the file is missing or damaged, or was made for another network.
-    """
-    state, meta = load_network(path)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ArtefactError(f"{path}: made for another network than the settings name ({str(error).splitlines()[1].strip()[:200]}); train it again") from None
-    return meta

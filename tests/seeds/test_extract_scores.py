@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError
 from wsss.imaging import erase, normalise, resize_image
+from wsss.networks import save_network
 from wsss.sections import BackboneSection, ComputeSection, ScoresSection
 from wsss.seeds.cam import Classifier, Method
 from wsss.seeds.extract_scores import extract_scores, score_maps
 from wsss.stage_settings import ScoresSettings
 from wsss.store import MapReader, MapWriter
-from wsss.training import save_network
 
 TINY = BackboneSection(name="test_resnet", weights="none", output_stride=16)
 CPU = ComputeSection(device="cpu", threads=1, workers=0)

@@ -14,6 +14,7 @@ from PIL import Image
 from wsss.artefacts import ArtefactError, ImageIndex, read_json, write_csv
 from wsss.dataset.index_images import index_images
 from wsss.imaging import erase, normalise, read_image, resize_maps
+from wsss.networks import load_network, restore_network
 from wsss.sections import (
     AugmentSection,
     BackboneSection,
@@ -35,11 +36,12 @@ from wsss.seeds.method import load_method
 from wsss.seeds.train_classifier import train_classifier
 from wsss.stage_settings import ClaimSettings, ClassifierSettings, FuseSettings, IndexSettings, ScoresSettings
 from wsss.store import MapReader, MapWriter
-from wsss.training import load_network, restore_network
 
 COMPUTE = ComputeSection(device="cpu", threads=1, workers=0)
 BACKBONE = BackboneSection(name="test_efficientnet", weights="none", freeze_batchnorm=False)
-CLASSIFIER = ClassifierSection(epochs=2, batch_size=4, augment=AugmentSection(crop=64, resize_min=56, resize_max=80), optimiser=OptimiserSection(lr=1e-3))
+CLASSIFIER = ClassifierSection(
+    epochs=2, min_steps=1, batch_size=4, augment=AugmentSection(crop=64, resize_min=56, resize_max=80), optimiser=OptimiserSection(lr=1e-3)
+)
 THRESHOLD = 0.6
 
 

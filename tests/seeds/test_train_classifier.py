@@ -16,13 +16,13 @@ import torch
 
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError, ImageIndex, read_json
+from wsss.networks import load_network
 from wsss.sections import ComputeSection
 from wsss.seeds.earlier import Erased
 from wsss.seeds.method import load_method
 from wsss.seeds.train_classifier import SaliencyPlane, identity, initial_network, train_classifier
 from wsss.stage_settings import ClassifierSettings
 from wsss.store import MapWriter
-from wsss.training import load_network
 
 SIZE = (36, 44)
 
@@ -40,7 +40,14 @@ def index(tmp_path: Path) -> Path:
 
 def settings(*, backbone: dict | None = None, **classifier: object) -> ClassifierSettings:
     net = {"name": "test_resnet", "weights": "none", "freeze_batchnorm": False, **(backbone or {})}
-    training = {"epochs": 3, "batch_size": 5, "augment": {"crop": 32, "resize_min": 32, "resize_max": 44}, "optimiser": {"lr": 0.003}, **classifier}
+    training = {
+        "epochs": 3,
+        "min_steps": 1,
+        "batch_size": 5,
+        "augment": {"crop": 32, "resize_min": 32, "resize_max": 44},
+        "optimiser": {"lr": 0.003},
+        **classifier,
+    }
     return ClassifierSettings.model_validate({"kind": "erasing", "backbone": net, "classifier": training})
 
 

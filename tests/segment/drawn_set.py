@@ -11,7 +11,7 @@ import numpy as np
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import INDEX_COLUMNS, write_csv
 from wsss.imaging import save_mask
-from wsss.sections import AugmentSection, BackboneSection, ComputeSection, OptimiserSection, PslSection, SegmentTrainingSection
+from wsss.sections import AugmentSection, BackboneSection, ComputeSection, OptimiserSection, PslSection, TrainingSection
 from wsss.segment.train_segmenter import train_segmenter
 from wsss.stage_settings import SegmenterSettings
 from wsss.store import MapWriter
@@ -62,8 +62,9 @@ def store_masks(path: Path, masks: dict[str, np.ndarray]) -> Path:
 
 def settings(*, epochs: int, psl: bool = False, **changes: object) -> SegmenterSettings:
     """A short training of a tiny network."""
-    train = SegmentTrainingSection(
+    train = TrainingSection(
         epochs=epochs,
+        min_steps=1,
         batch_size=3,
         optimiser=OptimiserSection(lr=3e-3, head_lr_factor=1.0),
         augment=AugmentSection(crop=64, resize_min=64, resize_max=64, flip=True),

@@ -11,11 +11,11 @@ import torch
 
 from tests.segment.drawn_set import COMPUTE
 from wsss.artefacts import ArtefactError, write_csv
+from wsss.networks import load_network, save_network
 from wsss.sections import PslSection
 from wsss.segment.predict_masks import predict_masks
 from wsss.stage_settings import PredictSettings
 from wsss.store import MapReader
-from wsss.training import load_network, save_network
 
 SETTINGS = PredictSettings(psl=PslSection(enabled=True))
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError, ImageIndex, read_json
 from wsss.imaging import VOC_COLOURS, normalise, read_mask
-from wsss.sections import AugmentSection, BackboneSection, ComputeSection, OptimiserSection, PredictSection, PslSection, SegmentTrainingSection
+from wsss.sections import AugmentSection, BackboneSection, ComputeSection, OptimiserSection, PredictSection, PslSection, TrainingSection
 from wsss.segment.export_masks import export_masks
 from wsss.segment.export_onnx import Exported, export_onnx
 from wsss.segment.inference import full_mask, load_segmenter, probabilities
@@ -61,8 +61,9 @@ def settings(*, epochs: int, psl: bool) -> SegmenterSettings:
     return SegmenterSettings(
         seed=0,
         backbone=BackboneSection(name="test_efficientnet", weights="none", freeze_batchnorm=False),
-        train=SegmentTrainingSection(
+        train=TrainingSection(
             epochs=epochs,
+            min_steps=1,
             batch_size=4,
             optimiser=OptimiserSection(lr=3e-3, head_lr_factor=2),
             augment=AugmentSection(crop=80, resize_min=80, resize_max=80, flip=False),
@@ -279,7 +280,7 @@ def test_onnx_agrees_with_torch_at_other_sizes(psl, tmp_path):
 
 
 def test_another_networks_file_is_refused(tmp_path, data):
-    from wsss.training import save_network
+    from wsss.networks import save_network
 
     save_network(tmp_path / "classifier.pt", state={}, meta={"stage": "train_classifier"})
     with pytest.raises(ArtefactError, match="expected a segmenter"):

@@ -10,11 +10,11 @@ import torch
 
 from tests.segment.drawn_set import COMPUTE, SIZES, settings, store_masks, train
 from wsss.artefacts import ArtefactError
+from wsss.networks import load_network
 from wsss.sections import PslSection
 from wsss.segment import train_segmenter as stage
 from wsss.segment.psl import psl_losses
 from wsss.segment.train_segmenter import train_segmenter
-from wsss.training import load_network
 
 
 def test_the_file_holds_all_that_prediction_needs(segmenter):

@@ -12,12 +12,13 @@ from wsss.artefacts import ImageIndex
 from wsss.console import log, progress, warn
 from wsss.imaging import Normalisation, erase, normalise, resize_image
 from wsss.loading import read_picture
+from wsss.networks import restore_network
 from wsss.sections import ComputeSection, ScoresSection
 from wsss.seeds.earlier import Erased
 from wsss.seeds.method import SeedMethod, load_method
 from wsss.stage_settings import ScoresSettings
 from wsss.store import MapWriter
-from wsss.training import evaluating, pick_device, restore_network
+from wsss.training import evaluating, pick_device
 
 LEAST_FOR_WARNING = 0.1
 

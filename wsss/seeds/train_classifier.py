@@ -11,13 +11,14 @@ from wsss import draws
 from wsss.artefacts import ImageIndex, ImageRow, write_json
 from wsss.console import log
 from wsss.loading import TrainingImages
+from wsss.networks import restore_network, save_network
 from wsss.provenance import code_digest
 from wsss.sections import ComputeSection
 from wsss.seeds.earlier import Erased
 from wsss.seeds.method import FACTS, SeedMethod, load_method
 from wsss.stage_settings import ClassifierSettings
 from wsss.store import MapSet
-from wsss.training import digest, finish, fit, restore_network, save_network
+from wsss.training import digest, finish, fit
 
 STAGE = "train_classifier"
 

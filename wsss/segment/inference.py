@@ -11,11 +11,11 @@ import torch.nn.functional as F
 
 from wsss.artefacts import ArtefactError
 from wsss.imaging import normalise, resize_image, resize_maps
+from wsss.networks import load_network
 from wsss.sections import PredictSection, PslSection
 from wsss.segment.networks import Segmenter, build_segmenter
 from wsss.segment.psl import class_scores, stricter, weigh
 from wsss.stage_settings import SegmenterSettings
-from wsss.training import load_network
 
 
 @dataclass(frozen=True, kw_only=True)

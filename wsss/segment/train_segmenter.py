@@ -12,13 +12,14 @@ from wsss.artefacts import IGNORE, ArtefactError, ImageIndex, ImageRow, write_js
 from wsss.console import progress, warn
 from wsss.imaging import read_mask
 from wsss.loading import TrainingImages
+from wsss.networks import restore_network, save_network
 from wsss.provenance import code_digest
 from wsss.sections import ComputeSection
 from wsss.segment.networks import build_segmenter, parameter_groups
 from wsss.segment.psl import psl_losses
 from wsss.stage_settings import SegmenterSettings
 from wsss.store import MapSet
-from wsss.training import digest, finish, fit, restore_network, save_network
+from wsss.training import digest, finish, fit
 
 STAGE = "train_segmenter"
 
