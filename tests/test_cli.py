@@ -53,6 +53,20 @@ def test_config_command_checks_and_refuses(tmp_path):
     assert "did you mean 'seed'?" in result.output
 
 
+def test_config_command_marks_what_an_overlay_changes(tmp_path):
+    (tmp_path / "x.yaml").write_text("seed: 3\nsegment: {train: {epochs: 9}}")
+    lines = call("config", tmp_path / "x.yaml").output.splitlines()
+    assert [line.split(" #")[0].strip() for line in lines if "# default " in line] == ["seed: 3", "epochs: 9"]
+    assert "laid over the defaults" in lines[0]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_without_its_options_names_one(stage):
+    result = call(stage)
+    assert result.exit_code == 2
+    assert "Missing option '--" in result.output
+
+
 def test_list_options_take_any_number_of_words_none_too(tmp_path):
     run = call("collect_metrics", "--fragments", "--settings", "{}", "--output", tmp_path / "m.csv", "--log", tmp_path / "l.log")
     assert run.exit_code in (0, 1)

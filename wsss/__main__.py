@@ -96,19 +96,16 @@ def unpack_command(file: Path, output: Path, kind: str) -> None:
 @click.argument("images", nargs=-1, required=True, type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="Folder for masks and overlays.")
 @click.option("--overlay/--no-overlay", default=True, help="Also write the photograph under its mask.")
-@click.option(
-    "--scale", "scales", multiple=True, type=click.FloatRange(0.1, 10), help="Image scale, as segment.predict.scales of the run; repeat to average.  [1.5]"
-)
+@click.option("--scale", "scales", multiple=True, type=click.FloatRange(0.1, 10), help="Image scale; repeat to average.  [as the model's run predicted]")
 @COMPUTE
 def predict_command(model: Path, images: tuple[Path, ...], output: Path, overlay: bool, scales: tuple[float, ...], device: Any) -> None:
     """Segment new photographs with a trained MODEL (segmenter.pt); IMAGES may be folders."""
-    from wsss.sections import ComputeSection, PredictSection
+    from wsss.sections import ComputeSection
     from wsss.segment.predict_images import predict_images
 
     with reported():
-        predict = PredictSection(scales=list(scales)) if scales else PredictSection()
-        predict_images(model=model, images=list(images), output=output, overlay=overlay, predict=predict, compute=ComputeSection(device=device))
-        click.echo(f"masks in {output}")
+        done = predict_images(model=model, images=list(images), output=output, overlay=overlay, scales=list(scales), compute=ComputeSection(device=device))
+        click.echo(f"{done} in {output}")
 
 
 @main_group.command("export")

@@ -134,8 +134,9 @@ def _option(parameter: inspect.Parameter, hint: Any, text: str) -> click.Option:
     if get_origin(hint) is list:
         return click.Option([flag, parameter.name], type=_WordList(), default="", help=text + " (any number)")
     kind = click.Path(path_type=Path) if hint is Path else hint
-    default = None if parameter.default is inspect.Parameter.empty else parameter.default
-    return click.Option([flag, parameter.name], type=kind, required=parameter.default is inspect.Parameter.empty, default=default, help=text)
+    if parameter.default is inspect.Parameter.empty:  # a default of None, even spelt out, would count as given
+        return click.Option([flag, parameter.name], type=kind, required=True, help=text)
+    return click.Option([flag, parameter.name], type=kind, default=parameter.default, help=text)
 
 
 def _is_optional(hint: Any) -> bool:

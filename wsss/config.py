@@ -186,19 +186,21 @@ def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
 def dump_yaml(config: Config | None = None) -> str:
     """`config.yaml`: every key with its default and, as a comment, meaning, unit, legal range and source."""
     head = "# The embedded run. Every key with its default; made by `wsss config` from wsss/sections.py: edit that, or lay a file over this one with --configfile.\n"
-    return head + _dump(config or Config(), 0)
+    if config is not None and config != Config():
+        head = "# Every key as the given files set it, laid over the defaults; where the two differ the comment begins with the default.\n"
+    return head + _dump(config or Config(), Config(), 0)
 
 
-def _dump(section: Section, depth: int) -> str:
+def _dump(section: Section, defaults: Section, depth: int) -> str:
     pad, out = "  " * depth, ""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
             doc = (type(value).__doc__ or "").strip().splitlines()[0]
-            out += ("\n" if depth == 0 else "") + f"{pad}{name}: # {doc}\n" + _dump(value, depth + 1)
+            out += ("\n" if depth == 0 else "") + f"{pad}{name}: # {doc}\n" + _dump(value, getattr(defaults, name), depth + 1)
         else:
-            text = json.dumps(value).replace("e-05", "e-5")
-            out += f"{pad}{name}: {text} # {describe(field)}\n"
+            text, usual = (json.dumps(v).replace("e-05", "e-5") for v in (value, getattr(defaults, name)))
+            out += f"{pad}{name}: {text} # {f'default {usual}; ' if text != usual else ''}{describe(field)}\n"
     return out
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from wsss.artefacts import IGNORE
+from wsss.imaging import save_mask
 from wsss.store import MapReader
 
 
@@ -48,7 +49,7 @@ def unpack(path: Path, *, output: Path, kind: str) -> int:
     Args:
         path: A file of the packed store.
         output: Folder; made if absent.
-        kind: "png" (masks as they are; maps scaled to 0..255 by their own maximum, one picture a class) or "npy" (the stored arrays).
+        kind: "png" (masks in the palette of VOC; maps scaled to 0..255 by their own maximum, one picture a class) or "npy" (the stored arrays).
 
     Returns:
         The number of files written.
@@ -69,14 +70,17 @@ def unpack(path: Path, *, output: Path, kind: str) -> int:
                     continue
                 planes = [(stem, array)] if array.ndim == 2 else [(f"{stem}.class-{c}", plane) for c, plane in zip(record.class_ids, array, strict=True)]
                 for plane_stem, plane in planes:
-                    Image.fromarray(_picture(plane, mask=name == "mask")).save(output / f"{plane_stem}.png")
+                    if name == "mask":
+                        save_mask(output / f"{plane_stem}.png", plane)
+                    else:
+                        Image.fromarray(_picture(plane)).save(output / f"{plane_stem}.png")
                     written += 1
     return written
 
 
-def _picture(plane: np.ndarray, *, mask: bool) -> np.ndarray:
-    """(H, W) uint8 picture of one map: a mask as it is, regions as 0 and 255, scores over their maximum."""
-    if mask or plane.dtype == np.uint8:
+def _picture(plane: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 picture of one map: 8-bit maps as they are, regions as 0 and 255, scores over their maximum."""
+    if plane.dtype == np.uint8:
         return plane
     top = float(plane.max(initial=0))
     return np.clip(plane.astype(np.float32) * (IGNORE / top if top > 0 else 0), 0, IGNORE).astype(np.uint8)

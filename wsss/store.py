@@ -153,7 +153,8 @@ class MapReader:
         except FileNotFoundError:
             raise ArtefactError(f"{path}: no such file; run the workflow up to the stage that makes it") from None
         except DAMAGE as error:
-            unread = ArtefactError(f"{path}: damaged or unreadable ({error}); delete it and rerun: only its stage and what follows is done again")
+            what = "a folder" if path.is_dir() else f"no store file of this package, or a damaged one ({str(error).splitlines()[0]})"
+            unread = ArtefactError(f"{path}: {what}; a damaged one of a run is made anew, with what follows, when it is deleted and the workflow rerun")
             raise (error if isinstance(error, ArtefactError) else unread) from None
 
     def _load(self, file: h5py.File) -> None:

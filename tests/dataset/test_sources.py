@@ -216,6 +216,11 @@ def test_a_class_on_one_row_that_looks_like_a_common_one_is_a_fault_of_that_row(
     assert "labels.csv row 3: class 'dogg' is on this row alone and looks like 'dog' (2 rows)" in message
 
 
+def test_swapped_letters_are_seen_and_other_words_left_alone(tmp_path: Path) -> None:
+    assert "class 'dgo' is on this row alone and looks like 'dog'" in folder(tmp_path / "one", "image,labels\na.jpg,dog\nb.jpg,dgo\nc.jpg,dog\n")[1]
+    assert folder(tmp_path / "other", "image,labels\na.jpg,cat\nb.jpg,car\nc.jpg,cat\n")[1] == ""
+
+
 def test_nearest_name() -> None:
     assert nearest("aeroplan", VOC_CLASSES) == "; did you mean 'aeroplane'?"
     assert nearest("TV-monitor", VOC_CLASSES) == "; did you mean 'tvmonitor'?"

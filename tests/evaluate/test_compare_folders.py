@@ -79,4 +79,14 @@ def test_the_command(folders, tmp_path):
     assert (tmp_path / "t.csv").is_file()
     done = CliRunner().invoke(main, ["evaluate", str(folders["predictions"]), str(tmp_path / "nothing")])
     assert done.exit_code == 1
-    assert "no PNG masks" in done.output
+    assert "no such folder" in done.output
+
+
+def test_nothing_to_compare_and_shifted_names_are_errors(tmp_path):
+    for name, value in (("truth", 255), ("predictions", 0)):
+        write(tmp_path / name, a=[[value] * 4] * 4)
+    with pytest.raises(ArtefactError, match="every pixel of its 1 masks is 255"):
+        compare_folders(predictions=tmp_path / "predictions", truth=tmp_path / "truth")
+    (tmp_path / "names.txt").write_text("bus\ncat\n")
+    with pytest.raises(ArtefactError, match="first name is 'bus', expected 'background'"):
+        compare_folders(predictions=tmp_path / "predictions", truth=tmp_path / "truth", classes=tmp_path / "names.txt")

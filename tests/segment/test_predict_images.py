@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,9 +11,11 @@ from PIL import Image
 from tests.segment.drawn_set import COLOURS, COMPUTE
 from wsss.artefacts import ArtefactError
 from wsss.imaging import VOC_COLOURS
-from wsss.sections import PredictSection
+from wsss.sections import PredictSection, PslSection
 from wsss.segment.inference import probabilities
 from wsss.segment.predict_images import blend, predict_images
+from wsss.stage_settings import PredictSettings
+from wsss.store import MapWriter
 
 
 def photo(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +48,7 @@ def test_nothing_is_overwritten(segmenter, folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_scale_is_the_callers(segmenter, folder, tmp_path, monkeypatch):
+def test_the_scale_is_the_callers_or_the_runs(segmenter, folder, tmp_path, monkeypatch):
     seen = []
 
     def watched(*arguments, **options):
@@ -52,10 +56,31 @@ def test_the_scale_is_the_callers(segmenter, folder, tmp_path, monkeypatch):
         return seen[-1]
 
     monkeypatch.setattr("wsss.segment.predict_images.probabilities", watched)
-    for number, choice in enumerate((PredictSection(scales=[0.5]), PredictSection(), None)):
-        predict(segmenter, [folder / "one.png"], tmp_path / str(number), predict=choice)
+    moved = tmp_path / "moved" / "segmenter.pt"
+    (moved.parent / "predictions").mkdir(parents=True)
+    shutil.copy(segmenter, moved)
+    said = [
+        predict_images(model=moved, images=[folder / "one.png"], output=tmp_path / str(number), scales=scales, compute=COMPUTE)
+        for number, scales in enumerate(([0.5], PredictSection().scales, None))
+    ]
     assert not np.allclose(seen[0], seen[1])
     assert np.array_equal(seen[1], seen[2])
+    assert "as asked for" in said[0]
+    assert "the default" in said[2]
+    settings = PredictSettings(psl=PslSection(enabled=False), predict=PredictSection(scales=[0.5]))
+    with MapWriter(moved.parent / "predictions" / "train-0.h5", stage="predict_masks", settings=settings.model_dump(mode="json")) as writer:
+        writer.write("one", np.array([1], np.uint8), mask=np.zeros((2, 2), np.uint8))
+    assert "scales [0.5] (as its run predicted)" in predict_images(model=moved, images=[folder / "one.png"], output=tmp_path / "run", compute=COMPUTE)
+    assert seen[3].shape == seen[0].shape
+
+
+def test_a_second_call_into_a_folder_keeps_the_rows_of_the_first(segmenter, folder, tmp_path):
+    for file in ("one.png", "deep/large.png", "one.png"):
+        predict(segmenter, [folder / file], tmp_path / "out")
+    lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines] == ["mask", "large.png", "one.png"]
+    with pytest.raises(ArtefactError, match="is a file"):
+        predict(segmenter, [folder / "one.png"], tmp_path / "out" / "one.png")
 
 
 def test_blend_leaves_the_background_alone():

@@ -167,9 +167,8 @@ def check_similar(rows: list[SourceRow], names: list[str], faults: Faults, *, wh
         for label in row.labels:
             found.get(label, []).append(row)  # names that are no names are faults already
     for k, name in enumerate(names):
-        if not (close := difflib.get_close_matches(name.casefold(), [n.casefold() for n in names[:k]], n=1, cutoff=0.85)):
+        if (other := next((n for n in names[:k] if _alike(n.casefold(), name.casefold())), None)) is None:
             continue
-        other = next(n for n in names[:k] if n.casefold() == close[0])
         rare, common = sorted((name, other), key=lambda n: len(found[n]))
         if len(found[rare]) == 1 and len(found[common]) > 1:
             faults.add(
@@ -179,6 +178,11 @@ def check_similar(rows: list[SourceRow], names: list[str], faults: Faults, *, wh
             )
         else:
             warn("%s: classes %r and %r look alike; if one is misspelt, correct it, or list the classes under dataset.folder.classes", where, other, name)
+
+
+def _alike(a: str, b: str) -> bool:
+    """Whether two class names may be one, misspelt: much in common, or the same letters in another order."""
+    return difflib.SequenceMatcher(None, a, b).ratio() >= 0.85 or sorted(a) == sorted(b)
 
 
 def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where: str) -> None:

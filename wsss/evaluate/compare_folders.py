@@ -34,6 +34,9 @@ def compare_folders(*, predictions: Path, truth: Path, classes: Path | None = No
     Raises:
         ArtefactError: If folders or masks are missing, sizes differ (each listed, up to 20), or masks hold ids that have no name.
     """
+    for folder in (predictions, truth):
+        if not folder.is_dir():
+            raise ArtefactError(f"{folder}: no such folder")
     names = sorted(p.name for p in truth.glob("*.png"))
     if not names:
         raise ArtefactError(f"{truth}: no PNG masks; expected a folder of palette or grey 8-bit PNG files")
@@ -42,7 +45,11 @@ def compare_folders(*, predictions: Path, truth: Path, classes: Path | None = No
             f"{predictions}: {len(missing)} of {len(names)} masks are missing: {_listed(missing)}; every mask in {truth} needs one of the same name"
         )
     labels = _names(classes) if classes else []
+    if labels and labels[0].casefold() != "background":
+        raise ArtefactError(f"{classes}: the first name is {labels[0]!r}, expected 'background': names are those of ids 0, 1, 2, ...")
     pairs = _count(names, predictions=predictions, truth=truth)
+    if not pairs.any():
+        raise ArtefactError(f"{truth}: every pixel of its {len(names)} masks is {IGNORE} (ignored): there is nothing to compare with")
     used = np.flatnonzero(pairs.any(1) | pairs[:, :IGNORE].any(0))
     if labels and used.size and used[-1] >= len(labels):
         raise ArtefactError(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from wsss.artefacts import ArtefactError, write_csv
+from wsss.artefacts import ArtefactError, open_text, write_csv
 from wsss.console import progress
 from wsss.imaging import VOC_COLOURS, read_image, resize_image, save_mask
-from wsss.sections import ComputeSection, PredictSection
-from wsss.segment.inference import full_mask, load_segmenter, probabilities
+from wsss.sections import ComputeSection
+from wsss.segment.inference import TrainedSegmenter, full_mask, load_segmenter, probabilities
+from wsss.stage_settings import PredictSettings
+from wsss.store import MapReader
 from wsss.training import pick_device
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -20,9 +23,7 @@ LISTED = 20
 COLUMNS = ("image", "mask", "classes", "shares")
 
 
-def predict_images(
-    *, model: Path, images: list[Path], output: Path, overlay: bool = True, predict: PredictSection | None = None, compute: ComputeSection
-) -> None:
+def predict_images(*, model: Path, images: list[Path], output: Path, overlay: bool = True, scales: list[float] | None = None, compute: ComputeSection) -> str:
     """Segment photographs; masks have their size. The network sees none larger than its training pictures were.
 
     Args:
@@ -30,15 +31,23 @@ def predict_images(
         images: Files, or folders of them.
         output: Folder for NAME.png (palette mask), NAME_overlay.png and predictions.csv.
         overlay: Also write the photograph under its mask.
-        predict: Scales and flip; the defaults if None.
+        scales: Image scales to average; those of the model's own run if None.
         compute: Device and threads.
 
+    Returns:
+        What was chosen, in words: scales, flip, and where they come from.
+
     Raises:
-        ArtefactError: If the model or any image cannot be read, or two images have one name; then nothing is written.
+        ArtefactError: If the output is a file, the model or any image cannot be read, or two images have one name; then nothing is written.
     """
+    if output.is_file():
+        raise ArtefactError(f"{output}: is a file; --output names a folder")
     files = _files(images, output=output)
     trained = load_segmenter(model, device=pick_device(compute))
-    psl, longest = trained.settings.psl, trained.settings.train.augment.resize_max
+    chosen, origin = _settings(model, trained)
+    if scales:
+        chosen, origin = chosen.model_copy(update={"predict": chosen.predict.model_copy(update={"scales": scales})}), "as asked for"
+    psl, longest = chosen.psl, trained.settings.train.augment.resize_max
     if psl.test_weighting == "labels":
         psl = psl.model_copy(update={"test_weighting": "predicted"})  # new photographs have no labels: the upper bound cannot be had
     rows = []
@@ -46,7 +55,7 @@ def predict_images(
     for file in progress(files, what="prediction"):
         image_u8 = read_image(file)
         size = image_u8.shape[:2]
-        f = probabilities(trained, _shrunk(image_u8, longest=longest), psl=psl, predict=predict or PredictSection())
+        f = probabilities(trained, _shrunk(image_u8, longest=longest), psl=psl, predict=chosen.predict)
         mask = full_mask(f, size=size)
         save_mask(output / f"{file.stem}.png", mask)
         if overlay:
@@ -54,7 +63,27 @@ def predict_images(
         present = [int(c) for c in np.unique(mask) if c > 0]
         shares = ";".join(f"{(mask == c).mean():.3f}" for c in present)
         rows.append({"image": str(file), "mask": f"{file.stem}.png", "classes": ";".join(trained.class_names[c] for c in present), "shares": shares})
-    write_csv(output / "predictions.csv", COLUMNS, rows)
+    write_csv(output / "predictions.csv", COLUMNS, [*_earlier(output, rows), *rows])
+    return f"{len(rows)} masks, scales {chosen.predict.scales}{', flip' if chosen.predict.flip else ''} ({origin})"
+
+
+def _settings(model: Path, trained: TrainedSegmenter) -> tuple[PredictSettings, str]:
+    """Test phase and scales that the model's run predicted with, and where they were found; the defaults for a model that was moved away from its run."""
+    for file in sorted((model.parent / "predictions").glob("*.h5")):
+        with MapReader(file) as maps:
+            return PredictSettings.model_validate(maps.settings), "as its run predicted"
+    return PredictSettings(psl=trained.settings.psl), "the default: the run's predictions are not beside the model; --scale changes it"
+
+
+def _earlier(output: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Rows of an earlier call into the same folder whose masks are still there and are not written anew."""
+    path = output / "predictions.csv"
+    if not path.exists():
+        return []
+    new = {row["mask"] for row in rows}
+    with open_text(path) as file:
+        known = [row for row in csv.DictReader(file) if set(COLUMNS) <= row.keys()]
+    return [row for row in known if row["mask"] not in new and (output / row["mask"]).exists()]
 
 
 def blend(image_u8: np.ndarray, mask: np.ndarray, *, strength: float = 0.55) -> np.ndarray:
