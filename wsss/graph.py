@@ -179,7 +179,7 @@ class Graph:
             rounds: Rounds used, by method.
 
         Returns:
-            Mappings with method, stage, round, variant, cycle, split, files and `name`, the fragment under metrics/{method}/.
+            Mappings with method, stage, round, variant, cycle, split, files and `name`, the fragment under metrics/{method}/; `exported` marks what users take away.
         """
         rows = [row for m in self.config.methods for row in self._seed_rows(m, rounds[m])]
         for method in self.config.segment.methods:
@@ -212,7 +212,7 @@ class Graph:
             return []
         variant = self.config.segment.variants[-1]
         cycle = self.cycles(method, variant)
-        return [_row(method, "pseudo", f"pseudo-{variant}-cycle-{cycle}", self.final_masks(method, "train"), variant=variant, cycle=cycle)]
+        return [_row(method, "pseudo", f"pseudo-{variant}-cycle-{cycle}", self.final_masks(method, "train"), variant=variant, cycle=cycle) | {"exported": True}]
 
     def records(self, rounds: Mapping[str, int]) -> list[dict[str, Any]]:
         """JSON records of trainings and rounds, for curves and timing rows."""

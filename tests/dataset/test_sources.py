@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from wsss.dataset.checks import DataError, Faults, nearest, path_fault
+from wsss.dataset.checks import DataError, Faults, SourceRow, check_rows, nearest, path_fault
 from wsss.dataset.sources import VOC_CLASSES, Source, read_folder, read_voc
 from wsss.sections import FolderSection, VocSection
 
@@ -219,6 +219,14 @@ def test_a_class_on_one_row_that_looks_like_a_common_one_is_a_fault_of_that_row(
 def test_swapped_letters_are_seen_and_other_words_left_alone(tmp_path: Path) -> None:
     assert "class 'dgo' is on this row alone and looks like 'dog'" in folder(tmp_path / "one", "image,labels\na.jpg,dog\nb.jpg,dgo\nc.jpg,dog\n")[1]
     assert folder(tmp_path / "other", "image,labels\na.jpg,cat\nb.jpg,car\nc.jpg,cat\n")[1] == ""
+
+
+def test_a_class_on_every_training_image_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [SourceRow(where=f"row {k}", image_id=str(k), split="train", labels=labels, image=Path("x")) for k, labels in enumerate((("cat", "dog"), ("cat",)))]
+    check_rows(rows, ["cat", "dog"], Faults(), where="labels.csv")
+    err = capsys.readouterr().err
+    assert "every training image has cat" in err
+    assert "dog" not in err
 
 
 def test_nearest_name() -> None:

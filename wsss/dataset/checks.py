@@ -216,6 +216,9 @@ def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where
     trained = {name for row in rows if row.split == "train" for name in row.labels}
     if missing := [name for name in names if name not in trained]:
         warn("%s: no training image for %s; these classes cannot be learnt", where, ", ".join(missing))
+    training = [row for row in rows if row.split == "train"]
+    if everywhere := [name for name in names if training and all(name in row.labels for row in training)]:
+        warn("%s: every training image has %s: a classifier cannot tell it from the background; add images without it", where, ", ".join(everywhere))
 
 
 def check_pictures(rows: list[SourceRow], faults: Faults, *, num_classes: int) -> list[Picture]:

@@ -75,11 +75,10 @@ def loss_chart(records: Sequence[Mapping[str, Any]], *, kind: str) -> Markup:
 def stage_chart(plan: Mapping[str, Any], metrics: Metrics) -> Markup:
     """MIoU from stage to stage on the training images, a line a method and variant; dashed: validation images."""
     cycles = sorted({s["cycle"] for s in plan["stages"] if s["cycle"] is not None})
-    trained = {s["cycle"] for s in plan["stages"] if s["stage"] == "prediction"}
-    steps = [(s, None, n) for s, n in STEPS]
+    exported = {s["cycle"] for s in plan["stages"] if s.get("exported")} - {s["cycle"] for s in plan["stages"] if s["stage"] == "prediction"}
+    steps: list[tuple[str, int | None, str]] = [(s, None, n) for s, n in STEPS]
     for c in cycles:
-        exported = trained and c not in trained
-        steps += [("pseudo", c, "exported\nmasks" if exported else f"pseudo\ncycle {c}"), ("prediction", c, f"prediction\ncycle {c}")]
+        steps += [("pseudo", c, "exported\nmasks" if c in exported else f"pseudo\ncycle {c}"), ("prediction", c, f"prediction\ncycle {c}")]
     steps = [st for st in steps if any(s["stage"] == st[0] and (st[1] is None or s["cycle"] == st[1]) for s in plan["stages"])]
     series: list[Series] = []
     for method in plan["methods"]:

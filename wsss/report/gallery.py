@@ -261,8 +261,7 @@ class Gallery:
             return "prediction", "full supervision"
         if stage["method"] != self.method:
             return "pseudo", f"of {stage['method']}"
-        trained = {s["cycle"] for s in self._stages("prediction")}
-        if trained and stage["cycle"] not in trained:
+        if stage.get("exported"):
             return "exported", f"from {stage['variant']}, cycle {stage['cycle'] - 1}"
         named = stage["stage"] == "prediction" or stage["cycle"]
         return ("pseudo" if stage["stage"] == "pseudo" else "prediction"), (f"{stage['variant']}, " if named else "") + f"cycle {stage['cycle']}"

@@ -163,13 +163,13 @@ def _number(text: str | None) -> float:
 
 
 def log_warnings(folder: Path) -> list[str]:
-    """WARNING lines of the run's logs, each with its log's name, repeats left out."""
-    lines: dict[str, None] = {}
+    """WARNING lines of the run's logs, each with the first log that says it, and in how many others it is."""
+    found: dict[str, dict[str, None]] = {}
     for path in sorted(folder.rglob("*.log")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             if " WARNING " in line:
-                lines[f"{path.relative_to(folder).with_suffix('')}: {line.split(' WARNING ', 1)[1]}"] = None
-    return list(lines)
+                found.setdefault(line.split(" WARNING ", 1)[1], {})[str(path.relative_to(folder).with_suffix(""))] = None
+    return [f"{next(iter(logs))}{f' and {len(logs) - 1} more' if len(logs) > 1 else ''}: {text}" for text, logs in found.items()]
 
 
 def versions() -> dict[str, str]:

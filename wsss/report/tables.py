@@ -139,6 +139,8 @@ def name_of(stage: Mapping[str, Any]) -> str:
     """A stage's artefact in words, e.g. "erasing · psl, cycle 1, prediction (val)"."""
     name = stage["method"] + (f" · {stage['variant']}" if stage["variant"] and (stage["stage"] == "prediction" or stage["cycle"]) else "")
     place = f", round {stage['round']}" if stage["round"] is not None else f", cycle {stage['cycle']}" if stage["cycle"] is not None else ""
+    if stage.get("exported"):
+        return f"{name}, exported masks ({stage['split']})"
     return f"{name}{place}, {'pseudo masks' if stage['stage'] == 'pseudo' else stage['stage']} ({stage['split']})"
 
 
@@ -227,5 +229,5 @@ def best(plan: Mapping[str, Any], metrics: Metrics, *, stage: str, split: str, f
 
 def _who(stage: Mapping[str, Any]) -> str:
     named = stage["stage"] == "prediction" or stage["cycle"]
-    cycle = f", cycle {stage['cycle']}" if stage["cycle"] is not None else ""
+    cycle = ", exported masks" if stage.get("exported") else f", cycle {stage['cycle']}" if stage["cycle"] is not None else ""
     return stage["method"] + (f" · {stage['variant']}" if named and stage["variant"] else "") + cycle
