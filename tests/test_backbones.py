@@ -157,7 +157,7 @@ def largefov():
 
 
 def test_largefov_layers(largefov):
-    """AE-PSL sheet 1.1."""
+    """DeepLab-LargeFOV."""
     convs = [m for m in largefov.modules() if isinstance(m, nn.Conv2d)]
     assert [c.out_channels for c in convs] == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6 + [1024] * 2
     assert [c.dilation[0] for c in convs] == [1] * 10 + [2] * 3 + [12, 1]

@@ -121,7 +121,7 @@ class Backbone(nn.Module):
 
 
 class LargeFov(nn.Module):
-    """VGG16 DeepLab-LargeFOV up to conv7 (AE-PSL sheet 1.1): stride 8, 1024 channels; all pools 3 wide."""
+    """VGG16 DeepLab-LargeFOV up to conv7 (Chen et al., ICLR 2015; the base of AE-PSL): stride 8, 1024 channels; all pools 3 wide."""
 
     def __init__(self, *, weights: str, fc6_dilation: int, frozen_stride: int = 1) -> None:
         """Build the network.

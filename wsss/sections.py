@@ -94,7 +94,11 @@ class LargeFovSection(Section):
     """VGG16 DeepLab-LargeFOV."""
 
     fc6_dilation: int = setting(
-        12, "dilation of conv6: 12 is the literal LargeFOV, 1 gives tighter maps", source="AE-PSL sheet 1.1, unconfirmed for the classifier", ge=1, le=24
+        12,
+        "dilation of conv6: 12 is the literal LargeFOV, 1 gives tighter maps",
+        source="DeepLab-LargeFOV; AE-PSL does not say it of its classifier",
+        ge=1,
+        le=24,
     )
 
 
@@ -233,7 +237,7 @@ class ClaimSection(Section):
         lt=1,
     )
     normalise: Literal["signed_max", "relu_max", "minmax"] = setting(
-        "signed_max", "frame of the threshold: signed map, map clipped at 0, or stretched to 0..1", source="AE-PSL sheet 2, inferred"
+        "signed_max", "frame of the threshold: signed map, map clipped at 0, or stretched to 0..1", source="AE-PSL, inferred: heatmaps of either sign"
     )
 
 
@@ -336,7 +340,7 @@ class PslSection(Section):
     score: Literal["softmax", "sigmoid"] = setting(
         "sigmoid",
         "class scores v from the classification branch",
-        source="ours: near 1 for a present class, whatever the others; AE-PSL: softmax, inferred (sheet 4)",
+        source="ours: near 1 for a present class, whatever the others; AE-PSL: softmax, inferred",
     )
     train_weighting: Literal["predicted", "labels", "none"] = setting(
         "predicted", "v in training: predicted, the image's labels, or 1", source="AE-PSL: predicted"

@@ -86,7 +86,7 @@ def test_squared_loss_by_hand():
 
 
 def test_squared_loss_starts_where_the_paper_does():
-    """Uniform softmax: (1/n - 1/C) / 2 for n of C labels; over train_aug's labels an image 0.362 (AE-PSL sheet 1.2)."""
+    """Uniform softmax: (1/n - 1/C) / 2 for n of C labels; over train_aug's labels an image 0.362."""
     counts = {1: 6249, 2: 3104, 3: 969, 4: 210, 5: 46, 6: 4}
     labels = torch.zeros(6, 20)
     for k, n in enumerate(counts):

@@ -65,7 +65,7 @@ class Method:
 
 
 def squared_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """J = 1/(2N) sum_i sum_k (softmax(logits)_ik - y_ik/|y_i|_1)^2 (AE-PSL, after HCP, Wei et al., TPAMI 2016; sheet 1.2).
+    """J = 1/(2N) sum_i sum_k (softmax(logits)_ik - y_ik/|y_i|_1)^2 (AE-PSL, after HCP, Wei et al., TPAMI 2016).
 
     Args:
         logits: (N, C).

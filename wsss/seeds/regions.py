@@ -14,7 +14,7 @@ from wsss.imaging import resize_maps
 
 
 def claim(scores: np.ndarray, *, size: tuple[int, int], rel_threshold: float, normalise: Literal["signed_max", "relu_max", "minmax"]) -> np.ndarray:
-    """The region of each class: where its map, upsampled, exceeds a share of its maximum (AE-PSL Algorithm 1, line 8; sheet 2).
+    """The region of each class: where its map, upsampled, exceeds a share of its maximum (AE-PSL, Algorithm 1, line 8).
 
     Args:
         scores: (K, h, w) raw signed maps.

@@ -1,4 +1,4 @@
-"""Prohibitive segmentation learning (AE-PSL, Wei et al., CVPR 2017, section 3.2; sheet 4). Pure.
+"""Prohibitive segmentation learning (AE-PSL, Wei et al., CVPR 2017, section 3.2). Pure.
 
 Shape legend: N images, C foreground classes, c×c crop, h×w score grid. Score maps have background first.
 """
