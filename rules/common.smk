@@ -113,10 +113,10 @@ def plan_settings(w):
 
 
 def relevant_settings(stage):
-    """Params value: as `settings`, without the subsections that the chosen kind does not read."""
+    """Params function: as `settings`, without the subsections that the chosen kind does not read."""
     import json
 
-    return json.dumps(relevant(GRAPH.stage(stage)))
+    return lambda w: json.dumps(relevant(GRAPH.stage(stage, cue=getattr(w, "cue", ""))))
 
 
 def shard_of(paths, w):

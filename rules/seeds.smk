@@ -2,7 +2,7 @@ rule train_classifier:
     input:
         index=GRAPH.dataset("index.csv"),
         regions=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
-        saliency=lambda w: GRAPH.saliency() if "saliency" in GRAPH.facts(w.method).needs else [],
+        saliency=lambda w: GRAPH.saliency(w.method) if "saliency" in GRAPH.facts(w.method).needs else [],
     output:
         network=f"{BASE}/{{method}}/seeds/round-{{round}}/classifier.pt",
         record=f"{BASE}/{{method}}/seeds/round-{{round}}/training.json",

@@ -73,3 +73,35 @@ def test_masks_to_take_away_are_refined_on_train_and_predicted_on_val():
     assert g.final_masks("erasing", "train")[0].endswith("erasing/pseudo/psl/cycle-2/train-0.h5")
     assert g.final_masks("erasing", "val")[0].endswith("erasing/segment/psl/cycle-1/predictions/val-0.h5")
     assert g.final_masks("cam", "val") == []
+
+
+EPS = {
+    "segment": {"methods": []},
+    "methods": ["cam", "eps", "eps_erasing", "eps_u2net", "eps_network"],
+    "recipes": {
+        "eps_u2net": {"kind": "eps", "saliency": {"kind": "u2net"}},
+        "eps_network": {"kind": "eps", "pseudo": {"seed": {"kind": "scores", "cue": "network"}}},
+    },
+}
+
+
+def test_methods_that_learn_from_the_same_saliency_share_their_rounds():
+    g = Graph(load(EPS))
+    assert [g.round_source(m, 1) for m in g.config.methods] == ["cam", "eps", "eps", "eps_u2net", "eps"]
+    assert g.round_source("eps_erasing", 2) == "eps_erasing"
+
+
+def test_a_method_reads_the_saliency_of_its_recipe():
+    g = Graph(load(EPS))
+    assert g.saliency("eps_u2net") == ["results/scenes/saliency/u2net/train-0.h5"]
+    assert g.all_saliency() == ["results/scenes/saliency/barrier/train-0.h5", "results/scenes/saliency/u2net/train-0.h5"]
+    settings = [g.stage("estimate_saliency", cue=cue).model_dump()["saliency"]["kind"] for cue in ("barrier", "u2net")]
+    assert settings == ["barrier", "u2net"]
+
+
+def test_a_methods_own_settings_reach_that_method_alone():
+    before, after = Graph(load(EPS)), Graph(load(EPS, {"seeds": {"eps": {"overlap": 0.2}}}))
+    for stage in ("train_classifier", "extract_scores"):
+        assert before.stage(stage, method="cam") == after.stage(stage, method="cam")
+        assert before.stage(stage, method="eps") != after.stage(stage, method="eps")
+        assert after.stage(stage, method="eps_erasing", round=2).options["overlap"] == 0.2

@@ -54,7 +54,7 @@ def test_configuration_and_unrelated_modules_do_not_count(package):
 
 
 def test_an_unknown_module_is_refused(package):
-    with pytest.raises(ValueError, match=r"wsss\.nothing is not a module"):
+    with pytest.raises(ValueError, match=r"wsss\.nothing is no module"):
         package[1]("wsss.nothing")
 
 
@@ -76,3 +76,17 @@ def test_a_page_template_counts_for_the_module_that_loads_it(package):
     with_page = digest()
     (folder / "page.html.j2").write_text("<b>")
     assert digest() != with_page
+
+
+def test_a_module_of_another_package_counts_with_what_it_imports(tmp_path, monkeypatch):
+    (tmp_path / "outside_method").mkdir()
+    for name, text in (("__init__", "raise AssertionError('run')"), ("method", "from outside_method import pooling\nimport numpy"), ("pooling", "R = 1")):
+        (tmp_path / "outside_method" / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    provenance._parse.cache_clear()
+    before = provenance.code_digest("outside_method.method")
+    (tmp_path / "outside_method" / "pooling.py").write_text("R = 2")
+    provenance._parse.cache_clear()
+    assert provenance.code_digest("outside_method.method") != before
+    with pytest.raises(ValueError, match="no_such_package"):
+        provenance.code_digest("no_such_package.method")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,18 +51,22 @@ class Project:
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(ROOT / name, folder / name)
 
-    def snakemake(self, *arguments: str, over: dict | None = None) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *arguments: str, over: dict | None = None, path: Sequence[Path] = ()) -> subprocess.CompletedProcess[str]:
         config = self.folder / "toy.yaml"
         config.write_text(json.dumps(TOY))
         overlay = self.folder / "over.yaml"
         overlay.write_text(json.dumps(over or {}))
-        environment = {**os.environ, "PYTHONPATH": str(self.folder), "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(str(p) for p in (self.folder, *path)),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        }
         command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", str(config), str(overlay)]
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
 
-    def reruns(self, over: dict | None = None, *targets: str) -> dict[str, int]:
+    def reruns(self, over: dict | None = None, *targets: str, path: Sequence[Path] = ()) -> dict[str, int]:
         """Jobs that `snakemake -n` would run, by rule."""
-        done = self.snakemake("-n", *targets, over=over)
+        done = self.snakemake("-n", *targets, over=over, path=path)
         assert done.returncode == 0, done.stdout + done.stderr
         table = re.search(r"Job stats:\n.*?\n-+ +-+\n(.*?)\n\n", done.stdout + done.stderr, re.S)
         jobs = dict(re.findall(r"^(\w+) +(\d+)$", table.group(1), re.M)) if table else {}

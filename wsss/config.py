@@ -21,7 +21,7 @@ from wsss.sections import NAME, Config, Section, SegmentSection
 from wsss.seeds.method import FACTS
 
 M = TypeVar("M", bound=BaseModel)
-RECIPE_SECTIONS = ("backbone", "seeds", "pseudo", "segment")
+RECIPE_SECTIONS = ("backbone", "saliency", "seeds", "pseudo", "segment")
 VARIANTS: dict[str, dict[str, Any]] = {"plain": {"psl": {"enabled": False}, "cycles": 1}, "psl": {"psl": {"enabled": True}}}
 """Built-in variants; plain is the paper's "w/o PSL" and has one cycle unless segment.recipes says otherwise."""
 RESERVED = ("full", "dataset", "saliency", "metrics", "report", "logs", "benchmarks")
@@ -128,6 +128,8 @@ def _cross_faults(config: Config) -> list[str]:
         faults += [
             f"recipes.{name}.{key}: a recipe may change {', '.join(RECIPE_SECTIONS)} only" for key in recipe if key != "kind" and key not in RECIPE_SECTIONS
         ]
+        if isinstance(saliency := recipe.get("saliency"), dict):  # a kind's maps are made once, for every method
+            faults += [f"recipes.{name}.saliency.{key}: a recipe may change saliency.kind only" for key in saliency if key != "kind"]
     known = [*FACTS, *config.recipes]
     faults += [f"recipes.{n}: the name is taken by a folder of the results; choose another" for n in config.recipes if n in RESERVED]
     faults += [f"recipes.{n}: names are lower-case letters, digits and _" for n in [*config.recipes, *config.segment.recipes] if not re.match(NAME, n)]
@@ -139,18 +141,34 @@ def _cross_faults(config: Config) -> list[str]:
     faults += [f"segment.variants: {v!r} is unknown; {nearest(v, known)}" for v in config.segment.variants if v not in known]
     for key, names in (("methods", config.methods), ("segment.variants", config.segment.variants)):
         faults += [f"{key}: {n!r} is listed twice" for n in sorted({n for n in names if names.count(n) > 1})]
-    if config.pseudo.seed.cue == "saliency" and config.saliency.kind == "none":
-        faults.append("pseudo.seed.cue is 'saliency' but saliency.kind is 'none': choose a kind, or pseudo.seed: {kind: scores, cue: constant}")
-    if config.pseudo.seed.kind == "regions" and config.pseudo.seed.cue == "constant":
-        faults.append("pseudo.seed: kind 'regions' needs cue 'saliency' to name background pixels; use kind 'scores' with cue 'constant'")
     if faults:
         return faults
     for name in config.recipes:
         for_method(config, name)
+    faults += list(dict.fromkeys(f for m in config.methods for f in _cue_faults(config, m)))
+    if faults:
+        return faults
     for method in config.segment.methods:
         for variant in config.segment.variants:
             for_variant(for_method(config, method)[1].segment, variant)
     return []
+
+
+def _cue_faults(config: Config, method: str) -> list[str]:
+    """Cues that a method reads and does not get."""
+    kind, resolved = for_method(config, method)
+    seed, saliency = resolved.pseudo.seed, resolved.saliency.kind
+    faults = []
+    if seed.cue == "saliency" and saliency == "none":
+        faults.append("pseudo.seed.cue is 'saliency' but saliency.kind is 'none': choose a kind, or pseudo.seed: {kind: scores, cue: constant}")
+    if seed.kind == "regions" and seed.cue != "saliency":
+        faults.append(f"pseudo.seed: kind 'regions' needs cue 'saliency' to name background pixels; use kind 'scores' with cue '{seed.cue}'")
+    if seed.cue == "network" and not FACTS[kind].background:
+        able = ", ".join(k for k, f in FACTS.items() if f.background)
+        faults.append(f"pseudo.seed.cue is 'network' but {method} has no background map of its own: give the cue in a recipe of {able}")
+    if "saliency" in FACTS[kind].needs and saliency == "none":
+        faults.append(f"methods: {method} learns from saliency, but saliency.kind is 'none': choose barrier, u2net or folder")
+    return faults
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -185,7 +203,7 @@ def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
 
 def dump_yaml(config: Config | None = None) -> str:
     """`config.yaml`: every key with its default and, as a comment, meaning, unit, legal range and source."""
-    head = "# The embedded run. Every key with its default; made by `wsss config` from wsss/sections.py: edit that, or lay a file over this one with --configfile.\n"
+    head = "# The embedded run. Every key with its default; made by `wsss config` from wsss/sections/: edit those files, or lay a file over this one with --configfile.\n"
     if config is not None and config != Config():
         head = "# Every key as the given files set it, laid over the defaults; where the two differ the comment begins with the default.\n"
     return head + _dump(config or Config(), Config(), 0)

@@ -82,7 +82,15 @@ class Graph:
         seeds = settings.seeds.model_dump(mode="json")
         kind = self.round_kind(method, round)
         claim = seeds["claim"] if regions or (round > 1 and FACTS[kind].erases) else None
-        return json.dumps([kind, settings.backbone.model_dump(mode="json"), seeds["classifier"], seeds["scores"], claim])
+        saliency = settings.saliency.kind if "saliency" in FACTS[kind].needs else None
+        return json.dumps([kind, settings.backbone.model_dump(mode="json"), seeds["classifier"], seeds["scores"], claim, self._options(method, kind), saliency])
+
+    def _options(self, method: str, kind: str) -> dict[str, Any]:
+        """The settings that belong to this kind alone."""
+        if not kind:
+            return {}
+        seeds, name = self.settings(method).seeds, FACTS[kind].options
+        return getattr(seeds, name).model_dump(mode="json") if name else seeds.custom.get(kind, {})
 
     # ------------------------------------------------------------ variants and cycles
 
@@ -111,10 +119,14 @@ class Graph:
         """Shard names of a split."""
         return [f"{split}-{n}" for n in range(getattr(self.config.compute.shards, split))]
 
-    def saliency(self) -> list[str]:
-        """Saliency maps of the training shards; none with kind none."""
-        kind = self.config.saliency.kind
+    def saliency(self, method: str) -> list[str]:
+        """Saliency maps of the training shards, of the kind that a method is set to; none with kind none."""
+        kind = self.settings(method).saliency.kind
         return [] if kind == "none" else [f"{self.base}/saliency/{kind}/{s}.h5" for s in self.shards("train")]
+
+    def all_saliency(self) -> list[str]:
+        """Saliency maps of every kind that a method is set to."""
+        return sorted({f for m in self.config.methods for f in self.saliency(m)})
 
     def round_folder(self, method: str, round: int) -> str:
         """Folder of a round's classifier and scores, at its owner."""
@@ -234,20 +246,23 @@ class Graph:
         """Everything the report must find; plain values only."""
         return {
             "run": self.config.run, "config": relevant(self.config), "kinds": {m: self.kind(m) for m in self.config.methods}, "methods": self.config.methods,
-            "variants": self.config.segment.variants, "cycles": self.config.segment.cycles, "saliency": self.saliency(), "stages": self.measured(rounds),
+            "variants": self.config.segment.variants, "cycles": self.config.segment.cycles, "cues": {m: self.settings(m).saliency.kind for m in self.config.methods},
+            "saliency": {m: self.saliency(m) for m in self.config.methods}, "stages": self.measured(rounds),
             "records": self.records(rounds), "benchmarks": f"{self.base}/benchmarks", "report": self.config.report.model_dump(mode="json"),
         }  # fmt: skip
 
     # ------------------------------------------------------------ stage settings
 
-    def stage(self, stage: str, *, method: str = "", round: int = 1, variant: str = "", cycle: int = 0) -> sections.Section:
-        """Exactly the keys that a stage reads, and no others."""
+    def stage(self, stage: str, *, method: str = "", round: int = 1, variant: str = "", cycle: int = 0, cue: str = "") -> sections.Section:
+        """Exactly the keys that a stage reads, and no others; `cue` is the kind of saliency, where methods differ in it."""
         c = self.settings(method) if method else self.config
         kind = self.round_kind(method, round) if method and method != FULL else ""
         if stage == "train_classifier":
-            return stage_settings.ClassifierSettings(kind=kind, round=round, seed=c.seed, backbone=c.backbone, classifier=c.seeds.classifier)
+            return stage_settings.ClassifierSettings(
+                kind=kind, round=round, seed=c.seed, backbone=c.backbone, classifier=c.seeds.classifier, options=self._options(method, kind)
+            )
         if stage == "extract_scores":
-            return stage_settings.ScoresSettings(kind=kind, round=round, backbone=c.backbone, scores=c.seeds.scores)
+            return stage_settings.ScoresSettings(kind=kind, round=round, backbone=c.backbone, scores=c.seeds.scores, options=self._options(method, kind))
         if stage == "fuse_regions":
             return stage_settings.FuseSettings(kind=self.kind(method), fuse=c.seeds.fuse)
         if stage == "refine_masks":
@@ -264,7 +279,7 @@ class Graph:
         e = c.evaluate
         simple: dict[str, sections.Section] = {
             "index_images": stage_settings.IndexSettings(dataset=c.dataset, shards=c.compute.shards),
-            "estimate_saliency": stage_settings.SaliencySettings(saliency=c.saliency),
+            "estimate_saliency": stage_settings.SaliencySettings(saliency=c.saliency.model_copy(update={"kind": cue}) if cue else c.saliency),
             "claim_regions": stage_settings.ClaimSettings(claim=c.seeds.claim),
             "make_seeds": stage_settings.SeedMaskSettings(seed=c.pseudo.seed),
             "measure_scores": stage_settings.SweepSettings(threshold=e.threshold, sweep_max=e.sweep_max, sweep_steps=e.sweep_steps),

@@ -103,7 +103,7 @@ def count_jobs(graph: Graph) -> dict[str, int]:
     pseudo = {f for row in measured if row["stage"] == "pseudo" for f in row["files"]} | {f for m in config.methods for f in graph.final_masks(m, "train")}
     scores = sum(row["stage"] in ("scores", "fused") for row in measured)
     return {
-        "index_images": 1, "estimate_saliency": len(graph.saliency()), "train_classifier": len(sources), "extract_scores": len(sources) * train,
+        "index_images": 1, "estimate_saliency": len(graph.all_saliency()), "train_classifier": len(sources), "extract_scores": len(sources) * train,
         "claim_regions": len(regions) * train, "measure_round": len(regions), "fuse_regions": len(config.methods) * train, "make_seeds": len(config.methods) * train,
         "refine_masks": len(pseudo), "train_segmenter": len(segmenters), "predict_masks": len(segmenters) * (train + len(graph.shards("val"))),
         "export_masks": sum(bool(graph.final_masks(m, s)) for m in config.methods for s in ("train", "val")), "measure_scores": scores,
@@ -245,7 +245,7 @@ def _disk(graph: Graph, images: dict[str, int]) -> dict[str, float]:
     n = images["train"]
     return {
         "index_images": sum(images.values()) * (pixels * 1.5 if config.dataset.kind == "scenes" else 200),
-        "estimate_saliency": n * pixels * COMPRESSION["uint8"] if graph.saliency() else 0,
+        "estimate_saliency": n * pixels * COMPRESSION["uint8"] * len(graph.all_saliency()) / len(graph.shards("train")),
         "extract_scores": jobs["extract_scores"] / train * n * maps,
         "claim_regions": jobs["claim_regions"] / train * n * masks * CLASSES_AN_IMAGE,
         "fuse_regions": jobs["fuse_regions"] / train * n * (maps + masks * CLASSES_AN_IMAGE),

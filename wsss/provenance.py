@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-LEFT_OUT = ("wsss", "wsss.__main__", "wsss.config", "wsss.sections", "wsss.stage_settings", "wsss.console", "wsss.provenance")
-"""Modules whose edits never change a result: what a stage is given of the configuration is in its `params`."""
+SETTINGS = "wsss.sections"
+LEFT_OUT = ("wsss", "wsss.__main__", "wsss.config", "wsss.stage_settings", "wsss.console", "wsss.provenance")
+"""Modules, with those under SETTINGS, whose edits never change a result: what a stage is given of the configuration is in its `params`."""
 
 
 def code_digest(*modules: str) -> str:
     """Digest of `modules` and everything within wsss that they import at any level, comments, docstrings and formatting stripped.
 
     Args:
-        modules: Dotted names, e.g. "wsss.seeds.extract_scores". Imports by name at run time (method modules) are not followed: name them.
+        modules: Dotted names, e.g. "wsss.seeds.extract_scores", or a module of another package. Imports by name at run time (method modules) are not followed: name them.
 
     Returns:
         12 hexadecimal digits.
@@ -25,7 +27,7 @@ def code_digest(*modules: str) -> str:
     queue = list(modules)
     while queue:
         name = queue.pop()
-        if name not in seen and name not in LEFT_OUT:
+        if name not in seen and name not in LEFT_OUT and not name.startswith(SETTINGS):
             seen.add(name)
             queue += _parse(name)[1]
     text = "".join(f"{name}\n{_parse(name)[0]}\n" for name in sorted(seen)) + "".join(_templates(name) for name in sorted(seen))
@@ -34,10 +36,10 @@ def code_digest(*modules: str) -> str:
 
 @cache
 def _parse(name: str) -> tuple[str, tuple[str, ...]]:
-    """Stripped syntax tree of a module, and the wsss modules it imports."""
+    """Stripped syntax tree of a module, and the modules of wsss and of its own package that it imports."""
     path = _file(name)
     if path is None:
-        raise ValueError(f"{name} is not a module of wsss")
+        raise ValueError(f"{name} is no module that can be found")
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -50,7 +52,8 @@ def _parse(name: str) -> tuple[str, tuple[str, ...]]:
             imports += [a.name for a in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             imports += [node.module] + [f"{node.module}.{a.name}" for a in node.names]
-    return ast.dump(tree), tuple(i for i in imports if (i == "wsss" or i.startswith("wsss.")) and _file(i))
+    own = {"wsss", name.partition(".")[0]}
+    return ast.dump(tree), tuple(i for i in imports if i.partition(".")[0] in own and _file(i))
 
 
 def _templates(name: str) -> str:
@@ -62,7 +65,15 @@ def _templates(name: str) -> str:
 
 
 def _file(name: str) -> Path | None:
-    base = PACKAGE.joinpath(*name.split(".")[1:])
+    package, *rest = name.split(".")
+    if package == "wsss":
+        root = PACKAGE
+    else:
+        spec = importlib.util.find_spec(package)  # a package alone is found without being run
+        if spec is None or spec.origin is None:
+            return None
+        root = Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin).with_suffix("")
+    base = root.joinpath(*rest)
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
             return path

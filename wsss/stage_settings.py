@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from wsss.sections import (
     NAME,
@@ -46,6 +46,7 @@ class ClassifierSettings(Section):
     seed: int = setting(0, "seed", ge=0)
     backbone: BackboneSection = BackboneSection()
     classifier: ClassifierSection = ClassifierSection()
+    options: dict[str, Any] = setting({}, "the method's own subsection of `seeds`")
 
 
 class ScoresSettings(Section):
@@ -55,6 +56,7 @@ class ScoresSettings(Section):
     round: int = setting(1, "round", ge=1)
     backbone: BackboneSection = BackboneSection()
     scores: ScoresSection = ScoresSection()
+    options: dict[str, Any] = setting({}, "the method's own subsection of `seeds`")
 
 
 class ClaimSettings(Section):

@@ -137,3 +137,19 @@ def test_an_empty_shard_and_a_few_empty_images_are_no_error(artefacts: tuple[Pat
         shard.write_text("\n".join(["image_id", *ids]) + "\n")
         make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(saliency_threshold=threshold), output=tmp_path / "seed.h5")
         assert MapReader(tmp_path / "seed.h5").image_ids == ids
+
+
+def test_the_networks_own_background(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
+    index, shard, fused, _ = artefacts
+    raw = np.zeros((2, 1, 2), np.float16)
+    raw[0, 0, 0], raw[1, 0, 1] = 0.6, 0.2
+    with MapWriter(tmp_path / "own.h5", stage="fuse_regions", settings={}) as writer:
+        for k in range(5):
+            writer.write(f"i{k}", [1, 3], raw=raw, background=np.full((1, 2), 0.3, np.float16))
+    make_seeds(index=index, shard=shard, fused=tmp_path / "own.h5", settings=settings(kind="scores", cue="network"), output=tmp_path / "seed.h5")
+    mask = MapReader(tmp_path / "seed.h5").read("i1")["mask"]
+    assert (mask[:, :9] == 1).all()
+    assert (mask[:, 9:] == 0).all()
+    with pytest.raises(ArtefactError, match="no array 'raw'"):
+        make_seeds(index=index, shard=shard, fused=fused, settings=settings(kind="scores", cue="network"), output=tmp_path / "none.h5")
+    assert not (tmp_path / "none.h5").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss.pseudo.seedmask import filter_labels, seeds_from_regions, seeds_from_scores
+from wsss.pseudo.seedmask import filter_labels, seeds_from_network, seeds_from_regions, seeds_from_scores
 
 LOW, HIGH = 0.05, 0.5
 
@@ -94,3 +94,19 @@ def test_label_filter() -> None:
     assert filter_labels(mask, np.array([3, 20], np.uint8)).tolist() == [[0, 3, 255, 20, 255]]
     assert filter_labels(mask, []).tolist() == [[0, 255, 255, 255, 255]]
     np.testing.assert_array_equal(mask, before)
+
+
+def test_the_networks_own_decision() -> None:
+    scores = np.array([[[0.3, 0.1, 0.4]], [[0.2, 0.6, 0.0]]])
+    background = np.array([[0.25, 0.3, 0.4]])
+    assert seeds_from_network(scores, background, [2, 5], size=(1, 3)).tolist() == [[2, 5, 0]]  # a tie is background
+    assert (seeds_from_network(scores[:0], background, [], size=(2, 6)) == 0).all()
+    with pytest.raises(ValueError, match="background map is"):
+        seeds_from_network(scores, background[:, :2], [2, 5], size=(1, 3))
+
+
+def test_the_networks_decision_is_made_after_upsampling() -> None:
+    """Where the maps cross between two cells, not at a cell's border."""
+    mask = seeds_from_network(np.array([[[1.0, 0.0]]]), np.array([[0.25, 0.25]]), [1], size=(1, 16))
+    assert mask.sum() == int(np.sum(np.clip(1 - (np.arange(16) + 0.5 - 4) / 8, 0, 1) > 0.25))
+    assert mask.sum() == 10

@@ -87,7 +87,7 @@ def make_run(
     for stage in plan["stages"]:
         ids = [i for i, s in splits.items() if s == stage["split"]]
         _write_stage(Path(stage["files"][0]), stage, ids, images, truths, worse or {})
-    _write_saliency(Path(plan["saliency"][0]), truths, splits)
+    _write_saliency(Path(next(iter(plan["saliency"].values()))[0]), truths, splits)
     _write_records(plan)
     rows = [row for k, stage in enumerate(plan["stages"]) if stage["stage"] != "regions" for row in _metric_rows(stage, k, names)] if truth else []
     write_csv(folder / "metrics.csv", METRIC_COLUMNS, rows)

@@ -7,7 +7,7 @@ import pytest
 from tests.report.sample_run import make_run
 from wsss.artefacts import ArtefactError, ImageIndex
 from wsss.config import load
-from wsss.graph import relevant
+from wsss.graph import Graph, relevant
 from wsss.report import gather
 from wsss.sections import Config
 
@@ -88,7 +88,9 @@ def test_counts_of_images_classes_and_truth(tmp_path):
 
 def kinds(config, facts=None):
     facts = facts or {"splits": {"train": {"images": 4, "measured": 4, "labels": 1.5}, "val": {"images": 2, "measured": 2}}}
-    return {heading: (kind, text) for kind, heading, text in gather.supervision(relevant(load(config)), facts)}
+    whole = load(config)
+    plan = Graph(whole).plan(dict.fromkeys(whole.methods, 1))
+    return {heading: (kind, text) for kind, heading, text in gather.supervision(plan["config"], facts, cues=plan["cues"])}
 
 
 def test_supervision_says_what_taught_the_run():
@@ -102,3 +104,12 @@ def test_supervision_says_what_taught_the_run():
     assert "Tags at prediction" in kinds({"segment": {"recipes": {"gt": {"psl": {"enabled": True, "test_weighting": "labels"}}}}})
     nothing = {"splits": {"train": {"images": 4, "measured": 0, "labels": 1.5}, "val": {"images": 0, "measured": 0}}}
     assert "has none" in kinds({}, nothing)["Truth masks"][1]
+
+
+def test_methods_with_saliency_of_their_own_are_named():
+    mixed = {"methods": ["cam", "erasing", "cam_u2net"], "recipes": {"cam_u2net": {"kind": "cam", "saliency": {"kind": "u2net"}}}}
+    plan = Graph(load(mixed)).plan({"cam": 1, "erasing": 1, "cam_u2net": 1})
+    facts = {"splits": {"train": {"images": 4, "measured": 4, "labels": 1.5}, "val": {"images": 2, "measured": 2}}}
+    said = [text for _, heading, text in gather.supervision(plan["config"], facts, cues=plan["cues"]) if heading == "Saliency"]
+    assert [t.split(":")[0] for t in said] == ["cam, erasing", "cam_u2net"]
+    assert "DUTS-TR" in said[1]

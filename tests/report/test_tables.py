@@ -8,8 +8,6 @@ from wsss.report.faults import warnings
 from wsss.report.gather import Key, Metrics, Value
 from wsss.report.tables import detail_table, headline, segmenter_table, stage_table
 
-CONFIG = {"saliency": {"kind": "barrier"}}
-
 
 def stage(method, kind, *, round=None, variant="", cycle=None, split="train"):
     return {
@@ -30,7 +28,7 @@ STAGES = [
     stage("erasing", "pseudo", variant="psl", cycle=1), *(stage("erasing", "prediction", variant="psl", cycle=1, split=s) for s in ("train", "val")),
     *(stage("full", "prediction", variant="plain", cycle=0, split=s) for s in ("train", "val")),
 ]  # fmt: skip
-PLAN = {"methods": ["cam", "erasing"], "stages": STAGES, "config": CONFIG}
+PLAN = {"methods": ["cam", "erasing"], "stages": STAGES, "cues": {"cam": "barrier", "erasing": "barrier"}}
 
 
 def numbers(**figures):
@@ -117,7 +115,7 @@ def test_headline_gives_the_final_prediction_even_if_an_earlier_one_is_better():
 
 
 def test_headline_does_not_claim_tags_alone_with_trained_saliency():
-    assert "a trained saliency model" in headline(PLAN | {"config": {"saliency": {"kind": "u2net"}}}, ALL).sentence
+    assert "a trained saliency model" in headline(PLAN | {"cues": {"cam": "barrier", "erasing": "u2net"}}, ALL).sentence
 
 
 def test_headline_without_numbers_and_with_seeds_only():

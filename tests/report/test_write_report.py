@@ -152,7 +152,7 @@ def test_without_truth_the_page_works_and_says_so(tmp_path):
 def test_stages_that_are_absent_leave_dashes(tmp_path):
     bare = make_run(tmp_path / "run", val=0)
     bare.metrics.write_text(bare.metrics.read_text().splitlines()[0] + "\n")
-    plan = bare.content | {"records": [], "saliency": [], "benchmarks": str(tmp_path / "none")}
+    plan = bare.content | {"records": [], "saliency": {}, "benchmarks": str(tmp_path / "none")}
     plan["stages"] = [s for s in plan["stages"] if s["stage"] in ("scores", "seed") and s["method"] == "cam"]
     page = Page(render(plan, index=bare.index, metrics=bare.metrics))
     assert page.faults == []

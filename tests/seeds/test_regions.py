@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss.seeds.regions import claim, fuse_scores, max_normalise, unite
+from wsss.seeds.regions import claim, fuse_probabilities, fuse_scores, max_normalise, unite
 
 MAP = np.array([[[4.0, 1.0], [-4.0, 0.5]]], np.float32)
 
@@ -92,3 +92,10 @@ def test_nothing_is_mutated():
     max_normalise(scores)[...] = 7
     np.testing.assert_array_equal(scores, before)
     assert not regions.any()
+
+
+def test_probabilities_of_rounds_take_the_best_of_a_class_and_the_worst_of_the_background():
+    rounds = [np.array([[[0.2, 0.8]], [[0.1, 0.0]]]), np.array([[[0.5, 0.1]], [[0.0, 0.3]]])]
+    classes, background = fuse_probabilities(rounds, [np.array([[0.7, 0.2]]), np.array([[0.5, 0.6]])])
+    np.testing.assert_allclose(classes, [[[0.5, 0.8]], [[0.1, 0.3]]])
+    np.testing.assert_allclose(background, [[0.5, 0.2]])

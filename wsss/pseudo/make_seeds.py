@@ -10,7 +10,7 @@ from wsss.artefacts import ArtefactError, ImageIndex, ImageRow
 from wsss.console import progress
 from wsss.imaging import resize_maps
 from wsss.pseudo.guard import BackgroundGuard
-from wsss.pseudo.seedmask import seeds_from_regions, seeds_from_scores
+from wsss.pseudo.seedmask import seeds_from_network, seeds_from_regions, seeds_from_scores
 from wsss.sections import SeedMaskSection
 from wsss.stage_settings import SeedMaskSettings
 from wsss.store import MapReader, MapRecord, MapWriter
@@ -24,7 +24,7 @@ def make_seeds(*, index: Path, shard: Path, fused: Path, saliency: Path | None =
     Args:
         index: dataset/index.csv.
         shard: Shard file that lists the images.
-        fused: Store file with `regions` (K, H, W) bool and `scores` (K, h, w).
+        fused: Store file with `regions` (K, H, W) bool and `scores` (K, h, w); for cue network with `raw` (K, h, w) and `background` (h, w) too.
         saliency: Store file with `saliency` (H, W) uint8, divided by 255 here; needed by cue saliency.
         settings: Kind of seed mask, cue and thresholds.
         output: Store file to write.
@@ -43,10 +43,11 @@ def make_seeds(*, index: Path, shard: Path, fused: Path, saliency: Path | None =
         "scores": "pseudo.seed.background, pseudo.seed.cue and saliency.kind",
     }
     guard = BackgroundGuard(stage="make_seeds", look_at=look_at[seed.kind] + f" (settings: {seed.model_dump()})")
+    arrays = ("raw", "background") if seed.cue == "network" else ("regions",) if seed.kind == "regions" and not seed.region_threshold else ("scores",)
     maps, cues = MapReader(fused), MapReader(saliency) if saliency and seed.cue == "saliency" else None
     with MapWriter(output, stage="make_seeds", settings=settings.model_dump()) as writer:
         for row in progress(ImageIndex(index).shard(shard), what="make_seeds"):
-            record = maps.read(row.image_id, "regions" if seed.kind == "regions" and not seed.region_threshold else "scores")
+            record = maps.read(row.image_id, *arrays)
             mask = _seed_mask(row, record, cue=_read_cue(cues, row) if cues else None, seed=seed)
             guard.add(mask, record.class_ids)
             writer.write(row.image_id, record.class_ids, mask=mask)
@@ -55,6 +56,8 @@ def make_seeds(*, index: Path, shard: Path, fused: Path, saliency: Path | None =
 
 def _seed_mask(row: ImageRow, record: MapRecord, *, cue: np.ndarray | None, seed: SeedMaskSection) -> np.ndarray:
     """(H, W) uint8 mask of one image."""
+    if seed.cue == "network":
+        return seeds_from_network(record["raw"], record["background"], record.class_ids, size=(row.height, row.width))
     if seed.kind == "scores":
         return seeds_from_scores(record["scores"], record.class_ids, size=(row.height, row.width), background=seed.background if cue is None else 1 - cue)
     if seed.region_threshold:

@@ -76,6 +76,28 @@ def seeds_from_scores(scores: np.ndarray, class_ids: Sequence[int] | np.ndarray,
     return np.where(maps.max(0) > background, ids[best], 0).astype(np.uint8)
 
 
+def seeds_from_network(scores: np.ndarray, background: np.ndarray, class_ids: Sequence[int] | np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+    """The network's own decision: argmax over its class maps and its background map, upsampled. No threshold, no normalising.
+
+    Args:
+        scores: (K, h, w) float, comparable with `background`, e.g. probabilities; K may be 0.
+        background: (h, w) float.
+        class_ids: (K,) ids 1..C of the maps.
+        size: (H, W) of the image.
+
+    Returns:
+        (H, W) uint8 mask, without 255. A tie is background.
+
+    Raises:
+        ValueError: If ids, scores and background do not fit together.
+    """
+    ids = _checked_ids(class_ids, count=len(scores))
+    if background.shape != scores.shape[1:]:
+        raise ValueError(f"the background map is {background.shape}, the class maps {scores.shape[1:]} (height, width); extract them again")
+    planes = resize_maps(np.concatenate([background[None], scores]).astype(np.float32), size=size)
+    return np.append(0, ids)[planes.argmax(0)].astype(np.uint8)
+
+
 def filter_labels(mask: np.ndarray, class_ids: Sequence[int] | np.ndarray) -> np.ndarray:
     """Keep background, ignored pixels and the named classes; pixels of any other class become 255: what they show is not known, so they must not train as background.
 

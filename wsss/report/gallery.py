@@ -216,7 +216,8 @@ class Gallery:
             figures = [Figure(picture=shrink(seen, side=side), caption="photo" if seen is image_u8 else "erased")]
             maps = self._maps(stage)
             if row.image_id in maps:
-                figures.append(Figure(picture=heat_overlay(seen, maps.read(row.image_id, "scores")["scores"], side=side), caption="scores"))
+                record = maps.read(row.image_id, "scores")
+                figures.append(Figure(picture=heat_overlay(seen, record["scores"][record.class_ids > 0], side=side), caption="scores"))
             claimed = [self._maps(s) for s in self._stages("regions") if s["round"] == stage["round"]]
             if claimed and row.image_id in claimed[0]:
                 record = claimed[0].read(row.image_id, "regions")
@@ -231,7 +232,7 @@ class Gallery:
             if row.image_id in self._maps(stage):
                 record = self._maps(stage).read(row.image_id, "regions")
                 out.append(self._mask_figure(image_u8, regions_to_mask(record["regions"], record.class_ids), None, ("fused regions", ""), side=side))
-        saliency = self._open(self.plan["saliency"])
+        saliency = self._open(self.plan["saliency"].get(self.method, []))
         if row.image_id in saliency:
             out.append(Figure(picture=grey_picture(saliency.read(row.image_id, "saliency")["saliency"], side=side), caption="saliency"))
         for stage in [*self._stages("seed"), *self._flow(), *self._others()]:

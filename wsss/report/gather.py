@@ -257,13 +257,15 @@ SALIENCY = {
 }
 
 
-def supervision(config: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def supervision(config: Mapping[str, Any], facts: Mapping[str, Any], *, cues: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """(kind, heading, sentence) of everything that taught the run something; kinds: tags, weights, none, pixels, given, truth."""
     train, val = facts["splits"]["train"], facts["splits"]["val"]
     out = [("tags", "Image tags", f"Class names of {train['images']} training images ({train['labels']:.2f} a picture). No boxes, points or pixels.")]
     out.append(_weights(config))
-    kind, text = SALIENCY.get(config["saliency"]["kind"], ("given", f"Saliency: {config['saliency']['kind']}."))
-    out.append((kind, "Saliency", text))
+    for cue in dict.fromkeys(cues.values()):
+        kind, text = SALIENCY.get(cue, ("given", f"Saliency: {cue}."))
+        users = [m for m, c in cues.items() if c == cue]
+        out.append((kind, "Saliency", text if len(users) == len(cues) else f"{', '.join(users)}: {text}"))
     segment = config["segment"]
     if "labels" in (segment["psl"]["train_weighting"], segment["psl"]["test_weighting"]) or '_weighting": "labels"' in json.dumps(segment["recipes"]):
         out.append(("given", "Tags at prediction", "A variant weights its masks by the pictures' true tags: the paper's upper bound, no fair result."))

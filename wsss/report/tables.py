@@ -180,7 +180,7 @@ def _detail(metrics: Metrics, key: Key, name: str) -> str:
 
 
 SOURCES = {"u2net": "image tags and a trained saliency model", "folder": "image tags and given saliency maps"}
-"""What masks are made from, by saliency.kind; otherwise image tags alone."""
+"""What masks are made from, by the methods' kinds of saliency, the strongest first; otherwise image tags alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ class Headline:
 
 def headline(plan: Mapping[str, Any], metrics: Metrics) -> Headline:
     """Best pseudo masks, the final validation prediction (the last one, not the best), and its share of full supervision."""
-    source = SOURCES.get(plan["config"]["saliency"]["kind"], "image tags alone")
+    source = next((words for cue, words in SOURCES.items() if cue in plan["cues"].values()), "image tags alone")
     found = {stage: best(plan, metrics, stage=stage, split="train") for stage in ("fused", "seed", "pseudo")} | {"prediction": final(plan, metrics)}
     words = {"fused": "Fused scores", "seed": "Seeds", "pseudo": "Pseudo masks", "prediction": "Prediction, val"}
     tiles = [(percent(f[1]), "mIoU", f"{words[stage]} · {f[0]['method']}") for stage, f in found.items() if f is not None]

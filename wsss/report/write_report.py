@@ -90,7 +90,7 @@ def context(*, plan: Mapping[str, Any], index: ImageIndex, metrics: Path) -> dic
     logged = gather.log_warnings(benchmarks.parent / "logs")
     return {
         "plan": plan, "facts": facts, "has_truth": has_truth, "class_names": index.class_names, "colours": [tuple(int(v) for v in c) for c in VOC_COLOURS[: len(index.class_names)]],
-        "headline": tables.headline(plan, numbers), "supervision": gather.supervision(plan["config"], facts), "settings": gather.list_settings(plan["config"]),
+        "headline": tables.headline(plan, numbers), "supervision": gather.supervision(plan["config"], facts, cues=plan["cues"]), "settings": gather.list_settings(plan["config"]),
         "versions": gather.versions(), "devices": sorted({str(r["content"]["device"]) for r in records if r["content"].get("device")}), "times": times,
         "total_seconds": sum(t.seconds for t in times), "peak_mb": max((t.peak_mb for t in times), default=0.0),
         "table": tables.stage_table(plan, numbers), "segmenters": tables.segmenter_table(plan, numbers),

@@ -39,6 +39,9 @@ class Classifier(nn.Module):
 class Method:
     """CAM."""
 
+    def __init__(self, *, options: Mapping[str, Any] | None = None, class_names: Sequence[str] = ()) -> None:
+        """CAM has no settings of its own."""
+
     def build(self, num_classes: int, *, round: int, backbone: BackboneSection, previous: nn.Module | None) -> nn.Module:
         """A fresh classifier, whatever the round."""
         return Classifier(num_classes, backbone=backbone)

@@ -19,7 +19,7 @@ def claim_regions(*, index: Path, shard: Path, scores: Path, settings: ClaimSett
     Args:
         index: The data set's index.csv.
         shard: The shard's list of images.
-        scores: The round's score maps.
+        scores: The round's score maps. The background's own map claims nothing.
         settings: Threshold and normalisation.
         output: Store file with `regions` (K, H, W) bool.
 
@@ -32,9 +32,10 @@ def claim_regions(*, index: Path, shard: Path, scores: Path, settings: ClaimSett
     with MapReader(scores) as maps, MapWriter(output, stage="claim_regions", settings=settings.model_dump(mode="json")) as writer:
         for row in progress(rows, what="regions"):
             record = maps.read(row.image_id, "scores")
-            regions = claim(record["scores"], size=(row.height, row.width), rel_threshold=c.rel_threshold, normalise=c.normalise)
+            foreground = record.class_ids > 0
+            regions = claim(record["scores"][foreground], size=(row.height, row.width), rel_threshold=c.rel_threshold, normalise=c.normalise)
             claimed += float(regions.any(0).mean()) if len(regions) else 0.0
-            writer.write(row.image_id, record.class_ids, regions=regions)
+            writer.write(row.image_id, record.class_ids[foreground], regions=regions)
     share = claimed / max(len(rows), 1)
     log.info("%d images, %.1f %% of the pixels claimed on average", len(rows), 100 * share)
     if rows and (share == 0 or share > NEARLY_ALL):

@@ -15,7 +15,7 @@ from wsss.loading import read_picture
 from wsss.networks import restore_network
 from wsss.sections import ComputeSection, ScoresSection
 from wsss.seeds.earlier import Erased
-from wsss.seeds.method import SeedMethod, load_method
+from wsss.seeds.method import FACTS, SeedMethod, load_method
 from wsss.stage_settings import ScoresSettings
 from wsss.store import MapWriter
 from wsss.training import evaluating, pick_device
@@ -42,7 +42,7 @@ def extract_scores(
         regions: Regions of every earlier round; none in round 1.
         settings: Method kind, round, backbone, scales and flip.
         compute: Device, precision, threads.
-        output: Store file with `scores` (K, h, w) float16.
+        output: Store file with `scores` (K, h, w) float16; with a map of class 0 where the method has one.
 
     Raises:
         ArtefactError: If an input is missing or damaged.
@@ -50,13 +50,14 @@ def extract_scores(
     """
     data = ImageIndex(index)
     rows = data.shard(shard)
-    method = load_method(settings.kind)
+    method = load_method(settings.kind, options=settings.options, class_names=data.class_names)
     model = method.build(data.num_classes, round=settings.round, backbone=settings.backbone.model_copy(update={"weights": "none"}), previous=None)
     restore_network(model, classifier)
     device = pick_device(compute)
     model.to(device).to(memory_format=torch.channels_last)
     normalisation: Normalisation = model.backbone.normalisation  # type: ignore[union-attr,assignment]
     erased = Erased(regions) if regions else None
+    background = [0] if FACTS[settings.kind].background else []
     dead = 0
     with MapWriter(output, stage="extract_scores", settings=settings.model_dump(mode="json")) as writer, evaluating(model):
         for row in progress(rows, what="scores"):
@@ -64,9 +65,11 @@ def extract_scores(
             region = erased(row) if erased else None
             if region is not None:
                 image_u8 = erase(image_u8, region, colour=data.mean_rgb)
-            maps = score_maps(method, model, image_u8, class_ids=row.class_ids, normalisation=normalisation, settings=settings.scores, device=device)
-            dead += bool(len(maps)) and bool(maps.max() <= 0)
-            writer.write(row.image_id, row.class_ids, scores=maps.astype(np.float16))
+            class_ids = np.array([*background, *row.class_ids], np.int64)
+            maps = score_maps(method, model, image_u8, class_ids=class_ids, normalisation=normalisation, settings=settings.scores, device=device)
+            foreground = maps[len(background) :]
+            dead += bool(len(foreground)) and bool(foreground.max() <= 0)
+            writer.write(row.image_id, class_ids, scores=maps.astype(np.float16))
     log.info("%d images, %d with no positive score anywhere", len(rows), dead)
     if rows and dead > LEAST_FOR_WARNING * len(rows):
         warn("%d of %d images have no positive score for any of their classes: the classifier has not learnt them; look at its loss curve", dead, len(rows))
@@ -88,7 +91,7 @@ def score_maps(
         method: The seed method.
         model: Its network, in evaluation mode; has `backbone.stride`.
         image_u8: (H, W, 3) uint8.
-        class_ids: (K,) present classes.
+        class_ids: (K,) present classes; 0 asks for the background's map.
         normalisation: Of the network.
         settings: Scales and flip.
         device: Of the network.

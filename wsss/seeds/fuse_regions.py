@@ -9,7 +9,7 @@ import numpy as np
 from wsss.artefacts import ArtefactError, ImageIndex
 from wsss.console import progress
 from wsss.seeds.method import FACTS
-from wsss.seeds.regions import fuse_scores, unite
+from wsss.seeds.regions import fuse_probabilities, fuse_scores, unite
 from wsss.stage_settings import FuseSettings
 from wsss.store import MapReader, MapWriter
 
@@ -23,7 +23,7 @@ def fuse_regions(*, index: Path, shard: Path, scores: list[Path], regions: list[
         scores: Score maps of the shard, one file a round, in order.
         regions: Regions of the shard, one file a round, in order.
         settings: Method kind and the weight of later rounds.
-        output: Store file with `regions` (K, H, W) bool and `scores` (K, h, w) float16 in [0, 1].
+        output: Store file with `regions` (K, H, W) bool and `scores` (K, h, w) float16 in [0, 1]; of methods with a background map also `raw` (K, h, w) and `background` (h, w) float16, which decide without a threshold.
 
     Raises:
         ArtefactError: If an input is missing or damaged, or scores and regions are not of equally many rounds.
@@ -31,12 +31,17 @@ def fuse_regions(*, index: Path, shard: Path, scores: list[Path], regions: list[
     if not scores or len(scores) != len(regions):
         raise ArtefactError(f"found scores of {len(scores)} rounds and regions of {len(regions)}; give both of every round, in order")
     rows = ImageIndex(index).shard(shard)
+    has_background = FACTS[settings.kind].background
     first = -1 if FACTS[settings.kind].fuse == "last" else 0
     score_maps, region_maps = ([MapReader(p) for p in paths[first:]] for paths in (scores, regions))
     with MapWriter(output, stage="fuse_regions", settings=settings.model_dump(mode="json")) as writer:
         for row in progress(rows, what="fusion"):
-            fused = fuse_scores([m.read(row.image_id)["scores"] for m in score_maps], later_weight=settings.fuse.later_weight)
+            records = [m.read(row.image_id, "scores") for m in score_maps]
+            planes = [r["scores"][r.class_ids > 0] for r in records]
+            arrays = {"scores": fuse_scores(planes, later_weight=settings.fuse.later_weight)}
+            if has_background:
+                arrays["raw"], arrays["background"] = fuse_probabilities(planes, [r["scores"][0] for r in records])
             region = unite([m.read(row.image_id)["regions"] for m in region_maps])
-            writer.write(row.image_id, row.class_ids, regions=region, scores=fused.astype(np.float16))
+            writer.write(row.image_id, row.class_ids, regions=region, **{name: a.astype(np.float16) for name, a in arrays.items()})
     for reader in [*score_maps, *region_maps]:
         reader.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Facts:
         fuse: How rounds combine: last, or union (regions) with the maximum (scores).
         rounds: Whether `seeds.rounds` applies; otherwise the method has one round.
         starts_as: Kind whose round 1 is this method's round 1, so that it is trained once for both; empty: its own.
+        background: Whether its scores have a map of the background too, class 0.
+        options: Subsection of `seeds` with its own settings; empty: those under its kind in `seeds.custom`, if any.
     """
 
     module: str
@@ -39,20 +42,49 @@ class Facts:
     fuse: Literal["last", "union"] = "last"
     rounds: bool = False
     starts_as: str = ""
+    background: bool = False
+    options: str = ""
 
 
-FACTS: dict[str, Facts] = {
+BUILT_IN: dict[str, Facts] = {
     "cam": Facts(module="wsss.seeds.cam"),
     "erasing": Facts(module="wsss.seeds.erasing", erases=True, fuse="union", rounds=True, starts_as="cam"),
+    "eps": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps"),
+    "eps_erasing": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps", erases=True, fuse="union", rounds=True, starts_as="eps"),
 }
-"""Registered methods. A package may add its own entry before the configuration is loaded."""
+ENTRY_POINTS = "wsss.methods"
+"""Group of the entry points by which other packages add methods: kind = module:object, the object a Facts (docs/NEW_METHOD.md)."""
+
+
+def registered() -> dict[str, Facts]:
+    """The built-in methods and those of installed packages, by kind.
+
+    Raises:
+        ValueError: If a package's entry is no Facts, or takes a name that is taken.
+    """
+    found = dict(BUILT_IN)
+    for point in entry_points(group=ENTRY_POINTS):
+        facts = point.load()
+        if not isinstance(facts, Facts):
+            raise ValueError(f"entry point {point.name} of {ENTRY_POINTS} ({point.value}) is {type(facts).__name__}, expected wsss.seeds.method.Facts")
+        if found.get(point.name, facts) != facts:
+            raise ValueError(f"entry point {point.name} of {ENTRY_POINTS} ({point.value}): there is a method of that name; choose another")
+        found[point.name] = facts
+    return found
+
+
+FACTS = registered()
+"""Methods by kind."""
 
 
 class SeedMethod(Protocol):
     """What a method's class `Method` offers. One instance serves one round."""
 
+    def __init__(self, *, options: Mapping[str, Any] | None = None, class_names: Sequence[str] = ()) -> None:
+        """`options`: keys of its own subsection of `seeds`; `class_names`: by id, background first."""
+
     def build(self, num_classes: int, *, round: int, backbone: BackboneSection, previous: torch.nn.Module | None) -> torch.nn.Module:
-        """Network of this round; `forward(image_n (N, 3, H, W))` gives raw score maps (N, C, h, w)."""
+        """Network of this round; `forward(image_n (N, 3, H, W))` gives raw score maps (N, C, h, w), or as many as `losses`, `pool` and `scores` expect."""
 
     def trainable(self, model: torch.nn.Module, *, round: int) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
         """Parameters the optimiser may move: (pretrained, new)."""
@@ -64,12 +96,18 @@ class SeedMethod(Protocol):
         """Named scalars; the loop sums them. `batch` has image_n (N, 3, H, W), labels (N, C) float32, and the cues in `needs`."""
 
     def scores(self, model: torch.nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
-        """Raw signed maps (N, K, h, w) of `class_ids` (1..C) for normalised images (N, 3, H, W): no bias, no ReLU, no normalising."""
+        """Raw signed maps (N, K, h, w) of `class_ids` (1..C; 0 for the background, where the method has a map of it) for normalised images (N, 3, H, W): no bias, no ReLU, no normalising."""
 
 
-def load_method(kind: str) -> SeedMethod:
-    """An instance of the method's class; imports its module (and torch)."""
-    method: SeedMethod = importlib.import_module(FACTS[kind].module).Method()
+def load_method(kind: str, *, options: Mapping[str, Any] | None = None, class_names: Sequence[str] = ()) -> SeedMethod:
+    """An instance of the method's class; imports its module (and torch).
+
+    Args:
+        kind: A key of FACTS.
+        options: Its own settings; absent keys take their defaults.
+        class_names: By id, background first.
+    """
+    method: SeedMethod = importlib.import_module(FACTS[kind].module).Method(options=options, class_names=class_names)
     return method
 
 

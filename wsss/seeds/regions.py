@@ -55,6 +55,19 @@ def fuse_scores(rounds: Sequence[np.ndarray], *, later_weight: float) -> np.ndar
     return np.max(np.stack([later_weight**t * max_normalise(s) for t, s in enumerate(rounds)]), axis=0)
 
 
+def fuse_probabilities(rounds: Sequence[np.ndarray], backgrounds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What the rounds' networks say together: a class is as likely as in its best round, the background as in its worst.
+
+    Args:
+        rounds: (K, h, w) probabilities of the classes, rounds 1..T.
+        backgrounds: (h, w) probabilities of the background.
+
+    Returns:
+        (K, h, w) and (h, w) float32.
+    """
+    return np.max(np.stack(rounds).astype(np.float32), axis=0), np.min(np.stack(backgrounds).astype(np.float32), axis=0)
+
+
 def max_normalise(scores: np.ndarray) -> np.ndarray:
     """relu(s) / max(s) of each plane (K, ...), float32; zero stays zero (IRN's normalisation)."""
     positive = np.maximum(scores.astype(np.float32), 0)

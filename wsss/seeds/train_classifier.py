@@ -52,7 +52,7 @@ def train_classifier(
     """
     data = ImageIndex(index)
     rows = data.split("train")
-    method = load_method(settings.kind)
+    method = load_method(settings.kind, options=settings.options, class_names=data.class_names)
     model = initial_network(method, num_classes=data.num_classes, settings=settings, previous=previous)
     images = TrainingImages(
         rows,

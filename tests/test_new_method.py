@@ -1,0 +1,82 @@
+"""docs/NEW_METHOD.md, done as it says: a method from outside the package, through the workflow."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from .conftest import ROOT
+from .test_workflow import TOY, Project
+
+PAGE = (ROOT / "docs" / "NEW_METHOD.md").read_text()
+
+
+def block(language: str, *, number: int = 0) -> str:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)[number]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory) -> Path:
+    """The page's files in a folder, with the metadata that installing them would leave."""
+    folder = tmp_path_factory.mktemp("package")
+    (folder / "lse.py").write_text(block("python"))
+    (folder / "lse_facts.py").write_text(block("python", number=1))
+    project = tomllib.loads(block("toml"))["project"]
+    info = folder / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = "".join(f"{k} = {v}\n" for k, v in project["entry-points"]["wsss.methods"].items())
+    (info / "entry_points.txt").write_text(f"[wsss.methods]\n{points}")
+    return folder
+
+
+def test_the_walk_through_is_short():
+    assert sum(len(block(kind, number=n).splitlines()) for kind, n in (("python", 0), ("python", 1), ("toml", 0))) < 100
+
+
+def test_the_pages_method_runs_beside_cam(package, tmp_path):
+    project = Project(tmp_path)
+    over = {
+        "methods": ["cam", "lse", "lse_sharp"],
+        "segment": {"methods": []},
+        "recipes": {"lse_sharp": {"kind": "lse", "seeds": {"custom": {"lse": {"sharpness": 5.0}}}}},
+    }
+    done = project.snakemake(over=over, path=[package])
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    table = pd.read_csv(tmp_path / "results" / TOY["run"] / "metrics.csv")
+    scores = table[(table["stage"] == "scores") & (table["metric"] == "miou_curve")].groupby("method")["value"].apply(list)
+    assert set(scores.index) == {"cam", "lse", "lse_sharp"}
+    assert scores["cam"] != scores["lse"] != scores["lse_sharp"]
+    edit_reruns_this_method_alone(project, package, over)
+    over["recipes"]["lse_sharp"]["seeds"]["custom"]["lse"]["sharpness"] = -1.0
+    refused = project.snakemake(over=over, path=[package])
+    assert refused.returncode != 0
+    assert "seeds.custom.lse.sharpness is -1, expected a positive number" in refused.stdout + refused.stderr
+
+
+def edit_reruns_this_method_alone(project: Project, package: Path, over: dict) -> None:
+    assert project.reruns(over, path=[package]) == {}
+    code = package / "lse.py"
+    before = code.read_text()
+    code.write_text(before.replace("1.0))", "2.0))"))
+    assert project.reruns(over, path=[package])["train_classifier"] == 2
+    code.write_text(before)
+
+
+def test_a_name_that_is_taken_or_no_facts_is_refused(package, monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    from wsss.seeds import method
+
+    for point, said in (
+        (EntryPoint("cam", "lse_facts:FACTS", method.ENTRY_POINTS), "there is a method of that name"),
+        (EntryPoint("lse", "lse_facts:__name__", method.ENTRY_POINTS), "is str, expected wsss.seeds.method.Facts"),
+    ):
+        monkeypatch.syspath_prepend(str(package))
+        monkeypatch.setattr(method, "entry_points", lambda group, point=point: [point])
+        with pytest.raises(ValueError, match=said):
+            method.registered()

@@ -1,0 +1,117 @@
+"""Settings of classifiers, score maps, regions and rounds, and of single methods."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from wsss.sections.base import Section, setting
+from wsss.sections.training import TrainingSection
+
+
+class ClassifierSection(TrainingSection):
+    """Training of the classification network of a round."""
+
+    loss: Literal["soft_margin", "squared"] = setting(
+        "soft_margin", "multi-label soft margin, or half squared error of softmax against labels/L1 norm", source="the field; AE-PSL: squared (HCP)"
+    )
+
+
+class ScoresSection(Section):
+    """Class activation maps."""
+
+    scales: list[float] = setting(
+        [2.0],
+        "image scales whose maps are averaged, on the grid of scale 1",
+        source="ours (docs/RESULTS.md: 42.9 against 32.2 seed mIoU with 1 on the scenes); AE-PSL does not say; IRN: 0.5, 1, 1.5, 2",
+        min_length=1,
+    )
+    flip: bool = setting(True, "also average the mirrored image", source="the field")
+
+    @model_validator(mode="after")
+    def _positive(self) -> ScoresSection:
+        if bad := [s for s in self.scales if not 0.1 <= s <= 4]:
+            raise ValueError(f"scales {bad} are outside 0.1..4")
+        return self
+
+
+class ClaimSection(Section):
+    """What one round claims of a score map."""
+
+    rel_threshold: float = setting(
+        0.85,
+        "a region is where the map exceeds this share of its maximum",
+        source="ours: of this backbone's maps 0.2 (AE-PSL, VGG16) claims 80 % of a scene; from 0.75 down the classifier of round 3 no longer learns (docs/RESULTS.md)",
+        gt=0,
+        lt=1,
+    )
+    normalise: Literal["signed_max", "relu_max", "minmax"] = setting(
+        "signed_max", "frame of the threshold: signed map, map clipped at 0, or stretched to 0..1", source="AE-PSL, inferred: heatmaps of either sign"
+    )
+
+
+class StopSection(Section):
+    """When automatic rounds end. Only read with mode auto."""
+
+    rule: Literal["loss", "area"] = setting(
+        "loss", "loss: the classifier no longer learns; area: the round claims little that is new", source="AE-PSL: converged loss, judged by eye"
+    )
+    loss_ratio: float = setting(
+        2.0, "stop before a round whose final loss exceeds this multiple of round 1's", source="AE-PSL Fig. 5a: 1.8, 2.2, 3.3", gt=1, le=100
+    )
+    min_new_area: float = setting(0.02, "stop after a round that claims less than this share of the pictures anew", source="ours", gt=0, lt=1)
+
+
+class RoundsSection(Section):
+    """How many rounds."""
+
+    mode: Literal["fixed", "auto"] = setting("fixed", "fixed: `count` rounds; auto: up to `max`, ended by `stop`")
+    count: int = setting(3, "rounds with mode fixed", unit="rounds", source="AE-PSL: 3", ge=1, le=9)
+    max: int = setting(4, "largest number with mode auto", unit="rounds", source="AE-PSL trained 4", ge=1, le=9)
+    stop: StopSection = StopSection()
+
+
+class FuseSection(Section):
+    """How rounds are put together."""
+
+    later_weight: float = setting(1.0, "weight of the max-normalised scores of round t: later_weight ** (t - 1)", source="ours; 1: AE-PSL", gt=0, le=1)
+
+
+class EpsSection(Section):
+    """EPS (Lee et al., CVPR 2021): saliency as pseudo-pixel supervision. Read by the methods eps and eps_erasing."""
+
+    selection: Literal["adaptive", "naive", "predefined"] = setting(
+        "adaptive",
+        "which present classes count as salient: those whose maps overlap with saliency, all, or all but `background_classes`",
+        source="EPS: adaptive",
+    )
+    overlap: float = setting(
+        0.4, "adaptive: a class whose map's region is salient to a larger share than this counts as salient (tau)", source="EPS: 0.4", ge=0, lt=1
+    )
+    background_classes: list[str] = setting([], "predefined: classes that never count as salient", source="EPS: its list is not published")
+    mix: float = setting(
+        0.5,
+        "weight of the salient maps in the estimated saliency; the rest goes to the inverted background (lambda)",
+        source="EPS: 0.5 on VOC, 0.9 on COCO",
+        ge=0,
+        le=1,
+    )
+    saliency_weight: float = setting(1.0, "weight of the saliency loss beside the classification loss", source="EPS: 1", ge=0, le=1000)
+    saliency_resize: Literal["area", "nearest"] = setting(
+        "area",
+        "saliency on the grid of the maps: the mean of a cell, or its first pixel",
+        source="ours: a cell's centre is not its corner; EPS's code: nearest",
+    )
+
+
+class SeedsSection(Section):
+    """Classifier, scores, regions and rounds, and what single methods add."""
+
+    classifier: ClassifierSection = ClassifierSection()
+    scores: ScoresSection = ScoresSection()
+    claim: ClaimSection = ClaimSection()
+    rounds: RoundsSection = RoundsSection()
+    fuse: FuseSection = FuseSection()
+    eps: EpsSection = EpsSection()
+    custom: dict[str, dict[str, Any]] = setting({}, "settings of methods that other packages add, by method kind; they check them (docs/NEW_METHOD.md)")
