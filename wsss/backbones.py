@@ -18,13 +18,13 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from wsss.imaging import Normalisation
+from wsss.imaging import IMAGENET, Normalisation
+from wsss.resnet38 import ResNet38, check_fits, read_params
 from wsss.sections import BackboneSection
 
 PACKAGED = "tf_efficientnet_lite0"
 PROBE = 128
 """Side in px of the empty picture whose features tell the stride."""
-IMAGENET = Normalisation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
 class SubgridConv2d(nn.Conv2d):
@@ -182,7 +182,7 @@ class LargeFov(nn.Module):
             conv.load_state_dict({"weight": weight, "bias": bias})
 
 
-def build_backbone(settings: BackboneSection) -> Backbone | LargeFov:
+def build_backbone(settings: BackboneSection) -> Backbone | LargeFov | ResNet38:
     """The backbone that the settings name.
 
     Args:
@@ -200,7 +200,23 @@ def build_backbone(settings: BackboneSection) -> Backbone | LargeFov:
         if settings.weights == "package":
             raise ValueError("backbone.weights is 'package', which holds tf_efficientnet_lite0 only; for vgg16_largefov use hub, none or a path")
         return LargeFov(weights=settings.weights, fc6_dilation=settings.largefov.fc6_dilation, frozen_stride=settings.frozen_stride)
-    return Backbone(settings)
+    return _resnet38(settings) if settings.name == "resnet38" else Backbone(settings)
+
+
+def _resnet38(settings: BackboneSection) -> ResNet38:
+    if settings.output_stride != 8:
+        raise ValueError(f"backbone.output_stride is {settings.output_stride}, but resnet38 has stride 8 only; set it to 8")
+    if settings.weights in ("package", "hub"):
+        raise ValueError(
+            f"backbone.weights is {settings.weights!r}, which does not have resnet38; give a path to its published .params file or a state dict, or none"
+        )
+    net = ResNet38()
+    if settings.weights != "none":
+        state = load_state(Path(settings.weights))
+        check_fits(state, net.state_dict(), source=settings.weights)
+        net.load_state_dict({name: state[name] for name in net.state_dict() if name in state}, strict=False)
+    net.freeze(settings.frozen_stride)
+    return net
 
 
 def _freeze_through(net: nn.Module, last: str) -> None:
@@ -217,7 +233,7 @@ def _freeze_through(net: nn.Module, last: str) -> None:
 def _timm_network(settings: BackboneSection) -> Any:
     name = settings.name
     if not timm.is_model(name):
-        close = ", ".join(difflib.get_close_matches(name, ["vgg16_largefov", *timm.list_models()], n=5))
+        close = ", ".join(difflib.get_close_matches(name, ["vgg16_largefov", "resnet38", *timm.list_models()], n=5))
         raise ValueError(f"backbone.name: timm has no model {name!r}" + (f"; near: {close}" if close else ""))
     if settings.weights == "package" and name != PACKAGED:
         raise ValueError(f"backbone.weights is 'package', which holds {PACKAGED} only; for {name} use hub, none or a path")
@@ -286,13 +302,15 @@ def _hub_vgg16() -> Mapping[str, torch.Tensor]:
 
 
 def load_state(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict from a .pth or .safetensors file; nothing in it is executed.
+    """A state dict from a .pth, .safetensors or (ResNet38's published) .params file; nothing in it is executed.
 
     Raises:
         ValueError: If the file is missing or no state dict.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such weights file")
+    if path.suffix == ".params":
+        return read_params(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

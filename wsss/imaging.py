@@ -45,6 +45,10 @@ class Normalisation:
     std: tuple[float, float, float]
 
 
+IMAGENET = Normalisation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+"""Of torchvision's and most other weights trained on ImageNet."""
+
+
 def read_image(path: Path) -> np.ndarray:
     """A picture of any common form as image_u8.
 

