@@ -3,6 +3,7 @@ rule train_classifier:
         index=GRAPH.dataset("index.csv"),
         regions=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
         saliency=lambda w: GRAPH.saliency(w.method) if "saliency" in GRAPH.facts(w.method).needs else [],
+        previous=lambda w: GRAPH.previous_classifier(w.method, int(w.round)),
     output:
         network=f"{BASE}/{{method}}/seeds/round-{{round}}/classifier.pt",
         record=f"{BASE}/{{method}}/seeds/round-{{round}}/training.json",
@@ -26,7 +27,7 @@ rule train_classifier:
     message:
         "training the classifier of {wildcards.method}, round {wildcards.round}"
     shell:
-        "wsss train_classifier --index {input.index:q} --regions {input.regions:q} --saliency {input.saliency:q} --settings {params.settings:q}"
+        "wsss train_classifier --index {input.index:q} --regions {input.regions:q} --saliency {input.saliency:q} --previous {input.previous:q} --settings {params.settings:q}"
         " --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --output {output.network:q} --record {output.record:q} --log {log:q}"
 
 

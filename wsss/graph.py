@@ -55,7 +55,8 @@ class Graph:
     def max_rounds(self, method: str) -> int:
         """Rounds with mode fixed; the largest number with mode auto."""
         rounds = self.settings(method).seeds.rounds
-        return 1 if not self.facts(method).rounds else rounds.max if rounds.mode == "auto" else rounds.count
+        facts = self.facts(method)
+        return facts.length if not facts.rounds else rounds.max if rounds.mode == "auto" else rounds.count
 
     def round_kind(self, method: str, round: int) -> str:
         """The kind that trains this round: erasing's first round is CAM's."""
@@ -143,6 +144,11 @@ class Graph:
     def earlier_regions(self, method: str, round: int) -> list[str]:
         """Regions hidden from a round: of all rounds before it, if the method erases."""
         return [f for r in range(1, round) for f in self.regions(method, r)] if FACTS[self.round_kind(method, round)].erases else []
+
+    def previous_classifier(self, method: str, round: int) -> list[str]:
+        """The network that this round starts from, if the method's rounds do."""
+        inherits = round > 1 and FACTS[self.round_kind(method, round)].inherits
+        return [f"{self.round_folder(method, round - 1)}/classifier.pt"] if inherits else []
 
     def round_metrics(self, method: str, round: int) -> str:
         """metrics.json of a round."""

@@ -90,18 +90,18 @@ def test_the_threshold_of_the_overlap():
 
 def test_maps_that_agree_with_saliency_cost_nothing():
     left, right, none = halves()
-    losses = Method(class_names=NAMES).losses(logits(left, none, none, right), batch(left, [1, 0, 0]), settings=SETTINGS)
+    losses = Method(class_names=NAMES).losses(logits(left, none, none, right), batch(left, [1, 0, 0]), settings=SETTINGS, round=1)
     assert losses["saliency"].item() < 1e-6
-    flipped = Method(class_names=NAMES).losses(logits(left, none, none, right), batch(right, [1, 0, 0]), settings=SETTINGS)
+    flipped = Method(class_names=NAMES).losses(logits(left, none, none, right), batch(right, [1, 0, 0]), settings=SETTINGS, round=1)
     assert flipped["saliency"].item() == pytest.approx(0.5)  # nothing is estimated salient, half of the pixels are
 
 
 def test_the_loss_is_the_mean_squared_distance_of_a_pixel():
     maps, saliency = torch.zeros(1, 4, 2, 2), np.array([[1, 0], [0, 0]], np.float32)  # every map 1/4; the dog's region is empty, so it is background
-    losses = Method(class_names=NAMES).losses(maps, batch(saliency, [1, 0, 0]), settings=SETTINGS)
+    losses = Method(class_names=NAMES).losses(maps, batch(saliency, [1, 0, 0]), settings=SETTINGS, round=1)
     estimate = 0.5 * 0 + 0.5 * (1 - (0.25 + 0.25))
     assert losses["saliency"].item() == pytest.approx(((1 - estimate) ** 2 + 3 * estimate**2) / 4)
-    heavier = Method(options={"saliency_weight": 3.0}, class_names=NAMES).losses(maps, batch(saliency, [1, 0, 0]), settings=SETTINGS)
+    heavier = Method(options={"saliency_weight": 3.0}, class_names=NAMES).losses(maps, batch(saliency, [1, 0, 0]), settings=SETTINGS, round=1)
     assert heavier["saliency"].item() == pytest.approx(3 * losses["saliency"].item())
     assert heavier["classification"].item() == losses["classification"].item()
 
@@ -110,7 +110,7 @@ def test_which_map_learns_from_which_loss():
     torch.manual_seed(0)
     maps = torch.randn(1, 4, 4, 4, requires_grad=True)
     left, *_ = halves()
-    losses = Method(class_names=NAMES).losses(maps, batch(left, [1, 0, 0]), settings=SETTINGS)
+    losses = Method(class_names=NAMES).losses(maps, batch(left, [1, 0, 0]), settings=SETTINGS, round=1)
     (of_labels,) = torch.autograd.grad(losses["classification"], maps, retain_graph=True)
     (of_saliency,) = torch.autograd.grad(losses["saliency"], maps)
     assert (of_labels[:, :3] != 0).all()
@@ -121,8 +121,8 @@ def test_which_map_learns_from_which_loss():
 def test_classification_is_cams():
     maps = torch.randn(2, 4, 4, 4)
     labels = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
-    found = Method(class_names=NAMES).losses(maps, {"labels": labels, "saliency": torch.rand(2, 8, 8)}, settings=SETTINGS)["classification"]
-    assert torch.equal(found, cam.Method().losses(maps[:, :3], {"labels": labels}, settings=SETTINGS)["classification"])
+    found = Method(class_names=NAMES).losses(maps, {"labels": labels, "saliency": torch.rand(2, 8, 8)}, settings=SETTINGS, round=1)["classification"]
+    assert torch.equal(found, cam.Method().losses(maps[:, :3], {"labels": labels}, settings=SETTINGS, round=1)["classification"])
 
 
 def test_saliency_on_the_grid_of_the_maps():

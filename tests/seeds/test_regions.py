@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss.seeds.regions import claim, fuse_probabilities, fuse_scores, max_normalise, unite
+from wsss.seeds.regions import claim, fuse_probabilities, fuse_scores, fuse_weighted, max_normalise, unite
 
 MAP = np.array([[[4.0, 1.0], [-4.0, 0.5]]], np.float32)
 
@@ -99,3 +99,11 @@ def test_probabilities_of_rounds_take_the_best_of_a_class_and_the_worst_of_the_b
     classes, background = fuse_probabilities(rounds, [np.array([[0.7, 0.2]]), np.array([[0.5, 0.6]])])
     np.testing.assert_allclose(classes, [[[0.5, 0.8]], [[0.1, 0.3]]])
     np.testing.assert_allclose(background, [[0.5, 0.2]])
+
+
+def test_a_weighted_mean_of_rounds():
+    rounds = [np.array([[[2.0, -1.0]]]), np.array([[[1.0, 4.0]]])]
+    np.testing.assert_allclose(fuse_weighted(rounds, [1, 3]), [[[(1 + 3 * 0.25) / 4, 3 / 4]]])
+    np.testing.assert_allclose(fuse_weighted(rounds, [1, 0]), [[[1, 0]]])
+    with pytest.raises(ValueError, match="has 3 weights for 2 rounds"):
+        fuse_weighted(rounds, [1, 1, 1])

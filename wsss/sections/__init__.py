@@ -12,7 +12,18 @@ from typing import Any, Literal
 from wsss.sections.base import NAME, Section, setting
 from wsss.sections.dataset import BarrierSection, DatasetSection, FolderSection, SaliencyFolderSection, SaliencySection, ScenesSection, U2netSection, VocSection
 from wsss.sections.pseudo import CrfSection, PseudoSection, SeedMaskSection
-from wsss.sections.seeds import ClaimSection, ClassifierSection, EpsSection, FuseSection, RoundsSection, ScoresSection, SeedsSection, StopSection
+from wsss.sections.seeds import (
+    ClaimSection,
+    ClassifierSection,
+    EpsSection,
+    EsolSection,
+    EsolStageSection,
+    FuseSection,
+    RoundsSection,
+    ScoresSection,
+    SeedsSection,
+    StopSection,
+)
 from wsss.sections.segment import PredictSection, PslSection, SegmentSection
 from wsss.sections.training import AugmentSection, BackboneSection, LargeFovSection, OptimiserSection, TrainingSection
 
@@ -28,6 +39,8 @@ __all__ = [
     "CrfSection",
     "DatasetSection",
     "EpsSection",
+    "EsolSection",
+    "EsolStageSection",
     "EvaluateSection",
     "FolderSection",
     "FuseSection",

@@ -76,6 +76,15 @@ class FuseSection(Section):
     """How rounds are put together."""
 
     later_weight: float = setting(1.0, "weight of the max-normalised scores of round t: later_weight ** (t - 1)", source="ours; 1: AE-PSL", gt=0, le=1)
+    weights: list[float] = setting(
+        [], "a weighted mean of the rounds' max-normalised scores, one weight a round, instead of the method's own way; empty: its own way", source="ours"
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> FuseSection:
+        if self.weights and (min(self.weights) < 0 or sum(self.weights) <= 0):
+            raise ValueError(f"weights {self.weights} must not be negative, and not all 0")
+        return self
 
 
 class EpsSection(Section):
@@ -105,6 +114,37 @@ class EpsSection(Section):
     )
 
 
+class EsolStageSection(Section):
+    """One of ESOL's two samplers."""
+
+    epochs: int = setting(2, "passes over the training images", unit="epochs", source="not confirmed", ge=1, le=1000)
+    lr: float = setting(0.01, "learning rate of the offset branch", source="not confirmed", gt=0, le=10)
+
+
+class EsolSection(Section):
+    """ESOL-style expansion and shrinkage (Li et al., NeurIPS 2022), of which no code and no setting is published. Read by the method esol."""
+
+    gradient: Literal["frozen", "reversal"] = setting(
+        "frozen",
+        "frozen: the loss times -alpha moves the offsets alone; reversal: the kernel learns with the ordinary loss, the offsets with its reversed gradient",
+        source="frozen: the paper's figure, literally",
+    )
+    alpha: float = setting(0.01, "factor of the reversed classification loss", source="not confirmed", gt=0, le=100)
+    clip_ratio: float = setting(
+        0.15, "a channel of the expanded features is bounded by this share of its maximum; 1: no clip", source="not confirmed", gt=0, le=1
+    )
+    gamma: float = setting(1.0, "weight of the area loss in shrinkage", source="not confirmed", ge=0, le=100)
+    side_weight: float = setting(
+        0.0,
+        "the kernel's eight outer taps; the centre has the rest of 1. At 0 only the centre's offsets learn, and zero offsets are plain CAM",
+        source="ours",
+        ge=0,
+        le=0.125,
+    )
+    expansion: EsolStageSection = EsolStageSection()
+    shrinkage: EsolStageSection = EsolStageSection()
+
+
 class SeedsSection(Section):
     """Classifier, scores, regions and rounds, and what single methods add."""
 
@@ -114,4 +154,5 @@ class SeedsSection(Section):
     rounds: RoundsSection = RoundsSection()
     fuse: FuseSection = FuseSection()
     eps: EpsSection = EpsSection()
+    esol: EsolSection = EsolSection()
     custom: dict[str, dict[str, Any]] = setting({}, "settings of methods that other packages add, by method kind; they check them (docs/NEW_METHOD.md)")

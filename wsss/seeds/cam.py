@@ -46,6 +46,10 @@ class Method:
         """A fresh classifier, whatever the round."""
         return Classifier(num_classes, backbone=backbone)
 
+    def training(self, settings: ClassifierSection, *, round: int) -> ClassifierSection:
+        """As they are."""
+        return settings
+
     def trainable(self, model: nn.Module, *, round: int) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """All of it; conv6 and conv7 of LargeFOV and the head are new."""
         assert isinstance(model, Classifier)
@@ -55,7 +59,7 @@ class Method:
         """Mean over cells: (N, C, h, w) to (N, C)."""
         return maps.mean((2, 3))
 
-    def losses(self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection) -> dict[str, torch.Tensor]:
+    def losses(self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection, round: int) -> dict[str, torch.Tensor]:
         """The classification loss."""
         logits, labels = self.pool(maps), batch["labels"]
         loss = squared_label_loss(logits, labels) if settings.loss == "squared" else F.multilabel_soft_margin_loss(logits, labels)

@@ -49,14 +49,14 @@ class Method(cam.Method):
         """Mean over cells of the class maps: (N, C + 1, h, w) to (N, C). The background has no label."""
         return super().pool(maps[:, :-1])
 
-    def losses(self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection) -> dict[str, torch.Tensor]:
+    def losses(self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection, round: int) -> dict[str, torch.Tensor]:
         """The classification loss, and the saliency loss of `batch["saliency"]` (N, c, c) in [0, 1]."""
         o = self.options
         saliency = resize_saliency(batch["saliency"], size=(maps.shape[2], maps.shape[3]), mode=o.saliency_resize)
         probabilities = maps.softmax(1)
         foreground = self._foreground(probabilities.detach(), saliency, batch["labels"] > 0)
         estimate = estimated_saliency(probabilities, labels=batch["labels"] > 0, foreground=foreground, mix=o.mix)
-        return {**super().losses(maps, batch, settings=settings), "saliency": o.saliency_weight * F.mse_loss(estimate, saliency)}
+        return {**super().losses(maps, batch, settings=settings, round=round), "saliency": o.saliency_weight * F.mse_loss(estimate, saliency)}
 
     def scores(self, model: nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
         """Probabilities (N, K, h, w) over all C + 1 maps, of the given classes; class 0 is the background."""

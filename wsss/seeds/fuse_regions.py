@@ -9,7 +9,7 @@ import numpy as np
 from wsss.artefacts import ArtefactError, ImageIndex
 from wsss.console import progress
 from wsss.seeds.method import FACTS
-from wsss.seeds.regions import fuse_probabilities, fuse_scores, unite
+from wsss.seeds.regions import fuse_probabilities, fuse_scores, fuse_weighted, unite
 from wsss.stage_settings import FuseSettings
 from wsss.store import MapReader, MapWriter
 
@@ -32,13 +32,14 @@ def fuse_regions(*, index: Path, shard: Path, scores: list[Path], regions: list[
         raise ArtefactError(f"found scores of {len(scores)} rounds and regions of {len(regions)}; give both of every round, in order")
     rows = ImageIndex(index).shard(shard)
     has_background = FACTS[settings.kind].background
-    first = -1 if FACTS[settings.kind].fuse == "last" else 0
+    first = -1 if FACTS[settings.kind].fuse == "last" and not settings.fuse.weights else 0
     score_maps, region_maps = ([MapReader(p) for p in paths[first:]] for paths in (scores, regions))
     with MapWriter(output, stage="fuse_regions", settings=settings.model_dump(mode="json")) as writer:
         for row in progress(rows, what="fusion"):
             records = [m.read(row.image_id, "scores") for m in score_maps]
             planes = [r["scores"][r.class_ids > 0] for r in records]
-            arrays = {"scores": fuse_scores(planes, later_weight=settings.fuse.later_weight)}
+            f = settings.fuse
+            arrays = {"scores": fuse_weighted(planes, f.weights) if f.weights else fuse_scores(planes, later_weight=f.later_weight)}
             if has_background:
                 arrays["raw"], arrays["background"] = fuse_probabilities(planes, [r["scores"][0] for r in records])
             region = unite([m.read(row.image_id)["regions"] for m in region_maps])

@@ -29,7 +29,8 @@ class Facts:
         erases: Whether round k hides what rounds 1..k-1 claimed.
         inherits: Whether round k starts from round k-1's network.
         fuse: How rounds combine: last, or union (regions) with the maximum (scores).
-        rounds: Whether `seeds.rounds` applies; otherwise the method has one round.
+        rounds: Whether `seeds.rounds` applies; otherwise the method has `length` rounds.
+        length: Rounds of a method whose rounds are its stages.
         starts_as: Kind whose round 1 is this method's round 1, so that it is trained once for both; empty: its own.
         background: Whether its scores have a map of the background too, class 0.
         options: Subsection of `seeds` with its own settings; empty: those under its kind in `seeds.custom`, if any.
@@ -41,6 +42,7 @@ class Facts:
     inherits: bool = False
     fuse: Literal["last", "union"] = "last"
     rounds: bool = False
+    length: int = 1
     starts_as: str = ""
     background: bool = False
     options: str = ""
@@ -50,6 +52,7 @@ BUILT_IN: dict[str, Facts] = {
     "cam": Facts(module="wsss.seeds.cam"),
     "erasing": Facts(module="wsss.seeds.erasing", erases=True, fuse="union", rounds=True, starts_as="cam"),
     "eps": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps"),
+    "esol": Facts(module="wsss.seeds.esol", inherits=True, length=3, starts_as="cam", options="esol"),
     "eps_erasing": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps", erases=True, fuse="union", rounds=True, starts_as="eps"),
 }
 ENTRY_POINTS = "wsss.methods"
@@ -86,13 +89,16 @@ class SeedMethod(Protocol):
     def build(self, num_classes: int, *, round: int, backbone: BackboneSection, previous: torch.nn.Module | None) -> torch.nn.Module:
         """Network of this round; `forward(image_n (N, 3, H, W))` gives raw score maps (N, C, h, w), or as many as `losses`, `pool` and `scores` expect."""
 
+    def training(self, settings: ClassifierSection, *, round: int) -> ClassifierSection:
+        """The training settings of this round: `settings`, or what the method makes of them."""
+
     def trainable(self, model: torch.nn.Module, *, round: int) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
         """Parameters the optimiser may move: (pretrained, new)."""
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """(N, C, h, w) score maps to (N, C) class logits."""
 
-    def losses(self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection) -> dict[str, torch.Tensor]:
+    def losses(self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection, round: int) -> dict[str, torch.Tensor]:
         """Named scalars; the loop sums them. `batch` has image_n (N, 3, H, W), labels (N, C) float32, and the cues in `needs`."""
 
     def scores(self, model: torch.nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:

@@ -55,6 +55,24 @@ def fuse_scores(rounds: Sequence[np.ndarray], *, later_weight: float) -> np.ndar
     return np.max(np.stack([later_weight**t * max_normalise(s) for t, s in enumerate(rounds)]), axis=0)
 
 
+def fuse_weighted(rounds: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """Weighted mean over rounds of relu(s_t) / max(s_t), per class.
+
+    Args:
+        rounds: (K, h, w) raw maps of rounds 1..T.
+        weights: T numbers, not negative, not all 0.
+
+    Returns:
+        (K, h, w) float32 in [0, 1].
+
+    Raises:
+        ValueError: If there are not as many weights as rounds.
+    """
+    if len(rounds) != len(weights):
+        raise ValueError(f"seeds.fuse.weights has {len(weights)} weights for {len(rounds)} rounds; give one a round")
+    return np.average(np.stack([max_normalise(s) for s in rounds]), axis=0, weights=weights).astype(np.float32)
+
+
 def fuse_probabilities(rounds: Sequence[np.ndarray], backgrounds: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """What the rounds' networks say together: a class is as likely as in its best round, the background as in its worst.
 

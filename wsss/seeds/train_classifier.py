@@ -54,10 +54,11 @@ def train_classifier(
     rows = data.split("train")
     method = load_method(settings.kind, options=settings.options, class_names=data.class_names)
     model = initial_network(method, num_classes=data.num_classes, settings=settings, previous=previous)
+    classifier = method.training(settings.classifier, round=settings.round)
     images = TrainingImages(
         rows,
         normalisation=model.backbone.normalisation,  # type: ignore[union-attr,arg-type]
-        augment=settings.classifier.augment,
+        augment=classifier.augment,
         seed=settings.seed,
         stage=STAGE,
         round=settings.round,
@@ -72,9 +73,9 @@ def train_classifier(
     done = fit(
         model,
         images,
-        losses=lambda maps, batch: method.losses(maps, batch, settings=settings.classifier),
+        losses=lambda maps, batch: method.losses(maps, batch, settings=classifier, round=settings.round),
         parameters=method.trainable(model, round=settings.round),
-        settings=settings.classifier,
+        settings=classifier,
         freeze_batchnorm=settings.backbone.freeze_batchnorm,
         compute=compute,
         resume=resume,

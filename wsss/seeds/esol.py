@@ -1,0 +1,195 @@
+"""ESOL-style expansion and shrinkage of localisation (Li et al., NeurIPS 2022, arXiv 2209.07761).
+
+The authors published no code, and of the paper's numbers none is confirmed; the graph, what each loss may move and the clipping follow its published figure, everything else is a setting.
+Round 1 is CAM's classifier. Round 2, expansion: a deformable layer between features and head looks elsewhere so that the classification loss *rises*: less discriminative parts get their share.
+Round 3, shrinkage: a second deformable layer on the first one's output learns with the ordinary loss and an area loss, and takes the background out again.
+
+Shape legend: N images, C classes, D feature channels, h×w score grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.ops import deform_conv2d
+
+from wsss.sections import BackboneSection, ClassifierSection, EsolSection
+from wsss.seeds import cam
+
+TAPS = 9
+EXPANSION, SHRINKAGE = 2, 3
+"""Rounds."""
+
+
+class Reverse(torch.autograd.Function):
+    """Identity; the gradient times -alpha (Ganin and Lempitsky, ICML 2015)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, alpha: float) -> torch.Tensor:
+        """x."""
+        ctx.alpha = alpha
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """-alpha times the gradient."""
+        return -ctx.alpha * gradients[0], None
+
+
+class Sampler(nn.Module):
+    """A deformable 3×3 convolution with one kernel a channel, and the branch that says where its taps look. Zero offsets at first.
+
+    Attributes:
+        offsets: The branch: a 3×3 convolution to (dy, dx) of each tap.
+        kernel: (D, 1, 3, 3); the taps sum to 1.
+        reverse: Factor of the reversed gradient into the offsets; 0: not reversed.
+    """
+
+    def __init__(self, channels: int, *, side_weight: float, reverse: float) -> None:
+        """Taps of `side_weight` around a centre of 1 - 8 side_weight."""
+        super().__init__()
+        self.offsets = nn.Conv2d(channels, 2 * TAPS, 3, padding=1)
+        nn.init.zeros_(self.offsets.weight)
+        nn.init.zeros_(self.offsets.bias)  # type: ignore[arg-type]
+        kernel = torch.full((channels, 1, 3, 3), side_weight)
+        kernel[:, :, 1, 1] = 1 - (TAPS - 1) * side_weight
+        self.kernel = nn.Parameter(kernel)
+        self.reverse = reverse
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, D, h, w) to the same."""
+        features = features.contiguous()  # the operator knows no other memory format
+        offsets = self.offsets(features).contiguous()
+        if self.reverse:
+            offsets = Reverse.apply(offsets, self.reverse)
+        return deform_conv2d(features, offsets, self.kernel, padding=1)
+
+
+class Expanded(nn.Module):
+    """A classifier with a sampler and a clip between its features and its head: (N, 3, H, W) to maps (N, C, h, w)."""
+
+    def __init__(self, base: cam.Classifier, *, options: EsolSection) -> None:
+        """Round 1's network; it stays as it is, in evaluation mode."""
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.clip_ratio = options.clip_ratio
+        self.sampler = Sampler(base.backbone.channels, side_weight=options.side_weight, reverse=options.alpha if options.gradient == "reversal" else 0.0)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The features' network."""
+        return self.base.backbone
+
+    def train(self, mode: bool = True) -> Expanded:
+        """As usual, but the network of round 1 stays in evaluation mode: its BatchNorm statistics must not move."""
+        super().train(mode)
+        self.base.eval()
+        return self
+
+    def features(self, image_n: torch.Tensor) -> torch.Tensor:
+        """Sampled and clipped features (N, D, h, w)."""
+        return clip_features(self.sampler(self.base.backbone(image_n)), ratio=self.clip_ratio)
+
+    def forward(self, image_n: torch.Tensor) -> torch.Tensor:
+        """Raw score maps."""
+        return self.base.head(self.features(image_n))
+
+
+class Shrunk(nn.Module):
+    """An expanded network with a second sampler before its head."""
+
+    def __init__(self, expanded: Expanded, *, options: EsolSection) -> None:
+        """Round 2's network; it stays as it is."""
+        super().__init__()
+        self.expanded = expanded.requires_grad_(False)
+        self.sampler = Sampler(expanded.base.backbone.channels, side_weight=options.side_weight, reverse=0.0)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The features' network."""
+        return self.expanded.backbone
+
+    def train(self, mode: bool = True) -> Shrunk:
+        """As usual, but the network of round 2 stays in evaluation mode."""
+        super().train(mode)
+        self.expanded.eval()
+        return self
+
+    def forward(self, image_n: torch.Tensor) -> torch.Tensor:
+        """Raw score maps."""
+        return self.expanded.base.head(self.sampler(self.expanded.features(image_n)))
+
+
+class Method(cam.Method):
+    """CAM, expansion, shrinkage: rounds 1, 2, 3."""
+
+    def __init__(self, *, options: Mapping[str, Any] | None = None, class_names: Sequence[str] = ()) -> None:
+        """`options`: keys of `seeds.esol`."""
+        self.options = EsolSection.model_validate(dict(options or {}))
+
+    def training(self, settings: ClassifierSection, *, round: int) -> ClassifierSection:
+        """Rounds 2 and 3 have their own length and learning rate."""
+        if round == 1:
+            return settings
+        own = self.options.expansion if round == EXPANSION else self.options.shrinkage
+        optimiser = settings.optimiser.model_copy(update={"lr": own.lr, "head_lr_factor": 1.0, "weight_decay": 0.0})
+        return settings.model_copy(update={"epochs": own.epochs, "optimiser": optimiser})
+
+    def build(self, num_classes: int, *, round: int, backbone: BackboneSection, previous: nn.Module | None) -> nn.Module:
+        """The previous round's network with one sampler more."""
+        if round == 1:
+            return cam.Classifier(num_classes, backbone=backbone)
+        before = previous if previous is not None else self.build(num_classes, round=round - 1, backbone=backbone, previous=None)
+        if round == EXPANSION:
+            assert isinstance(before, cam.Classifier)
+            return Expanded(before, options=self.options)
+        assert isinstance(before, Expanded), f"round {round}"
+        return Shrunk(before, options=self.options)
+
+    def trainable(self, model: nn.Module, *, round: int) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """The offset branch of the round; with `gradient: reversal` its kernel too."""
+        if round == 1:
+            return super().trainable(model, round=round)
+        assert isinstance(model, Expanded | Shrunk)
+        sampler = model.sampler
+        kernel = [sampler.kernel] if self.options.gradient == "reversal" else []
+        sampler.kernel.requires_grad_(bool(kernel))
+        return [], [*sampler.offsets.parameters(), *kernel]
+
+    def losses(self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection, round: int) -> dict[str, torch.Tensor]:
+        """Round 2: the classification loss, reversed. Round 3: the classification loss and the area."""
+        ordinary = super().losses(maps, batch, settings=settings, round=round)
+        if round == EXPANSION and self.options.gradient == "frozen":
+            return {"expansion": -self.options.alpha * ordinary["classification"]}
+        if round == SHRINKAGE:
+            return {**ordinary, "area": self.options.gamma * area_loss(maps, batch["labels"])}
+        return ordinary
+
+
+def clip_features(features: torch.Tensor, *, ratio: float) -> torch.Tensor:
+    """Features (N, D, h, w), each channel bounded by `ratio` of its maximum over the picture; 1 changes nothing.
+
+    With the loss turned round an unbounded feature would let the sampler win by a few extremes; bounded, weak parts keep up with strong ones. The paper names a clip; its form is not confirmed.
+    """
+    if ratio >= 1:
+        return features
+    return torch.minimum(features, ratio * features.detach().amax((2, 3), keepdim=True).clamp(min=0))
+
+
+def area_loss(maps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean over the present classes of the mean of relu(s) / max(s): the share of the picture that a class's map fills. The paper has an area loss; its form is not confirmed.
+
+    Args:
+        maps: (N, C, h, w) raw maps.
+        labels: (N, C) multi-hot.
+
+    Returns:
+        Scalar in [0, 1]; 0 without any label.
+    """
+    positive = maps.clamp(min=0)
+    top = positive.detach().amax((2, 3), keepdim=True).clamp(min=1e-5)
+    filled = (positive / top).mean((2, 3))
+    return (filled * labels).sum() / labels.sum().clamp(min=1)
