@@ -10,7 +10,7 @@ rule index_images:
         bench_of("index_images", "index")
     conda:
         "../envs/wsss.yaml"
-    threads: 1
+    threads: COMPUTE.threads
     resources:
         mem_mb=2000,
         runtime=60,
@@ -21,4 +21,4 @@ rule index_images:
     message:
         "checking every image of the data set and writing its index"
     shell:
-        "wsss index_images --settings {params.settings:q} --output {output.index:q} --log {log:q}"
+        "wsss index_images --settings {params.settings:q} --workers {threads} --output {output.index:q} --log {log:q}"

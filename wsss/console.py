@@ -51,6 +51,10 @@ def revision() -> str:
     return out.stdout.strip() or "no git"
 
 
+UNKNOWN_SECONDS = 10
+"""Between log lines where nobody knows how many items there are."""
+
+
 def progress(items: Iterable[T], *, what: str, total: int | None = None, unit: str = "image") -> Iterator[T]:
     """Iterate with a bar (rate, time left) on a terminal, or a plain log line about every tenth of the way."""
     if total is None and hasattr(items, "__len__"):
@@ -58,11 +62,14 @@ def progress(items: Iterable[T], *, what: str, total: int | None = None, unit: s
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True)
         return
-    began, step = time.monotonic(), max(1, (total or 1000) // 10)
+    began, step, said = time.monotonic(), max(1, (total or 1000) // 10), 0.0
     for k, item in enumerate(items, 1):
         yield item
         if k % step == 0 or k == total:
             spent = time.monotonic() - began
+            if total is None and spent < said + UNKNOWN_SECONDS:
+                continue
+            said = spent
             left = f", {spent / k * (total - k):.0f} s left" if total else ""
             log.info("%s: %d/%s %ss, %.1f/s%s", what, k, total or "?", unit, k / max(spent, 1e-9), left)
 

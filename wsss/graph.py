@@ -331,6 +331,10 @@ def listing_roots(config: Config) -> list[Path]:
                 "classes.txt",
             )
         ]
+    if d.kind == "coco":
+        root = Path(d.coco.root)
+        used = [d.coco.train_annotations, d.coco.train_images, *([d.coco.val_annotations, d.coco.val_images] if d.coco.val_annotations else [])]
+        return [root / name for name in used]
     if d.kind == "folder":
         return [Path(d.folder.root), Path(d.folder.root) / d.folder.tags, *([Path(d.folder.masks)] if d.folder.masks else [])]
     return []

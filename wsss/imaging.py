@@ -112,7 +112,7 @@ def save_mask(path: Path, mask: np.ndarray) -> None:
     """Write a mask (H, W) uint8 as a palette PNG in VOC's colours."""
     picture = Image.fromarray(mask, mode="P")
     picture.putpalette(VOC_COLOURS.tobytes())
-    picture.save(path)
+    picture.save(path, "PNG")
 
 
 def normalise(image_u8: np.ndarray, normalisation: Normalisation) -> np.ndarray:

@@ -81,6 +81,11 @@ def count_images(config: Config) -> dict[str, int]:
         if d.kind == "voc":
             lists = Path(d.voc.root) / "ImageSets" / "Segmentation"
             return {s: len((lists / f"{n}.txt").read_text().split()) if n else 0 for s, n in (("train", d.voc.train), ("val", d.voc.val))}
+        if d.kind == "coco":
+            from wsss.dataset.coco import count_images
+
+            root = Path(d.coco.root)
+            return {s: count_images(root / name) if name else 0 for s, name in (("train", d.coco.train_annotations), ("val", d.coco.val_annotations))}
         import pandas as pd
 
         table = pd.read_csv(Path(d.folder.root) / d.folder.tags)

@@ -13,26 +13,28 @@ from wsss.artefacts import INDEX_COLUMNS, write_csv, write_json
 from wsss.console import log
 from wsss.dataset import scenes
 from wsss.dataset.checks import Faults, Picture, SourceRow, check_names, check_pictures, check_rows
+from wsss.dataset.coco import read_coco
 from wsss.dataset.sources import SPLITS, Source, read_folder, read_voc
 from wsss.sections import DatasetSection, ShardsSection
 from wsss.stage_settings import IndexSettings
 
 
-def index_images(*, settings: IndexSettings, output: Path) -> None:
+def index_images(*, settings: IndexSettings, output: Path, workers: int = 1) -> None:
     """Check the whole data set and write its index.
 
     Beside the index: classes.csv, statistics.json (mean colour of the training images) and shards/SPLIT-N.csv. The index is written last.
-    The embedded scenes are drawn into scenes/ beside it first.
+    The embedded scenes are drawn into scenes/ beside it first, COCO's truth masks into coco/.
 
     Args:
         settings: The data set and the number of shards.
         output: index.csv.
+        workers: Processes that draw COCO's truth masks.
 
     Raises:
         DataError: If anything is wrong with the data set; lists every fault, and nothing was written.
     """
     faults = Faults()
-    source = _read_source(settings.dataset, faults, folder=output.parent)
+    source = _read_source(settings.dataset, faults, folder=output.parent, workers=workers)
     check_rows(source.rows, source.names, faults, where=source.where)
     pictures = check_pictures(source.rows, faults, num_classes=len(source.names))
     faults.stop(source.where)
@@ -78,11 +80,13 @@ def split_blocks(ids: list[str], count: int) -> list[list[str]]:
     return [ids[a:b] for a, b in pairwise(starts)]
 
 
-def _read_source(settings: DatasetSection, faults: Faults, *, folder: Path) -> Source:
+def _read_source(settings: DatasetSection, faults: Faults, *, folder: Path, workers: int) -> Source:
     if settings.kind == "voc":
         return read_voc(settings.voc, faults)
     if settings.kind == "folder":
         return read_folder(settings.folder, faults)
+    if settings.kind == "coco":
+        return read_coco(settings.coco, faults, folder=folder / "coco", workers=workers)
     names = scenes.class_names()
     check_names(names, faults, where="scenes")
     drawn = scenes.draw_scenes(folder / "scenes", settings=settings.scenes)

@@ -10,7 +10,17 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from wsss.sections.base import NAME, Section, setting
-from wsss.sections.dataset import BarrierSection, DatasetSection, FolderSection, SaliencyFolderSection, SaliencySection, ScenesSection, U2netSection, VocSection
+from wsss.sections.dataset import (
+    BarrierSection,
+    CocoSection,
+    DatasetSection,
+    FolderSection,
+    SaliencyFolderSection,
+    SaliencySection,
+    ScenesSection,
+    U2netSection,
+    VocSection,
+)
 from wsss.sections.pseudo import CrfSection, PseudoSection, SeedMaskSection
 from wsss.sections.seeds import (
     ClaimSection,
@@ -34,6 +44,7 @@ __all__ = [
     "BarrierSection",
     "ClaimSection",
     "ClassifierSection",
+    "CocoSection",
     "ComputeSection",
     "Config",
     "CrfSection",

@@ -43,13 +43,27 @@ class FolderSection(Section):
     masks: str = setting("", "folder of truth masks IMAGE_ID.png, for evaluation only; empty: none")
 
 
+class CocoSection(Section):
+    """MS COCO: instances files and folders of images, in the layouts of 2014 and 2017."""
+
+    root: str = setting("data/coco", "the folder that holds annotations and images; the keys below are relative to it")
+    train_annotations: str = setting("annotations/instances_train2014.json", "instances file of the training images", min_length=1)
+    train_images: str = setting("train2014", "folder of the training images")
+    val_annotations: str = setting("annotations/instances_val2014.json", "instances file of the validation images; empty: none")
+    val_images: str = setting("val2014", "folder of the validation images")
+    classes: list[str] = setting(
+        [], "categories to use, in order (ids 1..C); empty: all, by category id. Objects of others are background, images with no other are left out"
+    )
+
+
 class DatasetSection(Section):
     """Which images, and where their labels come from."""
 
-    kind: Literal["scenes", "voc", "folder"] = setting("scenes", "source of the images")
+    kind: Literal["scenes", "voc", "folder", "coco"] = setting("scenes", "source of the images")
     scenes: ScenesSection = ScenesSection()
     voc: VocSection = VocSection()
     folder: FolderSection = FolderSection()
+    coco: CocoSection = CocoSection()
 
 
 class BarrierSection(Section):

@@ -1,0 +1,208 @@
+"""COCO: labels, truth and what is refused, against pycocotools where it says the same."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from wsss.artefacts import ImageIndex
+from wsss.dataset.checks import DataError
+from wsss.dataset.coco import count_images, encode
+from wsss.dataset.index_images import index_images
+from wsss.imaging import read_mask
+from wsss.sections import CocoSection, DatasetSection
+from wsss.stage_settings import IndexSettings
+
+SIZE = (40, 60)
+SQUARE = [[5, 5, 25, 5, 25, 25, 5, 25]]
+SMALL = [[10, 10, 15, 10, 15, 15, 10, 15]]
+BEYOND = [[50, 30, 90, 30, 90, 70, 50, 70]]
+
+
+def run_lengths(inside):
+    """Uncompressed run lengths, column by column, beginning with zeros."""
+    flat = inside.ravel(order="F").astype(int)
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *edges, flat.size]).tolist()
+    return {"size": list(inside.shape), "counts": counts if flat[0] == 0 else [0, *counts]}
+
+
+def crowd():
+    inside = np.zeros(SIZE, bool)
+    inside[0:20, 0:12] = True
+    return run_lengths(inside)
+
+
+def thing(image, category, outline, *, iscrowd=0):
+    return {"image_id": image, "category_id": category, "segmentation": outline, "iscrowd": iscrowd}
+
+
+def whole(*, first=1, name="COCO_train2014_{:012d}.jpg"):
+    """A file of five images; categories 3 (person), 17 (cat), 90 (toothbrush)."""
+    annotations = [
+        thing(first, 17, SQUARE), thing(first, 3, SMALL), thing(first, 90, crowd(), iscrowd=1),
+        thing(first + 1, 90, BEYOND), thing(first + 2, 17, crowd(), iscrowd=1),
+        thing(first + 4, 3, SQUARE), thing(first + 4, 3, [SQUARE[0], BEYOND[0]]), thing(first + 4, 17, SMALL),
+    ]  # fmt: skip
+    return {
+        "info": {"year": 2014},
+        "images": [{"id": first + k, "file_name": name.format(first + k), "height": SIZE[0], "width": SIZE[1]} for k in range(5)],
+        "annotations": [{"id": k, "area": 1.0, "bbox": [0, 0, 1, 1], **a} for k, a in enumerate(annotations)],
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "person"}, {"id": 17, "name": "cat"}],
+    }
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder as COCO 2014's; the val pictures are numbered from 11."""
+    return write(tmp_path / "coco", whole(), whole(first=11, name="COCO_val2014_{:012d}.jpg"))
+
+
+def write(root, train, val=None):
+    for split, content in (("train", train), ("val", val)):
+        (root / f"{split}2014").mkdir(parents=True, exist_ok=True)
+        (root / "annotations").mkdir(exist_ok=True)
+        if content is None:
+            continue
+        (root / "annotations" / f"instances_{split}2014.json").write_text(content if isinstance(content, str) else json.dumps(content))
+        if isinstance(content, dict):
+            for k, image in enumerate(content["images"]):
+                draw = np.random.default_rng(k).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+                Image.fromarray(draw).save(root / f"{split}2014" / image["file_name"])
+    return root
+
+
+def index(root, tmp_path, *, workers=1, **settings):
+    output = tmp_path / "out" / "index.csv"
+    index_images(settings=IndexSettings(dataset=DatasetSection(kind="coco", coco=CocoSection(root=str(root), **settings))), output=output, workers=workers)
+    return ImageIndex(output)
+
+
+def test_labels_are_the_classes_of_objects_that_are_no_crowds(root, tmp_path, capsys):
+    data = index(root, tmp_path)
+    assert data.class_names == ["background", "person", "cat", "toothbrush"]  # by category id
+    labels = {row.image_id: row.class_ids.tolist() for row in data.split("train")}
+    assert labels == {"COCO_train2014_000000000001": [1, 2], "COCO_train2014_000000000002": [3], "COCO_train2014_000000000005": [1, 2]}
+    assert [row.image_id[-2:] for row in data.split("val")] == ["11", "12", "15"]
+    said = capsys.readouterr().err
+    assert "2 images without an object of the classes" in said  # only a crowd, and nothing at all
+    assert "COCO_train2014_000000000003.jpg, COCO_train2014_000000000004.jpg" in said
+
+
+def test_the_truth_is_pycocotools(root, tmp_path):
+    data = index(root, tmp_path)
+    api = COCO(str(root / "annotations" / "instances_train2014.json"))
+    classes = {3: 1, 17: 2, 90: 3}
+    for row in data.split("train"):
+        things = api.loadAnns(api.getAnnIds(imgIds=[int(row.image_id[-12:])]))
+        planes = sorted(((api.annToMask(t).astype(bool), t) for t in things if not t["iscrowd"]), key=lambda p: -p[0].sum())
+        expected = np.zeros(SIZE, np.uint8)
+        for t in things:
+            if t["iscrowd"]:
+                expected[api.annToMask(t).astype(bool)] = 255
+        for plane, t in planes:
+            expected[plane] = classes[t["category_id"]]
+        np.testing.assert_array_equal(read_mask(row.mask), expected)
+        instances = read_mask(row.instances)
+        assert set(np.unique(instances)) == set(range(len(planes) + 1))
+        np.testing.assert_array_equal(instances == len(planes), planes[-1][0])  # the smallest is on top
+
+
+def test_overlaps_crowds_and_what_lies_beyond_the_border(root, tmp_path):
+    first, second, _ = (read_mask(row.mask) for row in index(root, tmp_path).split("train"))
+    assert first[12, 12] == 1  # the small person on the cat
+    assert first[20, 20] == 2
+    assert first[2, 2] == 255  # the crowd where nothing else is
+    assert first[8, 8] == 2  # an object on a crowd
+    assert (second[30:, 50:] == 3).all()
+    assert (second == 3).sum() == 100
+
+
+def test_a_subset_of_the_classes(root, tmp_path):
+    data = index(root, tmp_path, classes=["cat"], val_annotations="")
+    assert data.class_names == ["background", "cat"]
+    assert [row.image_id[-1] for row in data.split("train")] == ["1", "5"]
+    assert set(np.unique(read_mask(data.split("train")[0].mask))) == {0, 1}
+    assert data.split("val") == []
+
+
+def test_the_layout_of_2017_and_processes_change_nothing(root, tmp_path):
+    a = index(root, tmp_path / "a")
+    b = index(root, tmp_path / "b", workers=2)
+    assert [read_mask(row.mask).tolist() for row in a.rows.values()] == [read_mask(row.mask).tolist() for row in b.rows.values()]
+    plain = write(tmp_path / "coco17", whole(name="{:012d}.jpg"))
+    data = index(plain, tmp_path / "c", val_annotations="")
+    assert [row.image_id for row in data.split("train")] == ["000000000001", "000000000002", "000000000005"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["annotations"][0].update(category_id=4), r"annotations\[0\]: category_id 4 is not among `categories`"),
+        (lambda c: c["annotations"][1].update(image_id=77), r"annotations\[1\]: image_id 77 is not among `images`"),
+        (
+            lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]),
+            r"annotations\[0\]: segmentation is \[\[1, 2, 3\]\], expected polygons of at least three",
+        ),
+        (lambda c: c["annotations"][2]["segmentation"].update(size=[9, 9]), r"annotations\[2\]: run lengths of \[9, 9\], the picture has"),
+        (lambda c: c["annotations"][2]["segmentation"].update(counts=[1, 2]), r"run lengths must be 2400 pixels altogether"),
+        (lambda c: c["annotations"].append("x"), r"annotations\[8\] is 'x', expected image_id"),
+        (lambda c: c["images"].append(dict(c["images"][0])), r"images\[5\]: id 1 is 'COCO_train2014_000000000001.jpg' already"),
+        (lambda c: c["images"][0].pop("height"), r"images\[0\] is .*, expected id, file_name, height and width"),
+        (lambda c: c["images"][0].update(file_name="../x.jpg"), r"image 1: "),
+        (lambda c: c["images"][0].update(file_name="gone.jpg"), r"gone\.jpg"),
+        (lambda c: c["images"][0].update(height=41), r"\(41, 60\)|41"),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_written(root, tmp_path, change, said):
+    content = whole()
+    change(content)
+    (root / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=said):
+        index(root, tmp_path)
+    assert not (tmp_path / "out" / "index.csv").exists()
+
+
+def test_all_faults_come_in_one_message(root, tmp_path):
+    content = whole()
+    content["annotations"][0]["category_id"] = 4
+    content["annotations"][4]["image_id"] = 77
+    (root / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
+    with pytest.raises(DataError) as error:
+        index(root, tmp_path, classes=["cat", "tootbrush"])
+    assert all(text in str(error.value) for text in ("annotations[0]", "annotations[4]", "no category 'tootbrush'", "'toothbrush'"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"categories": [{"id": 1', "not valid JSON, or cut short"),
+        ("[]", "no list `categories`"),
+        ("", "not valid JSON"),
+        ('{"categories": [{"id": "a"}]}', r"categories\[0\] is"),
+    ],
+)
+def test_a_broken_file_is_named(root, tmp_path, text, said):
+    (root / "annotations" / "instances_train2014.json").write_text(text)
+    with pytest.raises(DataError, match=r"instances_train2014\.json: " + said):
+        index(root, tmp_path)
+    with pytest.raises(DataError, match=r"gone\.json: no such file"):
+        index(root, tmp_path, train_annotations="gone.json")
+
+
+def test_three_forms_of_an_outline_are_one():
+    inside = np.zeros(SIZE, bool)
+    inside[5:25, 5:25] = True
+    packed = coco_mask.encode(np.asfortranarray(inside.astype(np.uint8)))
+    forms = [encode(SQUARE, size=SIZE), encode(run_lengths(inside), size=SIZE), encode({"size": list(SIZE), "counts": packed["counts"].decode()}, size=SIZE)]
+    for form in forms:
+        np.testing.assert_array_equal(coco_mask.decode(form), inside)
+
+
+def test_counting_needs_no_pictures(root):
+    assert count_images(root / "annotations" / "instances_train2014.json") == 5

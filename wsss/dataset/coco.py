@@ -1,0 +1,300 @@
+"""MS COCO: instances JSON in the layouts of 2014 and 2017 (Lin et al., ECCV 2014). Labels from category ids; truth masks are drawn from the polygons and run lengths (no torch).
+
+The files are read as a stream; what is kept of an object is its class, its area and its outline as run lengths, so memory grows with the number of objects, not with classes × images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ijson
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from wsss.artefacts import IGNORE, atomic
+from wsss.console import log, progress, warn
+from wsss.dataset.checks import LISTED, MOST_CLASSES, DataError, Faults, SourceRow, check_names, nearest, path_fault
+from wsss.dataset.sources import Source
+from wsss.imaging import save_mask
+from wsss.processes import map_blocks
+from wsss.sections import CocoSection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """One annotated object: class id 1..C (0: a class that is left out), whether it is a crowd, area in px, and its outline as compressed run lengths."""
+
+    class_id: int
+    crowd: bool
+    area: float
+    outline: bytes
+
+
+@dataclass(kw_only=True)
+class Picture:
+    """One image of the JSON file and what stands on it."""
+
+    file: str
+    size: tuple[int, int]
+    things: list[Thing] = field(default_factory=list)
+
+
+def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: int) -> Source:
+    """Images, labels and truth of one or two instances files.
+
+    An image's labels are the classes of its objects that are no crowds. Images without any are left out and counted. Truth: of overlapping objects the smaller is on top; a crowd is 255 where no
+    other object is. Outlines are cut at the picture's border.
+
+    Args:
+        settings: Files, folders and classes.
+        faults: Receives what is wrong.
+        folder: Where truth masks are drawn: SPLIT/masks and SPLIT/instances.
+        workers: Processes that draw.
+
+    Returns:
+        The source; its images may be missing or broken.
+
+    Raises:
+        DataError: If a file is missing or no JSON of that form.
+    """
+    root, names, rows = Path(settings.root), list(settings.classes), []
+    given = {"train": (settings.train_annotations, settings.train_images), "val": (settings.val_annotations, settings.val_images)}
+    for split, (file, images) in given.items():
+        if not file:
+            continue
+        path = root / file
+        known = read_categories(path)
+        names = names or [known[k] for k in sorted(known)]
+        if split == "train":
+            check_names(names, faults, where="dataset.coco.classes" if settings.classes else path.name)
+        for name in names:
+            if name not in known.values():
+                faults.add("class", f"{path.name}: no category {name!r}{nearest(name, known.values())}")
+        pictures = read_pictures(path, {k: names.index(n) + 1 if n in names else 0 for k, n in known.items()}, faults)
+        rows += _rows(pictures, names, faults, where=path.name, split=split, images=root / images)
+        if not len(faults):
+            _draw(rows, pictures, split=split, folder=folder, workers=workers)
+    present = {row.image_id for row in rows if row.mask is not None}
+    log.info("%s: %d images with truth", root, len(present))
+    return Source(where=str(root), names=names, rows=rows)
+
+
+# ---------------------------------------------------------------- the JSON file
+
+
+def _stream(path: Path, prefix: str) -> Iterator[Any]:
+    """The members of one list of a JSON file, one after the other.
+
+    Raises:
+        DataError: If the file is missing or no JSON, with the place.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from ijson.items(file, prefix, use_float=True)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; dataset.coco.*_annotations are paths under dataset.coco.root") from None
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not valid JSON, or cut short ({' '.join(str(error).split())}); fetch it again") from None
+
+
+def read_categories(path: Path) -> dict[int, str]:
+    """Category id to name.
+
+    Raises:
+        DataError: If there are none, or a member is no category.
+    """
+    found: dict[int, str] = {}
+    for k, entry in enumerate(_stream(path, "categories.item")):
+        if not (isinstance(entry, Mapping) and isinstance(entry.get("id"), int) and isinstance(entry.get("name"), str)):
+            raise DataError(f"{path}: categories[{k}] is {_short(entry)}, expected an object with id and name")
+        if entry["id"] in found:
+            raise DataError(f"{path}: categories[{k}]: id {entry['id']} is {found[entry['id']]!r} already; keep one")
+        found[entry["id"]] = entry["name"]
+    if not found:
+        raise DataError(f"{path}: no list `categories`; expected an instances file of COCO (instances_train2014.json)")
+    return found
+
+
+def count_images(path: Path) -> int:
+    """Images of an instances file, those without objects too.
+
+    Raises:
+        DataError: If it is missing or no JSON.
+    """
+    return sum(1 for _ in _stream(path, "images.item.id"))
+
+
+def read_pictures(path: Path, class_of: Mapping[int, int], faults: Faults) -> dict[int, Picture]:
+    """Images by COCO's number, with their objects.
+
+    Args:
+        path: The file.
+        class_of: Category id to class id, 0 for classes that are left out.
+        faults: Receives entries that cannot be used.
+    """
+    pictures: dict[int, Picture] = {}
+    for k, entry in enumerate(_stream(path, "images.item")):
+        where = f"{path.name}: images[{k}]"
+        try:
+            size = int(entry["height"]), int(entry["width"])
+            number, file = entry["id"], str(entry["file_name"])
+        except (KeyError, TypeError, ValueError):
+            faults.add("json", f"{where} is {_short(entry)}, expected id, file_name, height and width")
+            continue
+        if number in pictures:
+            faults.add("duplicate", f"{where}: id {number} is {pictures[number].file!r} already; keep one")
+        elif min(size) < 1:
+            faults.add("json", f"{where}: {file!r} has (height, width) {size}, expected positive numbers")
+        else:
+            pictures[number] = Picture(file=file, size=size)
+    if not pictures:
+        faults.add("json", f"{path.name}: no list `images`, or it is empty")
+    for k, entry in enumerate(progress(_stream(path, "annotations.item"), what=f"annotations of {path.name}")):
+        _add_thing(entry, pictures, class_of, faults, where=f"{path.name}: annotations[{k}]")
+    return pictures
+
+
+def _add_thing(entry: Any, pictures: Mapping[int, Picture], class_of: Mapping[int, int], faults: Faults, *, where: str) -> None:
+    try:
+        number, category, crowd, outline = entry["image_id"], entry["category_id"], bool(entry.get("iscrowd", 0)), entry["segmentation"]
+    except (KeyError, TypeError, AttributeError):
+        faults.add("json", f"{where} is {_short(entry)}, expected image_id, category_id and segmentation")
+        return
+    if number not in pictures:
+        faults.add("json", f"{where}: image_id {number} is not among `images`")
+    elif category not in class_of:
+        faults.add("class", f"{where}: category_id {category} is not among `categories`")
+    elif class_of[category]:
+        try:
+            run_lengths = encode(outline, size=pictures[number].size)
+        except ValueError as error:
+            faults.add("json", f"{where}: {error}")
+            return
+        area = float(coco_mask.area(run_lengths))
+        pictures[number].things.append(Thing(class_id=class_of[category], crowd=crowd, area=area, outline=run_lengths["counts"]))
+
+
+def encode(outline: Any, *, size: tuple[int, int]) -> dict[str, Any]:
+    """An outline as compressed run lengths.
+
+    Args:
+        outline: Polygons, a list of x, y, x, y, ... each; or run lengths, {"size": [H, W], "counts": list or text}.
+        size: (H, W) of the picture.
+
+    Returns:
+        {"size": [H, W], "counts": bytes}.
+
+    Raises:
+        ValueError: If it is none of these, or of another size.
+    """
+    height, width = size
+    if isinstance(outline, Mapping):
+        if list(outline.get("size", [])) != [height, width]:
+            raise ValueError(f"run lengths of {outline.get('size')}, the picture has (height, width) {[height, width]}")
+        counts = outline.get("counts")
+        if isinstance(counts, str):
+            return {"size": [height, width], "counts": counts.encode()}
+        if not isinstance(counts, list) or not all(isinstance(c, int) and c >= 0 for c in counts) or sum(counts) != height * width:
+            raise ValueError(f"run lengths must be {height * width} pixels altogether, as a list of numbers or COCO's text")
+        return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    polygons = outline if isinstance(outline, list) and outline else None
+    if polygons is None or not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and all(isinstance(v, int | float) for v in p) for p in polygons):
+        raise ValueError(f"segmentation is {_short(outline)}, expected polygons of at least three x, y pairs, or run lengths")
+    return coco_mask.merge(coco_mask.frPyObjects([[float(v) for v in p] for p in polygons], height, width))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+# ---------------------------------------------------------------- rows and masks
+
+
+def _rows(pictures: Mapping[int, Picture], names: Sequence[str], faults: Faults, *, where: str, split: str, images: Path) -> list[SourceRow]:
+    rows, bare = [], []
+    for number, picture in pictures.items():
+        labels = tuple(names[c - 1] for c in sorted({t.class_id for t in picture.things if not t.crowd}))
+        place = f"{where} image {number}"
+        if wrong := path_fault(picture.file, images):
+            faults.add("path", f"{place}: {wrong}")
+        elif not labels:
+            bare.append(picture.file)
+        elif sum(not t.crowd for t in picture.things) > MOST_CLASSES:
+            faults.add(
+                "json",
+                f"{place}: {len(picture.things)} objects, at most {MOST_CLASSES} fit into an instance mask; leave some classes out (dataset.coco.classes)",
+            )
+        else:
+            rows.append(SourceRow(where=place, image_id=Path(picture.file).stem, split=split, labels=labels, image=images / picture.file, measured=True))
+    if bare:
+        more = f" and {len(bare) - LISTED} more" if len(bare) > LISTED else ""
+        warn("%s: %d images without an object of the classes (crowds do not count) are left out: %s%s", where, len(bare), ", ".join(bare[:LISTED]), more)
+    return rows
+
+
+def _draw(rows: list[SourceRow], pictures: Mapping[int, Picture], *, split: str, folder: Path, workers: int) -> None:
+    """Draw the truth of the split's rows, and put its places into them."""
+    by_file = {Path(p.file).stem: p for p in pictures.values()}
+    mine = [k for k, row in enumerate(rows) if row.split == split]
+    if missing := [row for row in (rows[k] for k in mine) if not row.image.is_file()]:
+        log.info("%s: %d images are missing, no truth is drawn", split, len(missing))
+        return
+    for kind in ("masks", "instances"):
+        (folder / split / kind).mkdir(parents=True, exist_ok=True)
+    tasks = [(rows[k].image_id, by_file[rows[k].image_id]) for k in mine]
+    drawn = map_blocks(partial(draw_block, folder=folder / split), tasks, workers=workers)
+    for k, (mask, instances) in zip(mine, progress(drawn, what=f"truth of {split}", total=len(mine)), strict=True):
+        rows[k] = SourceRow(**{**vars(rows[k]), "mask": mask, "instances": instances})
+
+
+def draw_block(tasks: Sequence[tuple[str, Picture]], *, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Draw the truth of some images.
+
+    Args:
+        tasks: image_id and picture.
+        folder: Has masks/ and instances/.
+
+    Yields:
+        The two files of each image.
+    """
+    for image_id, picture in tasks:
+        planes = draw(picture)
+        paths = folder / "masks" / f"{image_id}.png", folder / "instances" / f"{image_id}.png"
+        for path, plane, save in zip(paths, planes, (save_mask, _save_grey), strict=True):
+            with atomic(path) as temporary:
+                save(temporary, plane)
+        yield paths
+
+
+def _save_grey(path: Path, plane: np.ndarray) -> None:
+    Image.fromarray(plane).save(path, "PNG")
+
+
+def draw(picture: Picture) -> tuple[np.ndarray, np.ndarray]:
+    """Truth of one image.
+
+    Args:
+        picture: Its objects.
+
+    Returns:
+        mask (H, W) uint8: 0 background, 1..C, 255 crowds; instances (H, W) uint8: 0, k = object k from the largest to the smallest.
+    """
+    mask, instances = (np.zeros(picture.size, np.uint8) for _ in range(2))
+    for thing in picture.things:
+        if thing.crowd:
+            mask[_inside(thing, picture.size)] = IGNORE
+    whole = sorted((t for t in picture.things if not t.crowd), key=lambda t: -t.area)
+    for k, thing in enumerate(whole, 1):
+        inside = _inside(thing, picture.size)
+        mask[inside], instances[inside] = thing.class_id, k
+    return mask, instances
+
+
+def _inside(thing: Thing, size: tuple[int, int]) -> np.ndarray:
+    return coco_mask.decode({"size": list(size), "counts": thing.outline}).astype(bool)
