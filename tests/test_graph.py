@@ -62,6 +62,13 @@ def test_stage_settings_hold_only_what_the_stage_reads():
     assert g.stage("refine_masks", method="erasing") != other.stage("refine_masks", method="erasing")
 
 
+def test_psl_settings_retrain_psl_alone():
+    before, after = graph(), graph(segment={"psl": {"warmup": 0.9}})
+    for variant, same in (("plain", True), ("psl", False)):
+        assert (before.stage("train_segmenter", method="erasing", variant=variant) == after.stage("train_segmenter", method="erasing", variant=variant)) is same
+    assert before.stage("train_segmenter", method="full", variant="plain") == after.stage("train_segmenter", method="full", variant="plain")
+
+
 def test_relevant_leaves_out_what_cannot_change_results():
     a = relevant(load({"compute": {"workers": 0, "device": "cpu"}, "dataset": {"voc": {"root": "elsewhere"}}}))
     assert a == relevant(load({"compute": {"workers": 1}}))

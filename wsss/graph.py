@@ -275,7 +275,8 @@ class Graph:
             return stage_settings.RefineSettings(refine=c.pseudo.refine if cycle == 0 else "crf", crf=c.pseudo.crf)
         if stage == "train_segmenter":
             s = self.segment(method, variant)
-            psl = s.psl.model_copy(update=TEST_PHASE)  # what prediction alone reads must not retrain
+            # what prediction alone reads must not retrain, nor what a segmenter without PSL does not read
+            psl = s.psl.model_copy(update=TEST_PHASE) if s.psl.enabled else sections.PslSection()
             return stage_settings.SegmenterSettings(
                 seed=c.seed, cycle=cycle, full_supervision=method == FULL, network=s.network, weights=s.weights, backbone=c.backbone, train=s.train, psl=psl
             )
