@@ -217,7 +217,7 @@ def _dump(section: Section, defaults: Section, depth: int) -> str:
             doc = (type(value).__doc__ or "").strip().splitlines()[0]
             out += ("\n" if depth == 0 else "") + f"{pad}{name}: # {doc}\n" + _dump(value, getattr(defaults, name), depth + 1)
         else:
-            text, usual = (json.dumps(v).replace("e-05", "e-5") for v in (value, getattr(defaults, name)))
+            text, usual = (re.sub(r"\b(\d+)e-0?(\d+)", r"\1.0e-\2", json.dumps(v)) for v in (value, getattr(defaults, name)))
             out += f"{pad}{name}: {text} # {f'default {usual}; ' if text != usual else ''}{describe(field)}\n"
     return out
 

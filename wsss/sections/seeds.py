@@ -118,7 +118,7 @@ class EsolStageSection(Section):
     """One of ESOL's two samplers."""
 
     epochs: int = setting(2, "passes over the training images", unit="epochs", source="not confirmed", ge=1, le=1000)
-    lr: float = setting(0.01, "learning rate of the offset branch", source="not confirmed", gt=0, le=10)
+    lr: float = setting(1e-5, "learning rate of the offset branch", source="ours, for adamw; not confirmed", gt=0, le=10)
 
 
 class EsolSection(Section):
@@ -129,7 +129,7 @@ class EsolSection(Section):
         "frozen: the loss times -alpha moves the offsets alone; reversal: the kernel learns with the ordinary loss, the offsets with its reversed gradient",
         source="frozen: the paper's figure, literally",
     )
-    alpha: float = setting(0.01, "factor of the reversed classification loss", source="not confirmed", gt=0, le=100)
+    alpha: float = setting(0.01, "factor of the reversed classification loss; adamw divides it out where gradient is frozen", source="not confirmed", gt=0, le=100)
     clip_ratio: float = setting(
         0.15, "a channel of the expanded features is bounded by this share of its maximum; 1: no clip", source="not confirmed", gt=0, le=1
     )
