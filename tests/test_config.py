@@ -55,6 +55,7 @@ def test_every_overlay_is_accepted(overlay):
         ),
         ({"recipes": {"x": {"kind": "eps", "saliency": {"u2net": {"weights": "a"}}}}}, "recipes.x.saliency.u2net: a recipe may change saliency.kind only"),
         ({"seeds": {"eps": {"overlap": 1.0}}}, "seeds.eps.overlap: found 1.0"),
+        ({"segment": {"train": {"optimiser": {"lr": "1e-5"}}}}, "write a dot before an exponent (1.0e-5)"),
         ({"run": "../evil"}, "run: found '../evil'"),
         ({"seed": float("nan")}, "seed: found"),
     ],

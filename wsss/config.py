@@ -185,7 +185,16 @@ def _explain(model: type[BaseModel], where: str, error: Any) -> str:
         return f"{key}: unknown key; {nearest(path[-1], _keys_at(model, path[:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
     found = "" if isinstance(error["input"], dict) else f"found {error['input']!r}; "
-    return f"{key}: {found}{message[0].lower() + message[1:]}"
+    return f"{key}: {found}{message[0].lower() + message[1:]}{_number_hint(error['input'])}"
+
+
+def _number_hint(value: Any) -> str:
+    """What YAML wants of a number that it has read as text, as it does 1e-5."""
+    try:
+        float(value if isinstance(value, str) else "")
+    except ValueError:
+        return ""
+    return "; YAML reads it as text: leave out quotes, and write a dot before an exponent (1.0e-5)"
 
 
 def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
