@@ -129,7 +129,9 @@ class EsolSection(Section):
         "frozen: the loss times -alpha moves the offsets alone; reversal: the kernel learns with the ordinary loss, the offsets with its reversed gradient",
         source="frozen: the paper's figure, literally",
     )
-    alpha: float = setting(0.01, "factor of the reversed classification loss; adamw divides it out where gradient is frozen", source="not confirmed", gt=0, le=100)
+    alpha: float = setting(
+        0.01, "factor of the reversed classification loss; adamw divides it out where gradient is frozen", source="not confirmed", gt=0, le=100
+    )
     clip_ratio: float = setting(
         0.15, "a channel of the expanded features is bounded by this share of its maximum; 1: no clip", source="not confirmed", gt=0, le=1
     )
