@@ -6,7 +6,8 @@ from pathlib import Path
 from shlex import quote
 
 from wsss.config import ConfigError, load
-from wsss.graph import Graph, listing_roots, relevant
+from wsss.dataset.listing import listing_roots
+from wsss.graph import Graph, relevant
 from wsss.provenance import code_digest, listing_digest
 from wsss.stage_settings import PlanSettings
 from wsss.seeds.method import FACTS, should_stop

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from wsss import sections, stage_settings
@@ -313,29 +312,3 @@ def _row(
     method: str, stage: str, name: str, files: list[str], *, round: int | None = None, variant: str = "", cycle: int | None = None, split: str = "train"
 ) -> dict[str, Any]:
     return {"method": method, "stage": stage, "name": name, "files": files, "round": round, "variant": variant, "cycle": cycle, "split": split}
-
-
-def listing_roots(config: Config) -> list[Path]:
-    """Files and folders whose listing the index depends on."""
-    d = config.dataset
-    if d.kind == "voc":
-        root = Path(d.voc.root)
-        return [
-            root / name
-            for name in (
-                "JPEGImages",
-                "Annotations",
-                "ImageSets/Segmentation",
-                "SegmentationClassAug",
-                "SegmentationClass",
-                "SegmentationObject",
-                "classes.txt",
-            )
-        ]
-    if d.kind == "coco":
-        root = Path(d.coco.root)
-        used = [d.coco.train_annotations, d.coco.train_images, *([d.coco.val_annotations, d.coco.val_images] if d.coco.val_annotations else [])]
-        return [root / name for name in used]
-    if d.kind == "folder":
-        return [Path(d.folder.root), Path(d.folder.root) / d.folder.tags, *([Path(d.folder.masks)] if d.folder.masks else [])]
-    return []
