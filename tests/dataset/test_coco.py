@@ -165,7 +165,16 @@ def test_what_is_wrong_is_named_and_nothing_written(root, tmp_path, change, said
     (root / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=said):
         index(root, tmp_path)
-    assert not (tmp_path / "out" / "index.csv").exists()
+    assert not list((tmp_path / "out").rglob("*"))
+
+
+def test_a_fault_in_one_split_leaves_no_truth_of_the_other(root, tmp_path):
+    content = whole(first=11, name="COCO_val2014_{:012d}.jpg")
+    content["annotations"][0]["category_id"] = 4
+    (root / "annotations" / "instances_val2014.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"instances_val2014\.json: annotations\[0\]"):
+        index(root, tmp_path)
+    assert not list((tmp_path / "out").rglob("*"))
 
 
 def test_all_faults_come_in_one_message(root, tmp_path):

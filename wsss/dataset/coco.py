@@ -6,7 +6,7 @@ The files are read as a stream; what is kept of an object is its class, its area
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,9 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
     Raises:
         DataError: If a file is missing or no JSON of that form.
     """
-    root, names, rows = Path(settings.root), list(settings.classes), []
+    root, names = Path(settings.root), list(settings.classes)
+    rows: list[SourceRow] = []
+    found: dict[str, dict[int, Picture]] = {}
     given = {"train": (settings.train_annotations, settings.train_images), "val": (settings.val_annotations, settings.val_images)}
     for split, (file, images) in given.items():
         if not file:
@@ -77,7 +79,9 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
                 faults.add("class", f"{path.name}: no category {name!r}{nearest(name, known.values())}")
         pictures = read_pictures(path, {k: names.index(n) + 1 if n in names else 0 for k, n in known.items()}, faults)
         rows += _rows(pictures, names, faults, where=path.name, split=split, images=root / images)
-        if not len(faults):
+        found[split] = pictures
+    if not len(faults):
+        for split, pictures in found.items():
             _draw(rows, pictures, split=split, folder=folder, workers=workers)
     present = {row.image_id for row in rows if row.mask is not None}
     log.info("%s: %d images with truth", root, len(present))
@@ -250,7 +254,7 @@ def _draw(rows: list[SourceRow], pictures: Mapping[int, Picture], *, split: str,
     tasks = [(rows[k].image_id, by_file[rows[k].image_id]) for k in mine]
     drawn = map_blocks(partial(draw_block, folder=folder / split), tasks, workers=workers)
     for k, (mask, instances) in zip(mine, progress(drawn, what=f"truth of {split}", total=len(mine)), strict=True):
-        rows[k] = SourceRow(**{**vars(rows[k]), "mask": mask, "instances": instances})
+        rows[k] = replace(rows[k], mask=mask, instances=instances)
 
 
 def draw_block(tasks: Sequence[tuple[str, Picture]], *, folder: Path) -> Iterator[tuple[Path, Path]]:

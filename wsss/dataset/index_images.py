@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def index_images(*, settings: IndexSettings, output: Path, workers: int = 1) -> 
     source = _read_source(settings.dataset, faults, folder=output.parent, workers=workers)
     check_rows(source.rows, source.names, faults, where=source.where)
     pictures = check_pictures(source.rows, faults, num_classes=len(source.names))
+    if len(faults):
+        shutil.rmtree(output.parent / "coco", ignore_errors=True)  # truth that was drawn before a picture turned out to be broken
     faults.stop(source.where)
     pairs = sorted(zip(source.rows, pictures, strict=True), key=lambda pair: (pair[0].split, pair[0].image_id))
     folder = output.parent
