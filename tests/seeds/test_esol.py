@@ -86,7 +86,7 @@ def step(round, *, rate, **options):
     """Classification loss before and after one step of plain gradient descent on the round's losses, in evaluation mode throughout."""
     method, inputs = Method(options=options), batch()
     model = build(round, **options).eval()
-    head = (model if round == EXPANSION else model.expanded).base.head
+    head = (model if round == EXPANSION else model.before).before.head
     head.weight.data *= 100  # an untrained head says nothing
     model.sampler.offsets.bias.data += 0.3  # at a whole number bilinear sampling has a kink, where the gradient holds on one side only
     _, moved = method.trainable(model, round=round)
@@ -146,7 +146,8 @@ def test_a_round_moves_its_sampler_and_nothing_else(tmp_path, gradient, moved):
             output=output, record=tmp_path / f"{round}.json",
         )  # fmt: skip
         states[round], previous = load_network(output)[0], output
-    for round, inner in ((EXPANSION, "base."), (SHRINKAGE, "expanded.")):
+    inner = "before."
+    for round in (EXPANSION, SHRINKAGE):
         before, after = states[round - 1], states[round]
         assert {inner + name for name in before} == {name for name in after if name.startswith(inner)}
         assert all(torch.equal(tensor, after[inner + name]) for name, tensor in before.items())

@@ -68,59 +68,64 @@ class Sampler(nn.Module):
         return deform_conv2d(features, offsets, self.kernel, padding=1)
 
 
-class Expanded(nn.Module):
-    """A classifier with a sampler and a clip between its features and its head: (N, 3, H, W) to maps (N, C, h, w)."""
+class OnTop(nn.Module):
+    """A sampler on top of the network of the round before, which stays as it is.
 
-    def __init__(self, base: cam.Classifier, *, options: EsolSection) -> None:
-        """Round 1's network; it stays as it is, in evaluation mode."""
+    Attributes:
+        before: That network.
+        sampler: What this round trains.
+    """
+
+    def __init__(self, before: nn.Module, *, side_weight: float, reverse: float) -> None:
+        """Freeze `before` and put an untrained sampler beside it."""
         super().__init__()
-        self.base = base.requires_grad_(False)
-        self.clip_ratio = options.clip_ratio
-        self.sampler = Sampler(base.backbone.channels, side_weight=options.side_weight, reverse=options.alpha if options.gradient == "reversal" else 0.0)
+        self.before = before.requires_grad_(False)
+        self.sampler = Sampler(int(self.backbone.channels), side_weight=side_weight, reverse=reverse)  # type: ignore[arg-type]
 
     @property
     def backbone(self) -> nn.Module:
-        """The features' network."""
-        return self.base.backbone
+        """Round 1's feature network."""
+        found: nn.Module = self.before.backbone  # type: ignore[assignment]
+        return found
 
-    def train(self, mode: bool = True) -> Expanded:
-        """As usual, but the network of round 1 stays in evaluation mode: its BatchNorm statistics must not move."""
+    def train(self, mode: bool = True) -> OnTop:
+        """As usual, but the network of the round before stays in evaluation mode: its BatchNorm statistics must not move."""
         super().train(mode)
-        self.base.eval()
+        self.before.eval()
         return self
+
+
+class Expanded(OnTop):
+    """A classifier with a sampler and a clip between its features and its head: (N, 3, H, W) to maps (N, C, h, w)."""
+
+    before: cam.Classifier
+
+    def __init__(self, before: cam.Classifier, *, options: EsolSection) -> None:
+        """Round 1's network."""
+        super().__init__(before, side_weight=options.side_weight, reverse=options.alpha if options.gradient == "reversal" else 0.0)
+        self.clip_ratio = options.clip_ratio
 
     def features(self, image_n: torch.Tensor) -> torch.Tensor:
         """Sampled and clipped features (N, D, h, w)."""
-        return clip_features(self.sampler(self.base.backbone(image_n)), ratio=self.clip_ratio)
+        return clip_features(self.sampler(self.before.backbone(image_n)), ratio=self.clip_ratio)
 
     def forward(self, image_n: torch.Tensor) -> torch.Tensor:
         """Raw score maps."""
-        return self.base.head(self.features(image_n))
+        return self.before.head(self.features(image_n))
 
 
-class Shrunk(nn.Module):
+class Shrunk(OnTop):
     """An expanded network with a second sampler before its head."""
 
-    def __init__(self, expanded: Expanded, *, options: EsolSection) -> None:
-        """Round 2's network; it stays as it is."""
-        super().__init__()
-        self.expanded = expanded.requires_grad_(False)
-        self.sampler = Sampler(expanded.base.backbone.channels, side_weight=options.side_weight, reverse=0.0)
+    before: Expanded
 
-    @property
-    def backbone(self) -> nn.Module:
-        """The features' network."""
-        return self.expanded.backbone
-
-    def train(self, mode: bool = True) -> Shrunk:
-        """As usual, but the network of round 2 stays in evaluation mode."""
-        super().train(mode)
-        self.expanded.eval()
-        return self
+    def __init__(self, before: Expanded, *, options: EsolSection) -> None:
+        """Round 2's network."""
+        super().__init__(before, side_weight=options.side_weight, reverse=0.0)
 
     def forward(self, image_n: torch.Tensor) -> torch.Tensor:
         """Raw score maps."""
-        return self.expanded.base.head(self.sampler(self.expanded.features(image_n)))
+        return self.before.before.head(self.sampler(self.before.features(image_n)))
 
 
 class Method(cam.Method):
@@ -153,7 +158,7 @@ class Method(cam.Method):
         """The offset branch of the round; with `gradient: reversal` its kernel too."""
         if round == 1:
             return super().trainable(model, round=round)
-        assert isinstance(model, Expanded | Shrunk)
+        assert isinstance(model, OnTop)
         sampler = model.sampler
         kernel = [sampler.kernel] if self.options.gradient == "reversal" else []
         sampler.kernel.requires_grad_(bool(kernel))
