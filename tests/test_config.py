@@ -54,6 +54,8 @@ def test_every_overlay_is_accepted(overlay):
             "eps learns from saliency, but saliency.kind is 'none'",
         ),
         ({"recipes": {"x": {"kind": "eps", "saliency": {"u2net": {"weights": "a"}}}}}, "recipes.x.saliency.u2net: a recipe may change saliency.kind only"),
+        ({"seeds": {"eps": {"selection": "predefined"}}}, "selection 'predefined' needs background_classes"),
+        ({"seeds": {"fuse": {"weights": [1, 2]}}}, "seeds.fuse.weights has 2 weights, but cam has 1 rounds"),
         ({"seeds": {"eps": {"overlap": 1.0}}}, "seeds.eps.overlap: found 1.0"),
         ({"segment": {"train": {"optimiser": {"lr": "1e-5"}}}}, "write a dot before an exponent (1.0e-5)"),
         ({"run": "../evil"}, "run: found '../evil'"),

@@ -145,7 +145,7 @@ def _cross_faults(config: Config) -> list[str]:
         return faults
     for name in config.recipes:
         for_method(config, name)
-    faults += list(dict.fromkeys(f for m in config.methods for f in _cue_faults(config, m)))
+    faults += list(dict.fromkeys(f for m in config.methods for f in _method_faults(config, m)))
     if faults:
         return faults
     for method in config.segment.methods:
@@ -154,8 +154,8 @@ def _cross_faults(config: Config) -> list[str]:
     return []
 
 
-def _cue_faults(config: Config, method: str) -> list[str]:
-    """Cues that a method reads and does not get."""
+def _method_faults(config: Config, method: str) -> list[str]:
+    """Cues that a method reads and does not get, and weights that do not fit its rounds."""
     kind, resolved = for_method(config, method)
     seed, saliency = resolved.pseudo.seed, resolved.saliency.kind
     faults = []
@@ -168,6 +168,10 @@ def _cue_faults(config: Config, method: str) -> list[str]:
         faults.append(f"pseudo.seed.cue is 'network' but {method} has no background map of its own: give the cue in a recipe of {able}")
     if "saliency" in FACTS[kind].needs and saliency == "none":
         faults.append(f"methods: {method} learns from saliency, but saliency.kind is 'none': choose barrier, u2net or folder")
+    rounds, weights = resolved.seeds.rounds, resolved.seeds.fuse.weights
+    count = FACTS[kind].length if not FACTS[kind].rounds else rounds.count if rounds.mode == "fixed" else len(weights)
+    if weights and len(weights) != count:
+        faults.append(f"seeds.fuse.weights has {len(weights)} weights, but {method} has {count} rounds: give one a round, in a recipe where methods differ")
     return faults
 
 

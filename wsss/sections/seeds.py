@@ -113,6 +113,12 @@ class EpsSection(Section):
         source="ours: a cell's centre is not its corner; EPS's code: nearest",
     )
 
+    @model_validator(mode="after")
+    def _named(self) -> EpsSection:
+        if self.selection == "predefined" and not self.background_classes:
+            raise ValueError("selection 'predefined' needs background_classes; without any it is 'naive'")
+        return self
+
 
 class EsolStageSection(Section):
     """One of ESOL's two samplers."""
