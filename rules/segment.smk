@@ -3,6 +3,7 @@ rule train_segmenter:
         index=GRAPH.dataset("index.csv"),
         masks=lambda w: GRAPH.pseudo(w.method, w.variant, int(w.cycle)),
         previous=lambda w: GRAPH.previous_segmenter(w.method, w.variant, int(w.cycle)),
+        classifier=lambda w: GRAPH.starting_classifier(w.method, w.variant, int(w.cycle)),
     output:
         network=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/segmenter.pt",
         record=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/metrics.json",
@@ -26,8 +27,8 @@ rule train_segmenter:
     message:
         "training the segmenter {wildcards.variant} of {wildcards.method}, cycle {wildcards.cycle}"
     shell:
-        "wsss train_segmenter --index {input.index:q} --masks {input.masks:q} --previous {input.previous:q} --settings {params.settings:q}"
-        " --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --output {output.network:q} --record {output.record:q} --log {log:q}"
+        "wsss train_segmenter --index {input.index:q} --masks {input.masks:q} --previous {input.previous:q} --classifier {input.classifier:q}"
+        " --settings {params.settings:q} --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --output {output.network:q} --record {output.record:q} --log {log:q}"
 
 
 rule predict_masks:

@@ -39,6 +39,7 @@ def test_every_overlay_is_accepted(overlay):
         ({"compute": {"device": "gpu"}}, "compute.device: found 'gpu'"),
         ({"methods": ["cam", "erassing"]}, "'erassing' is no method and no recipe; did you mean 'erasing'?"),
         ({"methods": []}, "methods: found []"),
+        ({"segment": {"start": "classifier", "network": "deeplabv2"}}, "segment.start is 'classifier', but the network deeplabv2 of plain is not built on"),
         ({"methods": ["cam", "cam"]}, "'cam' is listed twice"),
         ({"methods": ["cam"]}, "segment.methods: 'erasing' is not among methods"),
         ({"recipes": {"x": {"kind": "cam", "sneeds": {}}}}, "recipes.x.sneeds"),

@@ -55,6 +55,16 @@ def test_cycle_zero_masks_are_shared_by_the_variants():
     assert g.pseudo("erasing", "psl", 0) == g.pseudo("erasing", "plain", 0) != g.pseudo("erasing", "psl", 1)
 
 
+def test_segmenters_may_start_from_the_methods_first_classifier():
+    given = {"methods": ["erasing", "two"], "start": "classifier"}
+    g = graph(segment=given, evaluate={"full_supervision": True})
+    first = [f"{g.base}/cam/seeds/round-1/classifier.pt"]
+    assert g.starting_classifier("erasing", "plain", 0) == g.starting_classifier("two", "psl", 0) == g.starting_classifier("full", "plain", 0) == first
+    assert g.starting_classifier("erasing", "psl", 1) == []  # cycle 0's network
+    assert graph(segment=given | {"cycle_start": "start"}).starting_classifier("erasing", "psl", 1) == first
+    assert graph().starting_classifier("erasing", "plain", 0) == []
+
+
 def test_stage_settings_hold_only_what_the_stage_reads():
     g, other = graph(), graph(pseudo={"crf": {"iterations": 5}})
     for stage in ("train_classifier", "extract_scores", "fuse_regions", "claim_regions", "make_seeds", "measure_scores"):

@@ -149,9 +149,15 @@ def _cross_faults(config: Config) -> list[str]:
     if faults:
         return faults
     for method in config.segment.methods:
+        resolved = for_method(config, method)[1]
         for variant in config.segment.variants:
-            for_variant(for_method(config, method)[1].segment, variant)
-    return []
+            segment = for_variant(resolved.segment, variant)
+            name = resolved.backbone.name
+            if segment.start == "classifier" and (segment.network == "deeplabv2" or (segment.network == "largefov") != (name == "vgg16_largefov")):
+                faults.append(
+                    f"segment.start is 'classifier', but the network {segment.network} of {variant} is not built on the classifier's backbone {name}; use pretrained"
+                )
+    return list(dict.fromkeys(faults))
 
 
 def _method_faults(config: Config, method: str) -> list[str]:

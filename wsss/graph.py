@@ -171,9 +171,16 @@ class Graph:
         return f"{self.base}/{method}/segment/{variant}/cycle-{cycle}"
 
     def previous_segmenter(self, method: str, variant: str, cycle: int) -> list[str]:
-        """The network that this cycle's training starts from, if it starts from one."""
+        """The segmenter that this cycle's training starts from, if it starts from one."""
         starts = cycle > 0 and self.segment(method, variant).cycle_start == "previous"
         return [f"{self.segment_folder(method, variant, cycle - 1)}/segmenter.pt"] if starts else []
+
+    def starting_classifier(self, method: str, variant: str, cycle: int) -> list[str]:
+        """The classifier whose backbone this cycle's training starts from, if it does; the fully supervised reference starts as the first segmented method does."""
+        if self.segment(method, variant).start != "classifier" or self.previous_segmenter(method, variant, cycle):
+            return []
+        owner = [*self.config.segment.methods, *self.config.methods][0] if method == FULL else method
+        return [f"{self.round_folder(owner, 1)}/classifier.pt"]
 
     def predictions(self, method: str, variant: str, cycle: int, split: str) -> list[str]:
         """Predicted masks of a split."""
@@ -277,8 +284,9 @@ class Graph:
             # what prediction alone reads must not retrain, nor what a segmenter without PSL does not read
             psl = s.psl.model_copy(update=TEST_PHASE) if s.psl.enabled else sections.PslSection()
             return stage_settings.SegmenterSettings(
-                seed=c.seed, cycle=cycle, full_supervision=method == FULL, network=s.network, weights=s.weights, backbone=c.backbone, train=s.train, psl=psl
-            )
+                seed=c.seed, cycle=cycle, full_supervision=method == FULL, network=s.network, weights=s.weights, start=s.start, backbone=c.backbone,
+                train=s.train, psl=psl,
+            )  # fmt: skip
         if stage == "predict_masks":
             s = self.segment(method, variant)
             return stage_settings.PredictSettings(psl=s.psl, predict=s.predict)

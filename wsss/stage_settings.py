@@ -93,6 +93,7 @@ class SegmenterSettings(Section):
     full_supervision: bool = setting(False, "train with the truth masks (evaluation only)")
     network: Literal["deeplabv3plus", "largefov", "deeplabv2"] = setting("deeplabv3plus", "network")
     weights: str = setting("hub", "weights")
+    start: Literal["pretrained", "classifier"] = setting("pretrained", "weights that the backbone starts from")
     backbone: BackboneSection = BackboneSection()
     train: TrainingSection = TrainingSection()
     psl: PslSection = PslSection()

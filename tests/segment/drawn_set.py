@@ -72,11 +72,12 @@ def settings(*, epochs: int, psl: bool = False, **changes: object) -> SegmenterS
     return SegmenterSettings(backbone=TINY, train=train, psl=PslSection(enabled=psl), **changes)
 
 
-def train(drawn: Drawn, folder: Path, given: SegmenterSettings, masks: list[Path] | None = None) -> Path:
+def train(drawn: Drawn, folder: Path, given: SegmenterSettings, masks: list[Path] | None = None, **start: Path | None) -> Path:
     """Train into a folder; gives segmenter.pt."""
     train_segmenter(
         index=drawn.index,
         masks=[drawn.masks] if masks is None else masks,
+        **start,
         settings=given,
         compute=COMPUTE,
         output=folder / "segmenter.pt",

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.segment.drawn_set import COMPUTE, SIZES, settings, store_masks, train
+from tests.segment.drawn_set import SIZES, TINY, settings, store_masks, train
 from wsss.artefacts import ArtefactError
-from wsss.networks import load_network
-from wsss.sections import PslSection
+from wsss.networks import load_network, save_network
+from wsss.sections import BackboneSection, PslSection
+from wsss.seeds.cam import Classifier
 from wsss.segment import train_segmenter as stage
 from wsss.segment.psl import psl_losses
-from wsss.segment.train_segmenter import train_segmenter
+from wsss.stage_settings import SegmenterSettings
 
 
 def test_the_file_holds_all_that_prediction_needs(segmenter):
@@ -90,17 +91,45 @@ def test_inside_covers_the_picture(drawn):
     assert stage.Inside()(rows[0]).dtype == np.float32
 
 
+def still(**changes: object) -> SegmenterSettings:
+    """A training whose learning rate moves nothing."""
+    given = settings(epochs=1, psl=True, **changes)
+    optimiser = given.train.optimiser.model_copy(update={"lr": 1e-30, "weight_decay": 0.0})
+    return given.model_copy(update={"train": given.train.model_copy(update={"optimiser": optimiser})})
+
+
 def test_a_later_cycle_starts_from_the_previous_network(drawn, segmenter, tmp_path):
     """With a learning rate that moves nothing, the weights are those of the network it started from."""
-    still = settings(epochs=1, psl=True, cycle=1)
-    optimiser = still.train.optimiser.model_copy(update={"lr": 1e-30, "weight_decay": 0.0})
-    still = still.model_copy(update={"train": still.train.model_copy(update={"optimiser": optimiser})})
     before, _ = load_network(segmenter)
     for previous, same in ((segmenter, True), (None, False)):
         folder = tmp_path / str(same)
-        train_segmenter(
-            index=drawn.index, masks=[drawn.masks], previous=previous, settings=still, compute=COMPUTE, output=folder / "segmenter.pt",
-            record=folder / "metrics.json",
-        )  # fmt: skip
-        after, _ = load_network(folder / "segmenter.pt")
+        after, _ = load_network(train(drawn, folder, still(cycle=1), previous=previous))
         assert all(torch.allclose(before[k], after[k], rtol=0, atol=1e-12) for k in before if "running" not in k and "num_batches" not in k) is same
+
+
+@pytest.mark.parametrize("outputs", [2, 3])
+def test_a_training_starts_from_a_classifiers_backbone_and_its_head_where_that_fits(drawn, tmp_path, outputs):
+    """With a learning rate that moves nothing, they are the classifier's; EPS's head has an output more, for the background."""
+    torch.manual_seed(5)
+    classifier = Classifier(outputs, backbone=TINY)
+    path = tmp_path / "classifier.pt"
+    save_network(path, state=classifier.state_dict(), meta={"stage": "train_classifier", "classes": ["background", "class1", "class2"]})
+    after, _ = load_network(train(drawn, tmp_path, still(start="classifier"), classifier=path))
+    weights = {f"backbone.{k}": v for k, v in classifier.backbone.state_dict().items() if "running" not in k and "num_batches" not in k}
+    assert all(torch.allclose(after[k], v, rtol=0, atol=1e-12) for k, v in weights.items())
+    assert torch.allclose(after["classify.weight"], classifier.head.weight[:2].flatten(1), rtol=0, atol=1e-12) is (outputs == 2)
+
+
+def test_a_classifier_that_does_not_fit_is_refused(drawn, segmenter, tmp_path):
+    torch.manual_seed(5)
+    other = Classifier(2, backbone=BackboneSection(name="resnet18", weights="none", output_stride=16))
+    save_network(tmp_path / "other.pt", state=other.state_dict(), meta={"stage": "train_classifier", "classes": ["background", "class1", "class2"]})
+    save_network(tmp_path / "names.pt", state=other.state_dict(), meta={"stage": "train_classifier", "classes": ["background", "cat", "dog"]})
+    for path, words in (
+        (tmp_path / "other.pt", "its backbone is not that of"),
+        (tmp_path / "names.pt", "data set's 2 classes"),
+        (segmenter, "expected a classifier"),
+    ):
+        with pytest.raises(ArtefactError, match=words):
+            train(drawn, tmp_path, still(start="classifier"), classifier=path)
+    assert not (tmp_path / "segmenter.pt").exists()

@@ -60,8 +60,13 @@ class SegmentSection(Section):
         ge=1,
         le=5,
     )
-    cycle_start: Literal["pretrained", "previous"] = setting(
-        "previous", "weights that cycles after the first start from: the backbone's, or the previous cycle's network", source="ours; AE-PSL: not said"
+    start: Literal["pretrained", "classifier"] = setting(
+        "pretrained",
+        "weights that the backbone starts from: its pretrained ones, or those of the method's first classifier, which has learnt the images' tags",
+        source="papers: pretrained; classifier is ours, for short trainings on few images",
+    )
+    cycle_start: Literal["start", "previous"] = setting(
+        "previous", "weights that cycles after the first start from: as `start` says, or the previous cycle's network", source="ours; AE-PSL: not said"
     )
     network: Literal["deeplabv3plus", "largefov", "deeplabv2"] = setting(
         "deeplabv3plus", "deeplabv3plus on the backbone, VGG16 LargeFOV (AE-PSL), ResNet-101 ASPP (EPS, ESOL)"

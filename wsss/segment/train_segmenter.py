@@ -9,13 +9,13 @@ import torch
 
 from wsss import draws
 from wsss.artefacts import IGNORE, ArtefactError, ImageIndex, ImageRow, write_json
-from wsss.console import progress, warn
+from wsss.console import log, progress, warn
 from wsss.imaging import read_mask
 from wsss.loading import TrainingImages
-from wsss.networks import restore_network, save_network
+from wsss.networks import load_network, restore_network, save_network
 from wsss.provenance import code_digest
 from wsss.sections import ComputeSection
-from wsss.segment.networks import build_segmenter, parameter_groups
+from wsss.segment.networks import Segmenter, build_segmenter, parameter_groups
 from wsss.segment.psl import psl_losses
 from wsss.stage_settings import SegmenterSettings
 from wsss.store import MapSet
@@ -25,14 +25,23 @@ STAGE = "train_segmenter"
 
 
 def train_segmenter(
-    *, index: Path, masks: list[Path], previous: Path | None = None, settings: SegmenterSettings, compute: ComputeSection, output: Path, record: Path
+    *,
+    index: Path,
+    masks: list[Path],
+    previous: Path | None = None,
+    classifier: Path | None = None,
+    settings: SegmenterSettings,
+    compute: ComputeSection,
+    output: Path,
+    record: Path,
 ) -> None:
     """Train one variant for one cycle.
 
     Args:
         index: The data set's index.csv.
         masks: Pseudo masks of the training shards; none with full supervision, which reads the truth masks.
-        previous: The previous cycle's network, to start from its weights; without it the backbone starts from its own.
+        previous: The previous cycle's network, to start from its weights.
+        classifier: A seed method's classifier, to start from its backbone; with neither the backbone starts from its pretrained weights.
         settings: Network, training, PSL, seed and cycle.
         compute: Device, precision, threads, workers.
         output: The network, segmenter.pt; its meta holds all that prediction needs.
@@ -53,10 +62,13 @@ def train_segmenter(
         raise ArtefactError(f"{index}: no training images" + (" with truth masks" if settings.full_supervision else ""))
     check_classes(planes, rows, class_names=data.class_names)
     torch.manual_seed(draws.key(settings.seed, STAGE, settings.cycle, "weights"))
-    weights = ("none", settings.backbone.model_copy(update={"weights": "none"})) if previous else (settings.weights, settings.backbone)
+    start = [p for p in (previous, classifier) if p]
+    weights = ("none", settings.backbone.model_copy(update={"weights": "none"})) if start else (settings.weights, settings.backbone)
     model = build_segmenter(network=settings.network, weights=weights[0], backbone=weights[1], num_classes=data.num_classes)
     if previous:
         restore_network(model, previous)
+    elif classifier:
+        start_from_classifier(model, classifier, class_names=data.class_names)
     images = TrainingImages(
         rows,
         normalisation=model.normalisation,
@@ -78,12 +90,40 @@ def train_segmenter(
         freeze_batchnorm=settings.backbone.freeze_batchnorm,
         compute=compute,
         resume=resume,
-        inputs=digest(settings.model_dump_json(), machine, code_digest(__name__), states(rows), index, *masks, *truth, *([previous] if previous else [])),
+        inputs=digest(settings.model_dump_json(), machine, code_digest(__name__), states(rows), index, *masks, *truth, *start),
     )
     write_json(record, done)
     meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
     save_network(output, state=model.state_dict(), meta=meta)
     finish(resume)
+
+
+def start_from_classifier(model: Segmenter, path: Path, *, class_names: list[str]) -> None:
+    """Copy a classifier's backbone and, where it has one of one output a class on the same features, its head to the classification branch.
+
+    Args:
+        model: The segmenter; changed in place.
+        path: The classifier.
+        class_names: Of the data set, background first.
+
+    Raises:
+        ArtefactError: If the file is no classifier of these classes, or its backbone is not the segmenter's.
+    """
+    state, meta = load_network(path)
+    if meta.get("stage") != "train_classifier" or meta.get("classes") != class_names:
+        raise ArtefactError(f"{path}: expected a classifier of the data set's {len(class_names) - 1} classes; run train_classifier again")
+    try:
+        model.backbone.load_state_dict({k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")})
+    except RuntimeError as error:
+        raise ArtefactError(
+            f"{path}: its backbone is not that of segment.network ({str(error).splitlines()[1].strip()[:200]}); set segment.start to pretrained"
+        ) from None
+    head = state.get("head.weight")
+    fits = head is not None and head.flatten(1).shape == model.classify.weight.shape
+    if fits:
+        with torch.no_grad():
+            model.classify.weight.copy_(head.flatten(1))
+    log.info("starting from the backbone%s of %s", " and the head" if fits else "", path)
 
 
 class PseudoMasks:
