@@ -118,12 +118,12 @@ def start_from_classifier(model: Segmenter, path: Path, *, class_names: list[str
         raise ArtefactError(
             f"{path}: its backbone is not that of segment.network ({str(error).splitlines()[1].strip()[:200]}); set segment.start to pretrained"
         ) from None
+    log.info("starting from the backbone of %s", path)
     head = state.get("head.weight")
-    fits = head is not None and head.flatten(1).shape == model.classify.weight.shape
-    if fits:
+    if head is not None and head.flatten(1).shape == model.classify.weight.shape:
         with torch.no_grad():
             model.classify.weight.copy_(head.flatten(1))
-    log.info("starting from the backbone%s of %s", " and the head" if fits else "", path)
+        log.info("its head starts the classification branch")
 
 
 class PseudoMasks:
