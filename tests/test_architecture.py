@@ -11,7 +11,17 @@ from .conftest import ROOT
 
 FOLDERS = ("dataset", "saliency", "seeds", "pseudo", "segment", "evaluate", "report")
 MODULES = sorted(p for p in (ROOT / "wsss").rglob("*.py"))
-PURE = ("evaluate/confusion", "evaluate/instance_metrics", "pseudo/seedmask", "pseudo/crf", "seeds/regions", "segment/psl", "saliency/barrier")
+PURE = (
+    "evaluate/confusion",
+    "evaluate/instance_metrics",
+    "pseudo/seedmask",
+    "pseudo/crf",
+    "seeds/regions",
+    "segment/psl",
+    "saliency/barrier",
+    "peaks",
+    "topdown",
+)
 
 
 def imports(path):
