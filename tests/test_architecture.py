@@ -9,7 +9,7 @@ import pytest
 
 from .conftest import ROOT
 
-FOLDERS = ("dataset", "saliency", "seeds", "pseudo", "segment", "evaluate", "report")
+FOLDERS = ("dataset", "saliency", "seeds", "pseudo", "segment", "instances", "evaluate", "report")
 MODULES = sorted(p for p in (ROOT / "wsss").rglob("*.py"))
 PURE = (
     "evaluate/confusion",
@@ -19,6 +19,9 @@ PURE = (
     "seeds/regions",
     "segment/psl",
     "saliency/barrier",
+    "instances/retrieval",
+    "instances/watershed",
+    "outlines",
     "peaks",
     "topdown",
 )
