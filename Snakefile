@@ -8,11 +8,12 @@
 #   results/{run}/{method}/pseudo/{variant}/cycle-{cycle}/{shard}.h5   exactly what trains segment/{variant}/cycle-{cycle}
 #   results/{run}/{method}/segment/{variant}/cycle-{cycle}/            segmenter.pt  metrics.json  predictions/{shard}.h5
 #   results/{run}/{method}/masks/{split}.csv  masks/{split}/*.png      what users take away
-#   results/{run}/metrics/{method}/{name}.csv  ->  results/{run}/metrics.csv
-#   results/{run}/report/index.html
+#   results/{run}/proposals/{kind}/{shard}.json                        mask proposals, the same for every method
+#   results/{run}/{method}/instances/               responses/{shard}.h5  {shard}.json  instances.json  pictures/*.png
+#   results/{run}/metrics/{method}/{name}.csv  ->  metrics.csv  ->  report/index.html
 #
 # Equal work has one owner (round_source in rules/common.smk): cam's round 1 is erasing's.
-# Ask for targets by name (all, seeds, pseudo_masks, segmentation, report), not for paths: with automatic rounds only targets know how many there are.
+# Ask for targets by name (all, seeds, pseudo_masks, segmentation, instances, report), not for paths: with automatic rounds only targets know how many there are.
 from snakemake.utils import min_version
 
 min_version("9.21")
@@ -27,6 +28,7 @@ include: "rules/saliency.smk"
 include: "rules/seeds.smk"
 include: "rules/pseudo.smk"
 include: "rules/segment.smk"
+include: "rules/instances.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
@@ -36,6 +38,7 @@ localrules:
     seeds,
     pseudo_masks,
     segmentation,
+    instances,
     report,
 
 
@@ -44,6 +47,7 @@ rule all:
     input:
         f"{BASE}/report/index.html",
         mask_lists,
+        INSTANCES.products(),
 
 
 rule seeds:
@@ -59,6 +63,11 @@ rule pseudo_masks:
 rule segmentation:
     input:
         lambda w: [f for row in measured() if row["stage"] == "prediction" for f in row["files"]],
+
+
+rule instances:
+    input:
+        INSTANCES.products(),
 
 
 rule report:

@@ -1,5 +1,6 @@
 """Path helpers, stage parameters, the round walk. No rules; what needs no Snakemake is in wsss/graph.py, where it is tested."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from shlex import quote
 from wsss.config import ConfigError, load
 from wsss.dataset.listing import listing_roots
 from wsss.graph import Graph, relevant
+from wsss.instance_graph import InstanceGraph
 from wsss.provenance import code_digest, listing_digest
 from wsss.stage_settings import PlanSettings
 from wsss.seeds.method import FACTS, should_stop
@@ -21,6 +23,7 @@ except ConfigError as error:
 shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH; ")
 
 BASE = GRAPH.base
+INSTANCES = InstanceGraph(GRAPH)
 COMPUTE = GRAPH.config.compute
 METHODS = [*GRAPH.config.methods, "full"]
 VARIANTS = list(dict.fromkeys([*GRAPH.config.segment.variants, "plain"]))
@@ -76,7 +79,6 @@ def rounds_used(method):
     """Rounds of a method: fixed, or as many as the stop rule leaves of those measured so far."""
     if not GRAPH.is_auto(method):
         return GRAPH.max_rounds(method)
-    import json
 
     policy, metrics = GRAPH.settings(method).seeds.rounds.stop, []
     for r in range(1, GRAPH.max_rounds(method) + 1):
@@ -115,7 +117,6 @@ def plan_settings(w):
 
 def relevant_settings(stage):
     """Params function: as `settings`, without the subsections that the chosen kind does not read."""
-    import json
 
     return lambda w: json.dumps(relevant(GRAPH.stage(stage, cue=getattr(w, "cue", ""))))
 
@@ -123,6 +124,16 @@ def relevant_settings(stage):
 def shard_of(paths, w):
     """The files of one shard, one a round in order."""
     return [f for r in range(1, rounds_used(w.method) + 1) for f in paths(w.method, r) if Path(f).stem == w.shard]
+
+
+def instance_settings(stage):
+    """Params function: as `settings`, of a stage from peaks to instances."""
+    return lambda w: INSTANCES.stage(stage, method=w.method).model_dump_json()
+
+
+def instance_shard(kind):
+    """Input function: the shard's file of one kind of artefact none where the method does not read it."""
+    return lambda w: [f for f in getattr(INSTANCES, kind)(w.method) if Path(f).stem == w.shard]
 
 
 def unrefined_masks(w):
@@ -144,7 +155,6 @@ def measured_files(w):
 
 def row_keys(w):
     """Params function: the identifying columns of its rows in metrics.csv."""
-    import json
 
     row = measured_row(w)
     keys = ("method", "variant", "stage", "round", "cycle", "split")

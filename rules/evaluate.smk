@@ -53,9 +53,35 @@ rule measure_masks:
         "wsss measure_masks --index {input.index:q} --maps {input.maps:q} --row {params.row:q} --output {output:q} --log {log:q}"
 
 
+rule measure_instances:
+    input:
+        index=GRAPH.dataset("index.csv"),
+        instances=lambda w: INSTANCES.results(w.method),
+        responses=lambda w: INSTANCES.responses(w.method),
+    output:
+        f"{BASE}/metrics/{{method}}/instances.csv",
+    log:
+        log_of("measure_instances", "{method}"),
+    benchmark:
+        bench_of("measure_instances", "{method}")
+    conda:
+        "../envs/wsss.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        row=lambda w: json.dumps(INSTANCES.row_keys(w.method)),
+        code=code("evaluate.measure_instances"),
+    message:
+        "measuring the instances of {wildcards.method}"
+    shell:
+        "wsss measure_instances --index {input.index:q} --instances {input.instances:q} --responses {input.responses:q} --row {params.row:q} --output {output:q} --log {log:q}"
+
+
 rule collect_metrics:
     input:
-        fragments=lambda w: [f"{BASE}/metrics/{row['method']}/{row['name']}.csv" for row in measured()],
+        fragments=lambda w: [f"{BASE}/metrics/{row['method']}/{row['name']}.csv" for row in measured()] + INSTANCES.fragments(),
         records=lambda w: sorted({r["file"] for r in GRAPH.records(all_rounds())}),
     output:
         f"{BASE}/metrics.csv",

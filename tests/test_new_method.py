@@ -83,16 +83,18 @@ def test_a_name_that_is_taken_or_no_facts_is_refused(package, monkeypatch):
 
 
 def test_every_built_in_method_runs_side_by_side(tmp_path):
-    """configs/scenes_all.yaml's kinds on toy pictures: EPS to its own background, erasing over it, ESOL's three rounds and their weighted mean, PRM's responses."""
+    """configs/scenes_all.yaml's kinds on toy pictures: EPS to its own background, erasing over it, ESOL's three rounds and their weighted mean, PRM's responses and instances."""
     project = Project(tmp_path)
     recipes = {
         "eps_network": {"kind": "eps", "pseudo": {"seed": {"kind": "scores", "cue": "network"}}},
         "esol_fused": {"kind": "esol", "seeds": {"fuse": {"weights": [1, 1, 1]}}},
+        "cam_parts": {"kind": "cam", "instances": {"route": "components"}},
     }
     over = {
-        "methods": ["cam", "eps_network", "eps_erasing", "esol_fused", "prm"],
+        "methods": ["cam", "eps_network", "eps_erasing", "esol_fused", "prm", "cam_parts"],
         "recipes": recipes,
         "segment": {"methods": []},
+        "instances": {"methods": ["prm", "cam_parts"], "proposals": {"watershed": {"count": 40}}},
         "compute": {"shards": {"train": 1}},
     }
     done = project.snakemake(over=over)
@@ -100,7 +102,18 @@ def test_every_built_in_method_runs_side_by_side(tmp_path):
     base = tmp_path / "results" / TOY["run"]
     table = pd.read_csv(base / "metrics.csv")
     rounds = table[table["stage"] == "scores"].groupby("method")["round"].max().to_dict()
-    assert rounds == {"cam": 1, "eps_network": 1, "eps_erasing": 2, "esol_fused": 3, "prm": 1}
+    assert rounds == {"cam": 1, "eps_network": 1, "eps_erasing": 2, "esol_fused": 3, "prm": 1, "cam_parts": 1}
     assert set(table[table["stage"] == "seed"]["method"]) == set(over["methods"])
     assert not (base / "eps_erasing" / "seeds" / "round-1").exists()  # EPS's own
     assert not (base / "esol_fused" / "seeds" / "round-1").exists()  # CAM's
+    assert not (base / "cam_parts" / "seeds" / "round-1").exists()  # CAM's
+    found = table[table["stage"] == "instances"].set_index(["method", "metric"])["value"]
+    assert found[("prm", "images")].item() == found[("cam_parts", "images")].item() == 12
+    assert ("prm", "pointing") in found.index
+    assert ("cam_parts", "pointing") not in found.index
+    for method in ("prm", "cam_parts"):
+        assert len(list((base / method / "instances" / "pictures").glob("*.png"))) == 12
+    assert project.reruns(over) == {}
+    assert set(project.reruns({**over, "instances": {**over["instances"], "retrieval": {"boundary": 0.0}}})) == {
+        "retrieve_instances", "export_instances", "measure_instances", "collect_metrics", "write_report",
+    }  # fmt: skip

@@ -32,8 +32,13 @@ STAGES = {
     "train_segmenter": "segment",
     "predict_masks": "segment",
     "export_masks": "segment",
+    "propose_masks": "instances",
+    "respond_peaks": "instances",
+    "retrieve_instances": "instances",
+    "export_instances": "instances",
     "measure_scores": "evaluate",
     "measure_masks": "evaluate",
+    "measure_instances": "evaluate",
     "collect_metrics": "evaluate",
     "write_report": "report",
 }

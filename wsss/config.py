@@ -21,10 +21,10 @@ from wsss.sections import NAME, Config, Section, SegmentSection
 from wsss.seeds.method import FACTS
 
 M = TypeVar("M", bound=BaseModel)
-RECIPE_SECTIONS = ("backbone", "saliency", "seeds", "pseudo", "segment")
+RECIPE_SECTIONS = ("backbone", "saliency", "seeds", "pseudo", "segment", "instances")
 VARIANTS: dict[str, dict[str, Any]] = {"plain": {"psl": {"enabled": False}, "cycles": 1}, "psl": {"psl": {"enabled": True}}}
 """Built-in variants; plain is the paper's "w/o PSL" and has one cycle unless segment.recipes says otherwise."""
-RESERVED = ("full", "dataset", "saliency", "metrics", "report", "logs", "benchmarks")
+RESERVED = ("full", "dataset", "saliency", "proposals", "metrics", "report", "logs", "benchmarks")
 """Folder names of results/{run} that no method may take."""
 
 
@@ -130,13 +130,14 @@ def _cross_faults(config: Config) -> list[str]:
         ]
         if isinstance(saliency := recipe.get("saliency"), dict):  # a kind's maps are made once, for every method
             faults += [f"recipes.{name}.saliency.{key}: a recipe may change saliency.kind only" for key in saliency if key != "kind"]
+        if isinstance(instances := recipe.get("instances"), dict) and isinstance(proposals := instances.get("proposals"), dict):
+            faults += [f"recipes.{name}.instances.proposals.{key}: a recipe may change proposals.kind only" for key in proposals if key != "kind"]
     known = [*FACTS, *config.recipes]
     faults += [f"recipes.{n}: the name is taken by a folder of the results; choose another" for n in config.recipes if n in RESERVED]
     faults += [f"recipes.{n}: names are lower-case letters, digits and _" for n in [*config.recipes, *config.segment.recipes] if not re.match(NAME, n)]
     faults += [f"methods: {m!r} is no method and no recipe; {nearest(m, known)}" for m in config.methods if m not in known]
-    faults += [
-        f"segment.methods: {m!r} is not among methods {config.methods}; {nearest(m, config.methods)}" for m in config.segment.methods if m not in config.methods
-    ]
+    for key, names in (("segment.methods", config.segment.methods), ("instances.methods", config.instances.methods)):
+        faults += [f"{key}: {m!r} is not among methods {config.methods}; {nearest(m, config.methods)}" for m in names if m not in config.methods]
     known = [*VARIANTS, *config.segment.recipes]
     faults += [f"segment.variants: {v!r} is unknown; {nearest(v, known)}" for v in config.segment.variants if v not in known]
     for key, names in (("methods", config.methods), ("segment.variants", config.segment.variants)):
@@ -174,6 +175,13 @@ def _method_faults(config: Config, method: str) -> list[str]:
         faults.append(f"pseudo.seed.cue is 'network' but {method} has no background map of its own: give the cue in a recipe of {able}")
     if "saliency" in FACTS[kind].needs and saliency == "none":
         faults.append(f"methods: {method} learns from saliency, but saliency.kind is 'none': choose barrier, u2net or folder")
+    own = resolved.instances
+    if method in config.instances.methods and own.route == "proposals":
+        if not FACTS[kind].responds:
+            able = ", ".join(k for k, f in FACTS.items() if f.responds)
+            faults.append(f"instances.methods: {method} has no peaks for the route proposals; give it instances.route: components in a recipe, or use {able}")
+        if own.proposals.kind == "folder" and not own.proposals.folder.root:
+            faults.append("instances.proposals.folder.root is empty: name the folder of the proposals, or choose kind watershed")
     rounds, weights = resolved.seeds.rounds, resolved.seeds.fuse.weights
     count = FACTS[kind].length if not FACTS[kind].rounds else rounds.count if rounds.mode == "fixed" else len(weights)
     if weights and len(weights) != count:

@@ -18,6 +18,7 @@ import numpy as np
 from wsss.artefacts import ArtefactError
 from wsss.config import load
 from wsss.graph import Graph
+from wsss.instance_graph import InstanceGraph
 from wsss.sections import Config, TrainingSection
 
 if TYPE_CHECKING:
@@ -107,12 +108,16 @@ def count_jobs(graph: Graph) -> dict[str, int]:
     segmenters = [r for r in graph.records(rounds) if r["kind"] == "segmenter"]
     pseudo = {f for row in measured if row["stage"] == "pseudo" for f in row["files"]} | {f for m in config.methods for f in graph.final_masks(m, "train")}
     scores = sum(row["stage"] in ("scores", "fused") for row in measured)
+    branch = InstanceGraph(graph)
+    proposals, responses = ({f for m in branch.methods for f in files(m)} for files in (branch.proposals, branch.responses))
     return {
         "index_images": 1, "estimate_saliency": len(graph.all_saliency()), "train_classifier": len(sources), "extract_scores": len(sources) * train,
         "claim_regions": len(regions) * train, "measure_round": len(regions), "fuse_regions": len(config.methods) * train, "make_seeds": len(config.methods) * train,
         "refine_masks": len(pseudo), "train_segmenter": len(segmenters), "predict_masks": len(segmenters) * (train + len(graph.shards("val"))),
-        "export_masks": sum(bool(graph.final_masks(m, s)) for m in config.methods for s in ("train", "val")), "measure_scores": scores,
-        "measure_masks": len(measured) - scores, "collect_metrics": 1, "write_report": 1,
+        "export_masks": sum(bool(graph.final_masks(m, s)) for m in config.methods for s in ("train", "val")),
+        "propose_masks": len(proposals), "respond_peaks": len(responses), "retrieve_instances": len(branch.methods) * train,
+        "export_instances": len(branch.methods), "measure_scores": scores, "measure_masks": len(measured) - scores,
+        "measure_instances": len(branch.methods), "collect_metrics": 1, "write_report": 1,
     }  # fmt: skip
 
 

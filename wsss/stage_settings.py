@@ -13,8 +13,11 @@ from wsss.sections import (
     CrfSection,
     DatasetSection,
     FuseSection,
+    InstancesSection,
     PredictSection,
+    ProposalsSection,
     PslSection,
+    RetrievalSection,
     SaliencySection,
     ScoresSection,
     Section,
@@ -106,6 +109,29 @@ class PredictSettings(Section):
     predict: PredictSection = PredictSection()
 
 
+class ResponseSettings(Section):
+    """respond_peaks."""
+
+    kind: str = setting("prm", "method kind", pattern=NAME)
+    backbone: BackboneSection = BackboneSection()
+    scale: float = setting(InstancesSection().response_scale, "image scale", ge=0.1, le=8)
+    options: dict[str, Any] = setting({}, "the method's own subsection of `seeds`")
+
+
+class ProposalSettings(Section):
+    """propose_masks."""
+
+    proposals: ProposalsSection = ProposalsSection()
+
+
+class RetrievalSettings(Section):
+    """retrieve_instances."""
+
+    route: Literal["proposals", "components"] = setting("proposals", "route")
+    min_area: float = setting(InstancesSection().min_area, "smallest component", ge=0, lt=1)
+    retrieval: RetrievalSection = RetrievalSection()
+
+
 class SweepSettings(Section):
     """measure_scores."""
 
@@ -120,7 +146,7 @@ class RowKeys(Section):
     run: str = setting("", "run")
     method: str = setting("", "method")
     variant: str = setting("", "variant")
-    stage: str = setting("", "scores, fused, seed, pseudo, prediction")
+    stage: str = setting("", "scores, fused, seed, pseudo, prediction, instances")
     round: int | None = setting(None, "round", ge=1)
     cycle: int | None = setting(None, "cycle", ge=0)
     split: str = setting("", "train or val")

@@ -64,7 +64,7 @@ def test_loss_goes_through_the_pooling():
 
 @pytest.mark.parametrize(("threshold", "columns"), [(0.1, [0, 2, 4]), (0.5, [0, 2]), (0.7, [0])])
 def test_traced_peaks_reach_a_share_of_the_maximum(threshold, columns):
-    traced = Method(options={"peak_threshold": threshold, "filter": "none"}).traced_peaks(MAPS)
+    traced = Method(options={"peak_threshold": threshold, "filter": "none"}).traced_peaks(MAPS)[1]
     assert traced[0, 0].nonzero().tolist() == [[0, c] for c in columns]
     assert traced[0, 1].nonzero().tolist() == [[0, 0]]  # nowhere positive: its highest alone
 
@@ -81,10 +81,10 @@ def test_scores_sum_the_response_maps_of_each_class(factor, over):
     assert (scores >= 0).all()
     for n in range(2):
         for k, c in enumerate((0, 2)):
-            places = method.traced_peaks(maps)[n, c].nonzero().tolist()
+            places = method.traced_peaks(maps)[1][n, c].nonzero().tolist()
             expected = torch.zeros(96, 128)
             for y, x in places:
-                start = torch.zeros(1, 3, *method.traced_peaks(maps).shape[2:])
+                start = torch.zeros(1, 3, *method.traced_peaks(maps)[1].shape[2:])
                 start[0, c, y, x] = 1
                 expected += response_maps(method.responses(model, image_n[n], start))[0]
             cells = torch.nn.functional.adaptive_avg_pool2d(expected[None], maps.shape[2:])[0] * 96 * 128

@@ -111,6 +111,12 @@ def suppress(masks: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, *, ov
     return np.array(kept, np.int64)
 
 
+def components(region: np.ndarray) -> list[np.ndarray]:
+    """8-connected components of a region (H, W) bool, as masks (H, W) bool."""
+    count, numbers = cv2.connectedComponents(region.astype(np.uint8), connectivity=8)
+    return [numbers == k for k in range(1, count)]
+
+
 def split_components(region: np.ndarray, places: Sequence[tuple[float, float]], responses: np.ndarray) -> list[tuple[np.ndarray, int]]:
     """Instances of one class's region: a component with one peak is one, one with several is split, one without is none.
 
@@ -124,12 +130,10 @@ def split_components(region: np.ndarray, places: Sequence[tuple[float, float]], 
     Returns:
         Mask (H, W) bool and number of its peak, for each instance.
     """
-    count, numbers = cv2.connectedComponents(region.astype(np.uint8), connectivity=8)
     height, width = region.shape
     cells = [(min(max(int(y), 0), height - 1), min(max(int(x), 0), width - 1)) for y, x in places]
     found: list[tuple[np.ndarray, int]] = []
-    for number in range(1, count):
-        component = numbers == number
+    for component in components(region):
         inside = [k for k, cell in enumerate(cells) if component[cell]]
         if len(inside) < 2:
             found += [(component, k) for k in inside]

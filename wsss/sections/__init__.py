@@ -21,6 +21,7 @@ from wsss.sections.dataset import (
     U2netSection,
     VocSection,
 )
+from wsss.sections.instances import InstancesSection, ProposalFolderSection, ProposalsSection, RetrievalSection, WatershedSection
 from wsss.sections.pseudo import CrfSection, PseudoSection, SeedMaskSection
 from wsss.sections.seeds import (
     ClaimSection,
@@ -56,13 +57,17 @@ __all__ = [
     "EvaluateSection",
     "FolderSection",
     "FuseSection",
+    "InstancesSection",
     "LargeFovSection",
     "OptimiserSection",
     "PredictSection",
     "PrmSection",
+    "ProposalFolderSection",
+    "ProposalsSection",
     "PseudoSection",
     "PslSection",
     "ReportSection",
+    "RetrievalSection",
     "RoundsSection",
     "SaliencyFolderSection",
     "SaliencySection",
@@ -77,6 +82,7 @@ __all__ = [
     "TrainingSection",
     "U2netSection",
     "VocSection",
+    "WatershedSection",
     "setting",
 ]
 
@@ -120,7 +126,7 @@ class Config(Section):
     seed: int = setting(0, "seed of the models; every draw is keyed on (seed, stage, round, epoch, image)", ge=0)
     methods: list[str] = setting(["cam", "erasing"], "seed methods side by side: kinds, or names under recipes", min_length=1)
     recipes: dict[str, dict[str, Any]] = setting(
-        {}, "named variants of a method: {name: {kind: erasing, seeds: {rounds: {count: 4}}}}; sections seeds, pseudo, backbone, segment"
+        {}, "named variants of a method: {name: {kind: erasing, seeds: {rounds: {count: 4}}}}; sections seeds, pseudo, backbone, segment, instances"
     )
     dataset: DatasetSection = DatasetSection()
     backbone: BackboneSection = BackboneSection()
@@ -128,6 +134,7 @@ class Config(Section):
     seeds: SeedsSection = SeedsSection()
     pseudo: PseudoSection = PseudoSection()
     segment: SegmentSection = SegmentSection()
+    instances: InstancesSection = InstancesSection()
     evaluate: EvaluateSection = EvaluateSection()
     report: ReportSection = ReportSection()
     compute: ComputeSection = ComputeSection()

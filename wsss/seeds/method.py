@@ -34,6 +34,7 @@ class Facts:
         starts_as: Kind whose round 1 is this method's round 1, so that it is trained once for both; empty: its own.
         background: Whether its scores have a map of the background too, class 0.
         options: Subsection of `seeds` with its own settings; empty: those under its kind in `seeds.custom`, if any.
+        responds: Whether its class follows `PeakMethod`, so that its peaks can become instances.
         scoring: Keys of its own settings that score maps alone read: training is not given them, and a change of them does not retrain.
     """
 
@@ -48,6 +49,7 @@ class Facts:
     background: bool = False
     options: str = ""
     scoring: tuple[str, ...] = ()
+    responds: bool = False
 
 
 BUILT_IN: dict[str, Facts] = {
@@ -55,7 +57,7 @@ BUILT_IN: dict[str, Facts] = {
     "erasing": Facts(module="wsss.seeds.erasing", erases=True, fuse="union", rounds=True, starts_as="cam"),
     "eps": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps"),
     "esol": Facts(module="wsss.seeds.esol", inherits=True, length=3, starts_as="cam", options="esol"),
-    "prm": Facts(module="wsss.seeds.prm", options="prm", scoring=("peak_threshold", "response_subpixel", "backward", "residual")),
+    "prm": Facts(module="wsss.seeds.prm", options="prm", scoring=("peak_threshold", "response_subpixel", "backward", "residual"), responds=True),
     "eps_erasing": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps", erases=True, fuse="union", rounds=True, starts_as="eps"),
 }
 ENTRY_POINTS = "wsss.methods"
@@ -106,6 +108,16 @@ class SeedMethod(Protocol):
 
     def scores(self, model: torch.nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
         """Raw signed maps (N, K, h, w) of `class_ids` (1..C; 0 for the background, where the method has a map of it) for normalised images (N, 3, H, W): no bias, no ReLU, no normalising."""
+
+
+class PeakMethod(SeedMethod, Protocol):
+    """A method whose peaks can be traced back to the pixels (fact `responds`)."""
+
+    def traced_peaks(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, C, h, w) score maps to the maps in which peaks are looked for (N, C, h', w'), whose corners are the score maps' corners, and the peaks in them, bool; at least one a map."""
+
+    def responses(self, model: torch.nn.Module, image_n: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        """Mass (P, H, W) that arrives at the pixels of an image (3, H, W) from `starts` (P, C, h', w'), e.g. 1 at a peak."""
 
 
 def load_method(kind: str, *, options: Mapping[str, Any] | None = None, class_names: Sequence[str] = ()) -> SeedMethod:

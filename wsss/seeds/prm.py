@@ -46,12 +46,12 @@ class Method(cam.Method):
         peaks = filter_peaks(fine, find_peaks(fine, window=o.window), at_least=map_level(fine, kind=o.filter, value=o.filter_value))
         return peak_mean(fine, peaks, gradient=o.gradient)
 
-    def traced_peaks(self, maps: torch.Tensor) -> torch.Tensor:
-        """The peaks worth tracing back: (N, C, h, w) to bool on the grid of `response_subpixel`; at least one a map."""
+    def traced_peaks(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The maps (N, C, h, w) on the grid of `response_subpixel`, and the peaks worth tracing back in them, bool; at least one a map."""
         o = self.options
         fine = upsample(maps, factor=o.response_subpixel)
         level = map_level(fine, kind=o.filter, value=o.filter_value).maximum(relative_level(fine, share=o.peak_threshold))
-        return filter_peaks(fine, find_peaks(fine, window=o.window), at_least=level)
+        return fine, filter_peaks(fine, find_peaks(fine, window=o.window), at_least=level)
 
     def responses(self, model: nn.Module, image_n: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
         """Mass (P, H, W) that arrives at the pixels of an image (3, H, W) from `starts` (P, C, h, w) on the grid of `traced_peaks`."""
@@ -65,7 +65,7 @@ class Method(cam.Method):
 
     def _summed(self, model: nn.Module, image_n: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
         maps: torch.Tensor = model(image_n[None])
-        planes = self.traced_peaks(maps)[0]
+        planes = self.traced_peaks(maps)[1][0]
         if self.options.backward == "probability" and self.options.residual == "split":
             # nothing is lost, so the responses of a class sum to what arrives from all its peaks at once
             owner = torch.arange(len(channels), device=maps.device)

@@ -1,0 +1,65 @@
+"""Stage: the instances of all shards as one COCO file and as pictures, what users take away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, read_json, write_json
+from wsss.console import progress
+from wsss.imaging import save_mask
+from wsss.outlines import unpack
+
+MOST = 254
+"""Instances that fit into a picture of numbers."""
+
+
+def export_instances(*, index: Path, instances: list[Path], output: Path) -> None:
+    """Write instances.json (COCO: images, categories, annotations with score), and a PNG of instance numbers for each image.
+
+    Args:
+        index: The data set's index.csv.
+        instances: What retrieve_instances wrote, all shards.
+        output: instances.json. The pictures lie beside it in pictures/: 0 background, k the k-th best instance of the image; of overlapping ones the better is on top.
+
+    Raises:
+        ArtefactError: If an input is missing, damaged or does not fit.
+    """
+    data = ImageIndex(index)
+    folder = output.parent / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for path in instances:
+        for image_id, entries in progress(read_json(path).items(), what="instances"):
+            if image_id not in data.rows:
+                raise ArtefactError(f"{path}: image {image_id} is not in {index}; delete it and rerun retrieve_instances")
+            row = data.rows[image_id]
+            number = len(images) + 1
+            images.append({"id": number, "image_id": image_id, "file_name": row.image.name, "height": row.height, "width": row.width})
+            annotations += [_annotation(entry, image=number, number=len(annotations) + k) for k, entry in enumerate(entries, 1)]
+            save_mask(folder / f"{image_id}.png", picture(entries, row))
+    wanted = {f"{image['image_id']}.png" for image in images}
+    for stale in folder.glob("*.png"):
+        if stale.name not in wanted:
+            stale.unlink()
+    categories = [{"id": k, "name": name} for k, name in enumerate(data.class_names) if k]
+    write_json(output, {"images": images, "categories": categories, "annotations": annotations})
+
+
+def picture(entries: list[dict[str, Any]], row: ImageRow) -> np.ndarray:
+    """(H, W) uint8 of an image's instances, best first: 0, or the number of the best one there."""
+    numbers = np.zeros((row.height, row.width), np.uint8)
+    masks = unpack([e["segmentation"] for e in entries[:MOST]], size=numbers.shape)
+    for k in range(len(masks), 0, -1):
+        numbers[masks[k - 1]] = k
+    return numbers
+
+
+def _annotation(entry: dict[str, Any], *, image: int, number: int) -> dict[str, Any]:
+    outline = {"size": entry["segmentation"]["size"], "counts": entry["segmentation"]["counts"].encode()}
+    area, box = float(coco_mask.area(outline)), [float(v) for v in coco_mask.toBbox(outline)]
+    return {"id": number, "image_id": image, **entry, "area": area, "bbox": box, "iscrowd": 0}
