@@ -2,7 +2,7 @@
 
 A pass starts with mass 1 at a peak and hands it from each layer's output to its input by transition probabilities: an input's share in a convolution with the positive weights alone.
 
-Shape legend: P passes (a picture each), C classes, H×W pixels, h×w map cells.
+Shape legend: N pictures, P passes, C classes, H×W pixels, h×w map cells.
 """
 
 from __future__ import annotations
@@ -61,11 +61,10 @@ def arrived_mass(
     Returns:
         (P, H, W) float32.
     """
-    arrived = [torch.zeros(0, *image_n.shape[1:], device=image_n.device)]
-    for part in starts.clone().split(at_once):
-        root, maps = bottom_up(model, image_n.clone().expand(len(part), -1, -1, -1), backward=backward, residual=residual)
-        arrived.append(top_down(root, upsample(maps, factor=factor), part))
-    return torch.cat(arrived)
+    root, maps = bottom_up(model, image_n[None].clone(), backward=backward, residual=residual)
+    fine = upsample(maps, factor=factor)
+    arrived = [top_down(root, fine, part[:, None])[:, 0] for part in starts.clone().split(at_once)] if len(starts) else []
+    return torch.cat([torch.zeros(0, *image_n.shape[1:], device=image_n.device), *arrived])
 
 
 def bottom_up(model: nn.Module, image_n: torch.Tensor, *, backward: Backward, residual: Residual) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,14 +72,14 @@ def bottom_up(model: nn.Module, image_n: torch.Tensor, *, backward: Backward, re
 
     Args:
         model: Network of convolutions, BatchNorm, ReLU or ReLU6, pools and sums, in evaluation mode.
-        image_n: (P, 3, H, W) normalised images.
+        image_n: (N, 3, H, W) normalised images.
         backward: probability: no layer loses mass. BatchNorm is part of the convolution before it (alone it is one-to-one), activations pass all on, an average
             pool is a convolution, and an output without a positive source hands down by activation alone;
             published: BatchNorm, activations and pools by their plain gradient, and mass without a positive source is dropped, as the published code.
         residual: split: a sum's mass goes to its terms by their share; copy: whole to each of them, as the published code.
 
     Returns:
-        The images as the root of the pass, and the maps (P, C, h, w) float32.
+        The images as the root of the passes, and the maps (N, C, h, w) float32.
 
     Raises:
         ValueError: If the network does something else on the way; names the module.
@@ -93,18 +92,18 @@ def bottom_up(model: nn.Module, image_n: torch.Tensor, *, backward: Backward, re
 
 
 def top_down(image_n: torch.Tensor, maps: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
-    """Mass that arrives at the pixels (section 3.3).
+    """Mass that arrives at the pixels (section 3.3), for several passes at once: what does not depend on where a pass starts is computed once for all.
 
     Args:
-        image_n: (P, 3, H, W), the root from `bottom_up`.
-        maps: Its maps, or maps made of them, e.g. upsampled.
-        mass: Where each pass starts, in the shape of `maps`; 1 at a peak and 0 elsewhere gives that peak's response. Passes are linear in it.
+        image_n: (N, 3, H, W), the root from `bottom_up`.
+        maps: Its maps (N, C, h, w), or maps made of them, e.g. upsampled.
+        mass: (P, N, C, h, w) where each pass starts; 1 at a peak and 0 elsewhere gives that peak's response. Passes are linear in it.
 
     Returns:
-        (P, H, W) float32, summed over colours. With backward probability and residual split not negative, and of the same sum as `mass`.
+        (P, N, H, W) float32, summed over colours. With backward probability and residual split not negative, and of the same sum as `mass`.
     """
-    (arrived,) = torch.autograd.grad(maps, image_n, mass)
-    return arrived.sum(1)
+    (arrived,) = torch.autograd.grad(maps, image_n, mass, retain_graph=True, is_grads_batched=True)
+    return arrived.sum(2)
 
 
 def check_passable(model: nn.Module) -> None:
@@ -122,7 +121,7 @@ def check_passable(model: nn.Module) -> None:
             expected = model(picture)
         if not torch.equal(maps, expected):
             raise ValueError("backbone: followed step by step the network gives other maps than it does; peak back-propagation cannot go through it")
-        top_down(image_n, maps, torch.ones_like(maps))
+        top_down(image_n, maps, torch.ones_like(maps)[None])
     finally:
         model.train(was)
 
@@ -149,20 +148,20 @@ class _Share:
         floors = [x.flatten(1).amin(1).view(-1, *[1] * (x.dim() - 1)) for x in inputs]
         floor = torch.stack(floors).amin(0)
         shifted = [x - floor for x in inputs]
-        arrived, total = self._hand_down(mass, shifted, by_activation=False)
-        left = mass * (total < EPSILON)
-        if self.conserving and left.any():
-            more, _ = self._hand_down(left, [x + LEAST for x in shifted], by_activation=True)
+        arrived, dead = self._hand_down(mass, shifted, by_activation=False)
+        if self.conserving and dead.any():
+            more, _ = self._hand_down(mass * dead, [x + LEAST for x in shifted], by_activation=True)
             arrived = [a + b for a, b in zip(arrived, more, strict=True)]
         return arrived
 
     def _hand_down(self, mass: torch.Tensor, inputs: list[torch.Tensor], *, by_activation: bool) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """What reaches the inputs, and the layer's output."""
+        """What reaches the inputs, and where the layer's output has no source."""
         with torch.enable_grad():
             leaves = [x.detach().requires_grad_() for x in inputs]
             total = self.linear(*leaves, by_activation=by_activation)
-        per_unit = torch.where(total < EPSILON, 0, mass / total.clamp(min=EPSILON)).detach()
-        return [x * g for x, g in zip(inputs, torch.autograd.grad(total, leaves, per_unit), strict=True)], total.detach()
+        dead = total.detach() < EPSILON
+        per_unit = mass * (~dead / total.detach().clamp(min=EPSILON))
+        return [x * g for x, g in zip(inputs, torch.autograd.grad(total, leaves, per_unit), strict=True)], dead
 
 
 @dataclass
