@@ -2,7 +2,7 @@ rule write_report:
     input:
         index=GRAPH.dataset("index.csv"),
         metrics=f"{BASE}/metrics.csv",
-        maps=lambda w: sorted({f for row in measured() for f in row["files"]} | set(GRAPH.all_saliency())),
+        maps=lambda w: sorted({f for row in measured() for f in row["files"]} | set(GRAPH.all_saliency())) + INSTANCES.products(),
     output:
         report(f"{BASE}/report/index.html", category="Report", caption="../docs/report-caption.rst"),
     log:

@@ -73,7 +73,7 @@ def stage_table(plan: Mapping[str, Any], metrics: Metrics) -> StageTable:
     """Method × stage on the training images, the best of each column marked."""
     columns = stage_columns(plan["stages"])
     rows = [(method, [_stage_cell(plan["stages"], metrics, method, c) for c in columns]) for method in plan["methods"]]
-    _mark_best([cells for _, cells in rows])
+    mark_best([cells for _, cells in rows])
     groups: list[tuple[str, int]] = []
     for column in columns:
         groups = [*groups[:-1], (column.group, groups[-1][1] + 1)] if groups and groups[-1][0] == column.group else [*groups, (column.group, 1)]
@@ -104,7 +104,7 @@ def segmenter_table(plan: Mapping[str, Any], metrics: Metrics) -> SegmenterTable
             share = cells[2].value / full if full and cells[2].value is not None and method != FULL else None
             cells.append(Cell(text=percent(share), value=share))
         rows.append((method, variant, cycle, cells))
-    _mark_best([cells for method, _, _, cells in rows if method != FULL])
+    mark_best([cells for method, _, _, cells in rows if method != FULL])
     has_full = any(m == FULL for m, _, _ in trained)
     return SegmenterTable(
         columns=["pseudo mask, train", "prediction, train", "prediction, val", *(["weak / full, val"] if has_full else [])], rows=rows, full=has_full
@@ -120,7 +120,8 @@ def _cell(found: Value | None) -> Cell:
     return Cell(text=percent(found.value), value=found.value, note=f"at background threshold {found.threshold:g}" if found.threshold is not None else "")
 
 
-def _mark_best(rows: Sequence[Sequence[Cell]]) -> None:
+def mark_best(rows: Sequence[Sequence[Cell]]) -> None:
+    """Mark the best cells of every column (in place), unless all are equal."""
     for column in zip(*rows, strict=True):
         cells = [cell for cell in column if cell.value is not None]
         top = percent(max((c.value for c in cells if c.value is not None), default=None))

@@ -14,7 +14,8 @@ from wsss.artefacts import ImageIndex, atomic, write_text
 from wsss.console import log
 from wsss.graph import Graph
 from wsss.imaging import VOC_COLOURS
-from wsss.report import curves, faults, gather, tables
+from wsss.instance_graph import InstanceGraph
+from wsss.report import curves, faults, gather, instances, tables
 from wsss.report.contact import contact_sheet, sheet_trails
 from wsss.report.gallery import Gallery
 from wsss.stage_settings import PlanSettings
@@ -74,6 +75,8 @@ def plan_of(settings: PlanSettings) -> dict[str, Any]:
         for r in range(1, settings.rounds[method] + 1):
             row = {"method": method, "stage": "regions", "round": r, "variant": "", "cycle": None, "split": "train", "files": graph.regions(method, r)}
             plan["stages"].append(row)
+    branch = InstanceGraph(graph)
+    plan["instances"] = [{"method": m, "folder": str(Path(f).parent / "pictures")} for m, f in zip(branch.methods, branch.products(), strict=True)]
     return plan
 
 
@@ -98,7 +101,9 @@ def context(*, plan: Mapping[str, Any], index: ImageIndex, metrics: Path) -> dic
         "rounds": round_rows(records), "charts": charts(plan, numbers, records), "class_bars": curves.class_bars(plan, numbers, class_names=index.class_names, method=gallery.method),
         "method": gallery.method, "hero": gallery.hero(HERO_IMAGES), "hero_stage": gallery.hero_stage(), "trails": trails,
         "val_trails": gallery.val_trails(max(3, len(trails) // 3)), "ranked": gallery.ranked_stage() if trails and trails[0].rank else None,
-        "stage_name": tables.name_of, "warnings": faults.warnings(plan, numbers, class_names=index.class_names, has_truth=has_truth),
+        "stage_name": tables.name_of, "instances": instances.instance_table(plan, numbers),
+        "instance_trails": instances.instance_trails(plan, index=index, image_ids=[t.image_id for t in trails]),
+        "warnings": faults.warnings(plan, numbers, class_names=index.class_names, has_truth=has_truth),
         "logged": logged[:LISTED_WARNINGS], "logged_more": max(0, len(logged) - LISTED_WARNINGS),
     }  # fmt: skip
 
