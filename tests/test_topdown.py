@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from wsss.backbones import SubgridConv2d
 from wsss.sections import BackboneSection
 from wsss.seeds.cam import Classifier
-from wsss.topdown import EPSILON, arrived_mass, bottom_up, check_passable, response_maps, top_down
+from wsss.topdown import EPSILON, PUBLISHED, Rules, arrived_mass, bottom_up, check_passable, response_maps, top_down
 
-PROBABILITY = {"backward": "probability", "residual": "split"}
-PUBLISHED = {"backward": "published", "residual": "copy"}
+CONSERVING = Rules(dead_ends="spread")
+EVERY = [Rules(), CONSERVING, PUBLISHED, Rules(inputs="signed"), Rules(inputs="signed", dead_ends="spread")]
 
 
 def conv(weights, *, bias=0.0):
@@ -29,12 +30,12 @@ def conv(weights, *, bias=0.0):
     return made
 
 
-def pass_down(model, image, *, at=(0, 0, 0), **options):
+def pass_down(model, image, *, at=(0, 0, 0), **rules):
     """The mass at the pixels of a pass from one cell (channel, row, column) of the network's last maps."""
     shape = model.eval()(image[None]).shape[1:]
     start = torch.zeros(1, *shape)
     start[(0, *at)] = 1
-    return arrived_mass(model, image, start, factor=1, **{**PROBABILITY, **options})[0]
+    return arrived_mass(model, image, start, factor=1, rules=replace(CONSERVING, **rules))[0]
 
 
 def by_hand():
@@ -50,7 +51,7 @@ def by_hand():
 def test_a_hand_computed_pass():
     model, image = by_hand()
     sure = torch.tensor([[0, 3 / 12 + 7 / 12 * 2 / 5, 7 / 12 * 3 / 5]])
-    assert torch.allclose(pass_down(model, image, backward="published"), sure)  # what has no positive source is dropped
+    assert torch.allclose(pass_down(model, image, dead_ends="drop"), sure)  # what has no positive source is dropped
     assert torch.allclose(pass_down(model, image), sure + torch.tensor([[0, 2 / 12, 0]]), atol=1e-5)  # or goes where something is active
 
 
@@ -80,7 +81,7 @@ def test_a_convolution_is_that_of_a_slow_reference(stride, padding, dilation, gr
     module = nn.Conv2d(4, 4, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
     image = torch.randn(4, 8, 7)
     mass = torch.rand(1, *module(image[None]).shape[1:])
-    found = arrived_mass(module, image, mass, factor=1, backward="published", residual="split")[0]
+    found = arrived_mass(module, image, mass, factor=1, rules=Rules(batchnorm="gradient"))[0]
     expected = slow_share(image.numpy(), module.weight.detach().numpy(), mass[0].numpy(), stride=stride, padding=padding, dilation=dilation, groups=groups)
     np.testing.assert_allclose(found, expected.sum(0), atol=1e-6)
 
@@ -89,7 +90,7 @@ def test_an_interleaved_convolution_passes_as_the_plain_one():
     torch.manual_seed(0)
     plain = nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4)
     image, start = torch.randn(4, 9, 7), torch.rand(2, 4, 9, 7)
-    found = [arrived_mass(m, image, start, factor=1, **PROBABILITY) for m in (plain, SubgridConv2d.of(plain))]
+    found = [arrived_mass(m, image, start, factor=1, rules=CONSERVING) for m in (plain, SubgridConv2d.of(plain))]
     assert torch.allclose(*found, atol=1e-6)
 
 
@@ -106,6 +107,28 @@ class Normed(nn.Module):
         return self.second(self.act(self.norm(self.first(x))))
 
 
+def test_signed_inputs_are_sources_by_the_sign_of_their_weights():
+    """Picture -1, 2, 4 and weights -3, 1, -1: the first two add 3 and 2, the third takes away."""
+    model, image = conv([[[[-3.0, 1, -1]]]]), torch.tensor([[[-1.0, 2, 4]]])
+    assert torch.allclose(pass_down(model, image, inputs="signed"), torch.tensor([[3 / 5, 2 / 5, 0]]))
+    assert torch.allclose(pass_down(model, image), torch.tensor([[0, 1.0, 0]]))  # over the minimum: 0, 3, 5 with the weights 0, 1, 0
+    assert torch.allclose(pass_down(model, image.abs(), inputs="signed"), torch.tensor([[0, 1.0, 0]]))
+
+
+def test_of_a_sum_of_signed_terms_the_positive_ones_get_the_mass():
+    model, image = Block(inplace=False, factor=-3.0), torch.tensor([[[-1.0, 2.0]]])  # sums 2 = -1 + 3 and -4 = 2 - 6
+    assert torch.allclose(pass_down(model, image, inputs="signed", dead_ends="drop"), torch.tensor([[1.0, 0]]))
+    assert pass_down(model, image, inputs="signed").sum() == pytest.approx(1)
+
+
+def test_after_a_relu_shifted_and_signed_are_equal():
+    torch.manual_seed(0)
+    model, image = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)), torch.rand(3, 12, 12)
+    image[:, 0, 0] = 0
+    for at in ((0, 1, 1), (1, 4, 5)):
+        assert torch.allclose(pass_down(model, image, at=at), pass_down(model, image, at=at, inputs="signed"), atol=1e-6)
+
+
 def test_folding_batchnorm_equals_the_network_without_it():
     torch.manual_seed(0)
     model, image = Normed().eval(), torch.randn(3, 8, 9)
@@ -113,7 +136,7 @@ def test_folding_batchnorm_equals_the_network_without_it():
     folded.first, folded.norm = fuse_conv_bn_eval(folded.first, folded.norm), nn.Identity()
     for at in ((0, 1, 1), (1, 5, 6)):
         assert torch.allclose(pass_down(model, image, at=at), pass_down(folded, image, at=at), atol=1e-6)
-    assert not torch.allclose(pass_down(model, image, at=at), pass_down(folded, image, at=at, backward="published"), atol=1e-3)
+    assert not torch.allclose(pass_down(model, image, at=at), pass_down(model, image, at=at, batchnorm="gradient"), atol=1e-3)
 
 
 def test_published_batchnorm_is_its_gradient():
@@ -121,19 +144,19 @@ def test_published_batchnorm_is_its_gradient():
     norm = nn.BatchNorm2d(1, eps=0.0).eval()
     norm.weight.data, norm.running_var.data = torch.tensor([-3.0]), torch.tensor([4.0])
     model, image = nn.Sequential(norm, conv([[[[1.0]]]])), torch.tensor([[[1.0, 2.0]]])
-    assert pass_down(model, image, at=(0, 0, 0), backward="published").tolist() == [[-1.5, 0.0]]
+    assert pass_down(model, image, at=(0, 0, 0), batchnorm="gradient").tolist() == [[-1.5, 0.0]]
     assert pass_down(model, image, at=(0, 0, 0)).tolist() == [[1.0, 0.0]]  # alone it has one input, which gets all
 
 
 class Block(nn.Module):
-    """x + 2x or its in-place form."""
+    """x + 2x or its in-place form, then a convolution over two cells."""
 
-    def __init__(self, inplace):
+    def __init__(self, inplace, factor=2.0):
         super().__init__()
-        self.twice, self.last, self.inplace = conv([[[[2.0]]]]), conv([[[[1.0, 1.0]]]]), inplace
+        self.times, self.last, self.inplace = conv([[[[factor]]]]), conv([[[[1.0, 1.0]]]]), inplace
 
     def forward(self, x):
-        y = self.twice(x)
+        y = self.times(x)
         if self.inplace:
             y += x
         else:
@@ -155,9 +178,9 @@ def test_pools():
     assert at_maximum.tolist() == [[0, 0, 1, 0]]
     average = nn.Sequential(nn.AvgPool2d((1, 2), padding=(0, 1)), conv([[[[1.0]]]]))
     assert torch.allclose(pass_down(average, image, at=(0, 0, 1)), torch.tensor([[0, 3 / 5, 2 / 5, 0]]))  # as a convolution: by activation over the minimum
-    assert torch.allclose(pass_down(average, image, at=(0, 0, 1), backward="published"), torch.tensor([[0, 0.5, 0.5, 0]]))
+    assert torch.allclose(pass_down(average, image, at=(0, 0, 1), batchnorm="gradient"), torch.tensor([[0, 0.5, 0.5, 0]]))
     assert pass_down(average, image, at=(0, 0, 2)).sum() == 1  # nothing goes into the padding
-    assert pass_down(average, image, at=(0, 0, 2), backward="published").sum() == 0.5
+    assert pass_down(average, image, at=(0, 0, 2), batchnorm="gradient").sum() == 0.5
 
 
 BACKBONES = {
@@ -173,7 +196,7 @@ def test_every_backbone_keeps_its_maps_and_all_mass(name):
     torch.manual_seed(0)
     model = Classifier(2, backbone=BackboneSection(name=name, **BACKBONES[name]), bias=True).eval()
     image = torch.randn(3, 40, 56)
-    root, maps = bottom_up(model, image[None], **PROBABILITY)
+    root, maps = bottom_up(model, image[None], rules=CONSERVING)
     assert torch.equal(maps, model(image[None]))
     start = torch.zeros_like(maps)
     start[0, 1, 1, 2] = 1
@@ -184,8 +207,8 @@ def test_every_backbone_keeps_its_maps_and_all_mass(name):
     assert arrived.sum().item() == pytest.approx(1, abs=1e-5)
     assert all(p.grad is None for p in model.parameters())
     if name == "tf_efficientnet_lite0":  # whole kernels of depthwise convolutions have no positive weight
-        published = arrived_mass(model, image, start, factor=1, **PUBLISHED)
-        assert 0 < published.sum() < 0.5
+        dropped = arrived_mass(model, image, start, factor=1, rules=Rules())
+        assert 0 < dropped.sum() < 0.5
 
 
 def test_passes_are_the_same_one_by_one_and_all_at_once():
@@ -193,11 +216,11 @@ def test_passes_are_the_same_one_by_one_and_all_at_once():
     model, image = Normed().eval(), torch.randn(3, 8, 9)
     starts = torch.zeros(5, 2, 6, 7)
     starts[torch.arange(5), torch.arange(5) % 2, torch.arange(5), torch.arange(5)] = 1
-    for options in (PROBABILITY, PUBLISHED):
-        whole = arrived_mass(model, image, starts, factor=1, **options)
+    for rules in EVERY:
+        whole = arrived_mass(model, image, starts, factor=1, rules=rules)
         for at_once in (1, 2, 3):
-            assert torch.allclose(whole, arrived_mass(model, image, starts, factor=1, at_once=at_once, **options), atol=1e-6)
-    assert arrived_mass(model, image, starts[:0], factor=1, **PROBABILITY).shape == (0, 8, 9)
+            assert torch.allclose(whole, arrived_mass(model, image, starts, factor=1, at_once=at_once, rules=rules), atol=1e-6)
+    assert arrived_mass(model, image, starts[:0], factor=1, rules=CONSERVING).shape == (0, 8, 9)
 
 
 def test_the_minimum_is_each_samples_own():
@@ -206,7 +229,7 @@ def test_the_minimum_is_each_samples_own():
     model, image = Normed().eval(), torch.randn(3, 8, 9)
     start = torch.zeros(2, 2, 6, 7)
     start[:, 0, 2, 3] = 1
-    root, maps = bottom_up(model, torch.stack([image, image - 50]), **PROBABILITY)
+    root, maps = bottom_up(model, torch.stack([image, image - 50]), rules=CONSERVING)
     assert torch.allclose(top_down(root, maps, start[None])[0, 0], pass_down(model, image, at=(0, 2, 3)), atol=1e-6)
 
 
@@ -214,8 +237,8 @@ def test_passes_are_linear_and_a_peak_between_cells_is_shared_by_them():
     torch.manual_seed(0)
     model, image = Normed().eval(), torch.randn(3, 8, 9)
     starts = torch.rand(2, 2, 12, 14)
-    one, two = arrived_mass(model, image, starts, factor=2, **PROBABILITY)
-    both = arrived_mass(model, image, starts.sum(0, keepdim=True), factor=2, **PROBABILITY)[0]
+    one, two = arrived_mass(model, image, starts, factor=2, rules=CONSERVING)
+    both = arrived_mass(model, image, starts.sum(0, keepdim=True), factor=2, rules=CONSERVING)[0]
     assert torch.allclose(one + two, both, rtol=1e-4)
     assert both.sum().item() == pytest.approx(starts.sum().item(), rel=1e-4)
 
@@ -230,9 +253,9 @@ def test_response_maps_sum_to_one():
 def test_works_inside_inference_mode():
     torch.manual_seed(0)
     model, image, start = Normed().eval(), torch.randn(3, 8, 9), torch.rand(1, 2, 6, 7)
-    expected = arrived_mass(model, image, start, factor=1, **PROBABILITY)
+    expected = arrived_mass(model, image, start, factor=1, rules=CONSERVING)
     with torch.inference_mode():
-        assert torch.equal(arrived_mass(model, image.clone(), start.clone(), factor=1, **PROBABILITY), expected)
+        assert torch.equal(arrived_mass(model, image.clone(), start.clone(), factor=1, rules=CONSERVING), expected)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +270,7 @@ def test_works_inside_inference_mode():
 def test_a_layer_it_cannot_go_through_is_named(layer, said):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), layer)
     with pytest.raises(ValueError, match=said):
-        bottom_up(model, torch.randn(1, 3, 8, 8), **PROBABILITY)
+        bottom_up(model, torch.randn(1, 3, 8, 8), rules=CONSERVING)
     assert not [m for m in model.modules() if m._forward_hooks or m._forward_pre_hooks]
 
 

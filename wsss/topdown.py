@@ -28,8 +28,6 @@ EPSILON = 1e-10
 """A layer's output below it has no positive source (the published code's limit; in float32 only)."""
 LEAST = 1e-6
 """Added to inputs where shares are by activation alone, so that they are equal where nothing is active."""
-Backward = Literal["probability", "published"]
-Residual = Literal["split", "copy"]
 PROBE = 64
 """Side in px of the picture that shows whether a network can be gone through."""
 CONVOLUTIONS = (nn.Conv2d, Conv2dSame, SubgridConv2d)
@@ -42,11 +40,36 @@ PLAIN = {"max_pool2d", "_max_pool2d", "boolean_dispatch", "cat", "clone", "conti
 """Their gradient is the transition already: it copies each output's mass to one input."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How mass is handed down where the paper's description leaves it open.
+
+    Attributes:
+        batchnorm: folded: BatchNorm is part of the convolution before it (alone it is one-to-one), activations pass all mass on, an average pool is a convolution;
+            gradient: all these by their plain gradient, as the published code.
+        residual: split: a sum's mass goes to its terms by their share; copy: whole to each of them, as the published code.
+        dead_ends: Outputs without a positive source. drop: their mass is lost, as in the published code; spread: they hand it down by activation alone.
+        inputs: shifted: over the minimum of their sample, as the published code; signed: as they are, negative ones as sources through negative weights. Equal after a ReLU that is 0 somewhere.
+    """
+
+    batchnorm: Literal["folded", "gradient"] = "folded"
+    residual: Literal["split", "copy"] = "split"
+    dead_ends: Literal["drop", "spread"] = "drop"
+    inputs: Literal["shifted", "signed"] = "shifted"
+
+    @property
+    def conserving(self) -> bool:
+        """Whether every pass ends with the mass that it starts with."""
+        return (self.batchnorm, self.residual, self.dead_ends) == ("folded", "split", "spread")
+
+
+PUBLISHED = Rules(batchnorm="gradient", residual="copy")
+"""The published code's."""
+
+
 @torch.inference_mode(False)
 @torch.enable_grad()
-def arrived_mass(
-    model: nn.Module, image_n: torch.Tensor, starts: torch.Tensor, *, factor: int, backward: Backward, residual: Residual, at_once: int = 8
-) -> torch.Tensor:
+def arrived_mass(model: nn.Module, image_n: torch.Tensor, starts: torch.Tensor, *, factor: int, rules: Rules, at_once: int = 8) -> torch.Tensor:
     """Where in one picture the mass of several top-down passes ends; the result does not depend on `at_once`.
 
     Args:
@@ -54,29 +77,25 @@ def arrived_mass(
         image_n: (3, H, W) normalised image.
         starts: (P, C, factor h, factor w) mass of each pass on the maps as `upsample` makes them; 1 at one peak for its response.
         factor: Of `upsample`.
-        backward: As for `bottom_up`.
-        residual: As for `bottom_up`.
+        rules: As for `bottom_up`.
         at_once: Passes a batch.
 
     Returns:
         (P, H, W) float32.
     """
-    root, maps = bottom_up(model, image_n[None].clone(), backward=backward, residual=residual)
+    root, maps = bottom_up(model, image_n[None].clone(), rules=rules)
     fine = upsample(maps, factor=factor)
     arrived = [top_down(root, fine, part[:, None])[:, 0] for part in starts.clone().split(at_once)] if len(starts) else []
     return torch.cat([torch.zeros(0, *image_n.shape[1:], device=image_n.device), *arrived])
 
 
-def bottom_up(model: nn.Module, image_n: torch.Tensor, *, backward: Backward, residual: Residual) -> tuple[torch.Tensor, torch.Tensor]:
+def bottom_up(model: nn.Module, image_n: torch.Tensor, *, rules: Rules) -> tuple[torch.Tensor, torch.Tensor]:
     """Run a network so that `top_down` can go back through it. Its maps are what they always are.
 
     Args:
         model: Network of convolutions, BatchNorm, ReLU or ReLU6, pools and sums, in evaluation mode.
         image_n: (N, 3, H, W) normalised images.
-        backward: probability: no layer loses mass. BatchNorm is part of the convolution before it (alone it is one-to-one), activations pass all on, an average
-            pool is a convolution, and an output without a positive source hands down by activation alone;
-            published: BatchNorm, activations and pools by their plain gradient, and mass without a positive source is dropped, as the published code.
-        residual: split: a sum's mass goes to its terms by their share; copy: whole to each of them, as the published code.
+        rules: How mass is handed down.
 
     Returns:
         The images as the root of the passes, and the maps (N, C, h, w) float32.
@@ -85,7 +104,7 @@ def bottom_up(model: nn.Module, image_n: torch.Tensor, *, backward: Backward, re
         ValueError: If the network does something else on the way; names the module.
     """
     image_n = image_n.detach().clone().float().requires_grad_()
-    walk = _Walk(conserving=backward == "probability", split=residual == "split")
+    walk = _Walk(rules)
     with torch.enable_grad(), walk.through(model):
         maps: torch.Tensor = model(image_n)
     return image_n, maps
@@ -100,7 +119,7 @@ def top_down(image_n: torch.Tensor, maps: torch.Tensor, mass: torch.Tensor) -> t
         mass: (P, N, C, h, w) where each pass starts; 1 at a peak and 0 elsewhere gives that peak's response. Passes are linear in it.
 
     Returns:
-        (P, N, H, W) float32, summed over colours. With backward probability and residual split not negative, and of the same sum as `mass`.
+        (P, N, H, W) float32, summed over colours. By conserving rules not negative, and of the same sum as `mass`.
     """
     (arrived,) = torch.autograd.grad(maps, image_n, mass, retain_graph=True, is_grads_batched=True)
     return arrived.sum(2)
@@ -116,7 +135,7 @@ def check_passable(model: nn.Module) -> None:
     model.eval()
     picture = torch.linspace(-1, 1, 3 * PROBE * PROBE).view(1, 3, PROBE, PROBE)
     try:
-        image_n, maps = bottom_up(model, picture, backward="probability", residual="split")
+        image_n, maps = bottom_up(model, picture, rules=Rules())
         with torch.no_grad():
             expected = model(picture)
         if not torch.equal(maps, expected):
@@ -132,52 +151,62 @@ def response_maps(mass: torch.Tensor) -> torch.Tensor:
     return mass / mass.sum((1, 2), keepdim=True).clamp(min=EPSILON)
 
 
+Weights = Literal["positive", "negative", "equal"]
+
+
 @dataclass
 class _Share:
-    """P(input | output): the input's share in a linear layer with weights >= 0 of inputs >= 0, the minimum of a sample being its zero.
+    """P(input | output): the input's share in a linear layer of one input, or in the sum of several.
 
     Attributes:
-        linear: (inputs, by_activation) to outputs; with by_activation all weights are 1.
-        conserving: Whether an output without a positive source hands its mass down by activation alone; else it is dropped.
+        linear: An input to what it adds to the output, by the given weights of the layer and no bias.
+        rules: How.
+        negative_weights: Whether the layer has any.
     """
 
-    linear: Callable[..., torch.Tensor]
-    conserving: bool
+    linear: Callable[[torch.Tensor, Weights], torch.Tensor]
+    rules: Rules
+    negative_weights: bool = False
 
     def __call__(self, mass: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
-        floors = [x.flatten(1).amin(1).view(-1, *[1] * (x.dim() - 1)) for x in inputs]
-        floor = torch.stack(floors).amin(0)
-        shifted = [x - floor for x in inputs]
-        arrived, dead = self._hand_down(mass, shifted, by_activation=False)
-        if self.conserving and dead.any():
-            more, _ = self._hand_down(mass * dead, [x + LEAST for x in shifted], by_activation=True)
+        signed = self.rules.inputs == "signed"
+        if signed:
+            sizes, above = [x.abs() for x in inputs], [x.clamp(min=0) for x in inputs]
+        else:
+            floor = torch.stack([x.flatten(1).amin(1).view(-1, *[1] * (x.dim() - 1)) for x in inputs]).amin(0)
+            sizes = above = [x - floor for x in inputs]
+        sources: list[tuple[int, torch.Tensor, Weights]] = [(k, x, "positive") for k, x in enumerate(above)]
+        if signed and self.negative_weights:
+            sources += [(k, x.clamp(max=0), "negative") for k, x in enumerate(inputs) if (x < 0).any()]
+        arrived, dead = self._hand_down(mass, sources, count=len(inputs))
+        if self.rules.dead_ends == "spread" and dead.any():
+            more, _ = self._hand_down(mass * dead, [(k, x + LEAST, "equal") for k, x in enumerate(sizes)], count=len(inputs))
             arrived = [a + b for a, b in zip(arrived, more, strict=True)]
         return arrived
 
-    def _hand_down(self, mass: torch.Tensor, inputs: list[torch.Tensor], *, by_activation: bool) -> tuple[list[torch.Tensor], torch.Tensor]:
+    def _hand_down(self, mass: torch.Tensor, sources: list[tuple[int, torch.Tensor, Weights]], *, count: int) -> tuple[list[torch.Tensor], torch.Tensor]:
         """What reaches the inputs, and where the layer's output has no source."""
         with torch.enable_grad():
-            leaves = [x.detach().requires_grad_() for x in inputs]
-            total = self.linear(*leaves, by_activation=by_activation)
+            leaves = [x.detach().requires_grad_() for _, x, _ in sources]
+            total = torch.stack([self.linear(x, weights) for x, (_, _, weights) in zip(leaves, sources, strict=True)]).sum(0)
         dead = total.detach() < EPSILON
         per_unit = mass * (~dead / total.detach().clamp(min=EPSILON))
-        return [x * g for x, g in zip(inputs, torch.autograd.grad(total, leaves, per_unit), strict=True)], dead
+        parts = [(k, x * g) for (k, x, _), g in zip(sources, torch.autograd.grad(total, leaves, per_unit), strict=True)]
+        return [torch.stack([part for k, part in parts if k == number]).sum(0) for number in range(count)], dead
 
 
 @dataclass
 class _Convolution:
-    """A convolution with its positive weights and no bias; `scale` (out,) of the BatchNorm after it is part of them."""
+    """A convolution with some of its weights and no bias; `scale` (out,) of the BatchNorm after it is part of them."""
 
     module: nn.Conv2d
     scale: torch.Tensor | None = None
 
-    def __call__(self, x: torch.Tensor, *, by_activation: bool) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, weights: Weights) -> torch.Tensor:
         weight = self.module.weight.detach()
-        if by_activation:
-            weight = torch.ones_like(weight)
-        elif self.scale is not None:
+        if self.scale is not None:
             weight = weight * self.scale[:, None, None, None]
-        state = {"weight": weight.clamp(min=0)}
+        state = {"weight": torch.ones_like(weight) if weights == "equal" else weight.clamp(min=0) if weights == "positive" else weight.clamp(max=0)}
         if self.module.bias is not None:
             state["bias"] = torch.zeros_like(self.module.bias)
         return functional_call(self.module, state, (x,))
@@ -212,9 +241,9 @@ class _PassOn(torch.autograd.Function):
 class _Walk(TorchFunctionMode):
     """Watches a network run: convolutions as modules (their padding is theirs), all else as functions."""
 
-    def __init__(self, *, conserving: bool, split: bool) -> None:
+    def __init__(self, rules: Rules) -> None:
         super().__init__()
-        self.conserving, self.split = conserving, split
+        self.rules, self.folding = rules, rules.batchnorm == "folded"
         self.path: list[str] = []
         self.in_convolution = 0
         self.last: tuple[torch.Tensor, _Convolution] | None = None
@@ -225,11 +254,8 @@ class _Walk(TorchFunctionMode):
         with ExitStack() as stack:
             for name, module in model.named_modules():
                 label = f"{name or 'the network'} ({type(module).__name__})"
-                for handle in (
-                    module.register_forward_pre_hook(partial(self._enter, label)),
-                    module.register_forward_hook(self._leave),
-                ):
-                    stack.callback(handle.remove)
+                stack.callback(module.register_forward_pre_hook(partial(self._enter, label)).remove)
+                stack.callback(module.register_forward_hook(self._leave).remove)
             with self:
                 yield
 
@@ -244,7 +270,7 @@ class _Walk(TorchFunctionMode):
         handed = None
         if isinstance(module, nn.Conv2d):
             convolution = _Convolution(module)
-            handed = _HandDown.apply(_Share(convolution, self.conserving), output, inputs[0])
+            handed = _HandDown.apply(_Share(convolution, self.rules, negative_weights=True), output, inputs[0])
             self.last = (handed, convolution)
             self.in_convolution -= 1
         self.path.pop()
@@ -259,8 +285,8 @@ class _Walk(TorchFunctionMode):
             return self._sum(*flowing, func=func, args=args, kwargs=kwargs)
         if name in ONE_TO_ONE | ADDITIONS:
             return self._one_to_one(flowing[0], func=func, args=args, kwargs=kwargs)
-        if name in AVERAGES and self.conserving:
-            rule = _Share(lambda x, by_activation: func(x, *args[1:], **kwargs), self.conserving)
+        if name in AVERAGES and self.folding:
+            rule = _Share(lambda x, weights: func(x, *args[1:], **kwargs), self.rules)
             return _HandDown.apply(rule, func(flowing[0].detach(), *args[1:], **kwargs), flowing[0])
         result = func(*args, **kwargs)
         if isinstance(result, torch.Tensor) and result.requires_grad and name not in PLAIN | AVERAGES | {"__get__"}:
@@ -270,7 +296,9 @@ class _Walk(TorchFunctionMode):
     def _sum(self, a: torch.Tensor, b: torch.Tensor, *, func: Any, args: Any, kwargs: Any) -> torch.Tensor:
         if a.shape != b.shape or len(args) > 2 or kwargs:
             raise self._refusal("a sum of unequal parts")
-        return _HandDown.apply(_Share(lambda x, y, by_activation: x + y, self.conserving), a.detach() + b.detach(), a, b) if self.split else a + b
+        if self.rules.residual == "copy":
+            return a + b
+        return _HandDown.apply(_Share(lambda x, weights: x, self.rules), a.detach() + b.detach(), a, b)
 
     def _one_to_one(self, x: torch.Tensor, *, func: Any, args: Any, kwargs: Any) -> torch.Tensor:
         if func is F.batch_norm:
@@ -278,11 +306,11 @@ class _Walk(TorchFunctionMode):
             norm.apply_defaults()
             if norm.arguments["training"]:
                 raise self._refusal("batch_norm in training mode")
-            if self.last is not None and self.last[0] is x and self.conserving:
+            if self.last is not None and self.last[0] is x and self.folding:
                 deviation = (norm.arguments["running_var"] + norm.arguments["eps"]).sqrt()
                 weight = norm.arguments["weight"]
                 self.last[1].scale = (torch.ones_like(deviation) if weight is None else weight.detach()) / deviation
-        if not self.conserving:
+        if not self.folding:
             return func(*args, **kwargs)
         plain = [t.detach() if isinstance(t, torch.Tensor) else t for t in args]
         keywords = {k: t.detach() if isinstance(t, torch.Tensor) else t for k, t in kwargs.items()}

@@ -207,7 +207,7 @@ def test_a_network_finds_peaks_inside_the_picture_and_its_responses_are_densitie
     for options, scale in (
         ({"peak_threshold": 0.0, "filter": "none"}, 2.0),
         ({"response_subpixel": 4}, 1.0),
-        ({"backward": "published", "residual": "copy"}, 0.5),
+        ({"batchnorm": "gradient", "residual": "copy", "inputs": "signed"}, 0.5),
     ):
         output = folder / "found.h5"
         settings = ResponseSettings(**common, options=options, scale=scale)

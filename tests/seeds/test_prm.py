@@ -70,7 +70,7 @@ def test_traced_peaks_reach_a_share_of_the_maximum(threshold, columns):
 
 
 @pytest.mark.parametrize("factor", [1, 3])
-@pytest.mark.parametrize("over", [{}, {"backward": "published", "residual": "copy"}])
+@pytest.mark.parametrize("over", [{}, {"dead_ends": "spread"}, {"batchnorm": "gradient", "residual": "copy"}, {"inputs": "signed"}])
 def test_scores_sum_the_response_maps_of_each_class(factor, over):
     method, model = build(response_subpixel=factor, peak_threshold=0.0, filter="none", window=3, **over)
     image_n = torch.randn(2, 3, 96, 128)
@@ -145,7 +145,14 @@ def test_what_traces_peaks_back_does_not_retrain():
         return [g.stage(name, method="prm") for name in ("train_classifier", "extract_scores")]
 
     plain = stages()
-    for own in ({"peak_threshold": 0.7}, {"response_subpixel": 8}, {"backward": "published"}, {"residual": "copy"}):
+    for own in (
+        {"peak_threshold": 0.7},
+        {"response_subpixel": 8},
+        {"batchnorm": "gradient"},
+        {"residual": "copy"},
+        {"dead_ends": "spread"},
+        {"inputs": "signed"},
+    ):
         training, scoring = stages(**own)
         assert training == plain[0]
         assert scoring != plain[1]

@@ -180,13 +180,21 @@ class PrmSection(Section):
     response_subpixel: int = setting(
         1, "as `subpixel`, for the peaks that are traced back", source="code's demonstration: 1; its successors: 8; not confirmed", ge=1, le=16
     )
-    backward: Literal["probability", "published"] = setting(
-        "probability",
-        "probability: BatchNorm is folded into convolutions and no layer loses mass; published: BatchNorm, activations and pools by their plain gradient",
-        source="paper: transitions sum to 1; what it does of BatchNorm and pools is not confirmed",
+    batchnorm: Literal["folded", "gradient"] = setting(
+        "folded",
+        "top-down pass: BatchNorm is folded into convolutions, activations and average pools pass mass on; or all these by their plain gradient",
+        source="not confirmed; code: gradient",
     )
     residual: Literal["split", "copy"] = setting(
         "split", "mass of a sum goes to its terms by their share, or whole to each", source="code: copy; of the paper not confirmed"
+    )
+    dead_ends: Literal["drop", "spread"] = setting(
+        "drop", "mass of an output without a positive source is lost, or handed down by activation alone", source="code: drop; paper: not confirmed"
+    )
+    inputs: Literal["shifted", "signed"] = setting(
+        "shifted",
+        "inputs of a layer: over the minimum of their sample; or as they are, negative ones as sources through negative weights",
+        source="code: shifted, by the minimum of the batch; signed is ours, for layers that follow no ReLU (EfficientNet-Lite's bottlenecks); not confirmed",
     )
 
     @model_validator(mode="after")

@@ -57,7 +57,9 @@ BUILT_IN: dict[str, Facts] = {
     "erasing": Facts(module="wsss.seeds.erasing", erases=True, fuse="union", rounds=True, starts_as="cam"),
     "eps": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps"),
     "esol": Facts(module="wsss.seeds.esol", inherits=True, length=3, starts_as="cam", options="esol"),
-    "prm": Facts(module="wsss.seeds.prm", options="prm", scoring=("peak_threshold", "response_subpixel", "backward", "residual"), responds=True),
+    "prm": Facts(
+        module="wsss.seeds.prm", options="prm", scoring=("peak_threshold", "response_subpixel", "batchnorm", "residual", "dead_ends", "inputs"), responds=True
+    ),
     "eps_erasing": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps", erases=True, fuse="union", rounds=True, starts_as="eps"),
 }
 ENTRY_POINTS = "wsss.methods"

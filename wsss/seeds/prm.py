@@ -17,7 +17,7 @@ from torch import nn
 from wsss.peaks import filter_peaks, find_peaks, map_level, peak_mean, relative_level, upsample
 from wsss.sections import BackboneSection, PrmSection
 from wsss.seeds import cam
-from wsss.topdown import arrived_mass, check_passable, response_maps
+from wsss.topdown import Rules, arrived_mass, check_passable, response_maps
 
 
 class Method(cam.Method):
@@ -25,7 +25,8 @@ class Method(cam.Method):
 
     def __init__(self, *, options: Mapping[str, Any] | None = None, class_names: Sequence[str] = ()) -> None:
         """`options`: keys of `seeds.prm`."""
-        self.options = PrmSection.model_validate(dict(options or {}))
+        self.options = o = PrmSection.model_validate(dict(options or {}))
+        self.rules = Rules(batchnorm=o.batchnorm, residual=o.residual, dead_ends=o.dead_ends, inputs=o.inputs)
 
     def build(self, num_classes: int, *, round: int, backbone: BackboneSection, previous: nn.Module | None) -> nn.Module:
         """A fresh classifier.
@@ -55,8 +56,7 @@ class Method(cam.Method):
 
     def responses(self, model: nn.Module, image_n: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
         """Mass (P, H, W) that arrives at the pixels of an image (3, H, W) from `starts` (P, C, h, w) on the grid of `traced_peaks`."""
-        o = self.options
-        return arrived_mass(model, image_n, starts, factor=o.response_subpixel, backward=o.backward, residual=o.residual)
+        return arrived_mass(model, image_n, starts, factor=self.options.response_subpixel, rules=self.rules)
 
     def scores(self, model: nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
         """Sum of the response maps of each class's peaks, as density: a response that is the same everywhere adds 1 to every cell. (N, K, h, w), nowhere negative."""
@@ -66,7 +66,7 @@ class Method(cam.Method):
     def _summed(self, model: nn.Module, image_n: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
         maps: torch.Tensor = model(image_n[None])
         planes = self.traced_peaks(maps)[1][0]
-        if self.options.backward == "probability" and self.options.residual == "split":
+        if self.rules.conserving:
             # nothing is lost, so the responses of a class sum to what arrives from all its peaks at once
             owner = torch.arange(len(channels), device=maps.device)
             starts = maps.new_zeros(len(channels), *planes.shape)
