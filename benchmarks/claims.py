@@ -154,6 +154,23 @@ EPS: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
 }
 
 
+def found(table: pd.DataFrame, method: str, threshold: float = 0.5) -> float:
+    """mAP^r of a method's instances at an IoU threshold."""
+    return value(table, "map_r", method=method, stage="instances", threshold=threshold)
+
+
+PRM: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
+    "peak stimulation beats the mean over cells (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_mean")),
+    "peaks with proposals beat connected components of CAM's masks (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "cam_parts")),
+    "peaks that split PRM's components beat connected components of CAM's masks (mAP^r 0.5)": (0.0, lambda t: found(t, "prm_parts") - found(t, "cam_parts")),
+    "the instance-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_instance")),
+    "the class-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_class")),
+    "the boundary-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_boundary")),
+    "signed inputs beat shifted ones (mAP^r 0.5)": (0.0, lambda t: found(t, "prm_signed") - found(t, "prm")),
+    "the default top-down pass beats the published code's (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_published")),
+}
+
+
 def aepsl_levels(table: pd.DataFrame) -> dict[str, float]:
     """The figures behind AEPSL."""
     best = {f"{m}, best constant threshold": value(table, "miou_best", method=m, stage="fused") for m in ("cam", "erasing_2", "erasing", "erasing_4")}
@@ -176,9 +193,20 @@ def eps_levels(table: pd.DataFrame) -> dict[str, float]:
     return best | seeds | {f"{m}, confusion ratio of the seed masks": confused(table, m) for m in methods}
 
 
+def prm_levels(table: pd.DataFrame) -> dict[str, float]:
+    """The figures behind PRM."""
+    rows = table[table["stage"] == "instances"]
+    methods = list(dict.fromkeys(rows["method"]))
+    levels = {f"{m}, mAP^r {t:g}": found(table, m, t) for m in methods for t in (0.25, 0.5, 0.75)}
+    levels |= {f"{m}, best overlap": value(rows, "abo", method=m) for m in methods}
+    pointed = dict.fromkeys(rows[rows["metric"] == "pointing"]["method"])
+    return levels | {f"{m}, {what}": value(rows, name, method=m) for m in pointed for name, what in (("pointing", "pointing"), ("response_quality", "quality"))}
+
+
 SETS = {
     "aepsl": ClaimSet(overlay="configs/claims.yaml", claims=AEPSL, levels=aepsl_levels),
     "eps": ClaimSet(overlay="configs/scenes_all.yaml", claims=EPS, levels=eps_levels),
+    "prm": ClaimSet(overlay="configs/scenes_instances.yaml", claims=PRM, levels=prm_levels),
 }
 
 

@@ -28,6 +28,11 @@ CLASSES_AN_IMAGE = 1.6
 """Mean number of labels (VOC train_aug: 1.555)."""
 COMPRESSION = {"float16": 0.8, "uint8": 0.35, "mask": 0.04}
 """Rough stored bytes over raw bytes with bitshuffle-lz4: score maps, saliency, masks and regions; not measured on photographs."""
+PEAKS_AN_IMAGE = 6
+PREPARED, TRACED = 3, 2
+"""Evaluations of a network that a picture whose peaks are traced back costs, and each pass more (docs/METHODS.md), on EfficientNet-Lite0."""
+OUTLINE_BYTES = 300
+"""Of a proposal as run lengths."""
 U2NET_SECONDS = 0.55
 """An image on one process of a shared CPU."""
 
@@ -138,13 +143,15 @@ def _seconds(graph: Graph, images: dict[str, int]) -> dict[str, float]:
     torch.set_num_threads(config.compute.threads)
     device = pick_device(config.compute)
     jobs = count_jobs(graph)
-    counts = {s: jobs[s] / len(graph.shards("train")) for s in ("refine_masks", "estimate_saliency", "extract_scores")}
+    counts = {s: jobs[s] / len(graph.shards("train")) for s in ("refine_masks", "estimate_saliency", "respond_peaks")}
+    sources = {(graph.round_source(m, r), r) for m in config.methods for r in range(1, graph.max_rounds(m) + 1)}
+    evaluations = sum(PREPARED + TRACED * CLASSES_AN_IMAGE if graph.facts(m).responds else 1 for m, _ in sources)
     step, forward = _classifier_times(config, device)
     seg_step, seg_forward = _segmenter_times(config, device)
     c, s = config.seeds.classifier, config.segment.train
     return {
         "train_classifier": jobs["train_classifier"] * _passes(c, images["train"]) * images["train"] * step,
-        "extract_scores": counts["extract_scores"] * images["train"] * forward * sum(x**2 for x in config.seeds.scores.scales) * (1 + config.seeds.scores.flip),
+        "extract_scores": evaluations * images["train"] * forward * sum(x**2 for x in config.seeds.scores.scales) * (1 + config.seeds.scores.flip),
         "train_segmenter": jobs["train_segmenter"] * _passes(s, images["train"]) * images["train"] * seg_step,
         "predict_masks": jobs["train_segmenter"]
         * sum(images.values())
@@ -152,6 +159,7 @@ def _seconds(graph: Graph, images: dict[str, int]) -> dict[str, float]:
         * sum(x**2 for x in config.segment.predict.scales)
         * (1 + config.segment.predict.flip),
         "refine_masks": counts["refine_masks"] * images["train"] * _crf_time(config),
+        "respond_peaks": counts["respond_peaks"] * images["train"] * forward * config.instances.response_scale**2 * (PREPARED + TRACED * PEAKS_AN_IMAGE),
         "estimate_saliency": counts["estimate_saliency"] * images["train"] * _saliency_time(config),
     }
 
@@ -263,6 +271,8 @@ def _disk(graph: Graph, images: dict[str, int]) -> dict[str, float]:
         "refine_masks": jobs["refine_masks"] / train * n * masks,
         "predict_masks": jobs["train_segmenter"] * sum(images.values()) * (masks + maps),
         "export_masks": jobs["export_masks"] * n * masks / 2,
+        "propose_masks": jobs["propose_masks"] / train * n * config.instances.proposals.watershed.count * OUTLINE_BYTES,
+        "respond_peaks": jobs["respond_peaks"] / train * n * pixels * PEAKS_AN_IMAGE * 2 * COMPRESSION["float16"],
     }
 
 

@@ -57,11 +57,6 @@ class Rules:
     dead_ends: Literal["drop", "spread"] = "drop"
     inputs: Literal["shifted", "signed"] = "shifted"
 
-    @property
-    def conserving(self) -> bool:
-        """Whether every pass ends with the mass that it starts with."""
-        return (self.batchnorm, self.residual, self.dead_ends) == ("folded", "split", "spread")
-
 
 PUBLISHED = Rules(batchnorm="gradient", residual="copy")
 """The published code's."""
@@ -119,7 +114,7 @@ def top_down(image_n: torch.Tensor, maps: torch.Tensor, mass: torch.Tensor) -> t
         mass: (P, N, C, h, w) where each pass starts; 1 at a peak and 0 elsewhere gives that peak's response. Passes are linear in it.
 
     Returns:
-        (P, N, H, W) float32, summed over colours. By conserving rules not negative, and of the same sum as `mass`.
+        (P, N, H, W) float32, summed over colours. With BatchNorm folded, sums split and dead ends spread not negative, and of the same sum as `mass`.
     """
     (arrived,) = torch.autograd.grad(maps, image_n, mass, retain_graph=True, is_grads_batched=True)
     return arrived.sum(2)

@@ -69,27 +69,48 @@ def test_traced_peaks_reach_a_share_of_the_maximum(threshold, columns):
     assert traced[0, 1].nonzero().tolist() == [[0, 0]]  # nowhere positive: its highest alone
 
 
+def summed_by_hand(method, model, image_n, channel, *, size):
+    """Sum of the response maps of a class's peaks, one pass each, as density on the grid; and the number of peaks."""
+    maps = model(image_n[None])
+    planes = method.traced_peaks(maps)[1][0]
+    places = planes[channel].nonzero().tolist()
+    total = torch.zeros(image_n.shape[1:])
+    for y, x in places:
+        start = torch.zeros(1, *planes.shape)
+        start[0, channel, y, x] = 1
+        total += response_maps(method.responses(model, image_n, start))[0]
+    return torch.nn.functional.adaptive_avg_pool2d(total[None], size)[0] * total.numel(), len(places)
+
+
 @pytest.mark.parametrize("factor", [1, 3])
-@pytest.mark.parametrize("over", [{}, {"dead_ends": "spread"}, {"batchnorm": "gradient", "residual": "copy"}, {"inputs": "signed"}])
+@pytest.mark.parametrize(
+    "over",
+    [{"summed": "each"}, {"dead_ends": "spread"}, {"summed": "each", "batchnorm": "gradient", "residual": "copy"}, {"summed": "each", "inputs": "signed"}],
+)
 def test_scores_sum_the_response_maps_of_each_class(factor, over):
-    method, model = build(response_subpixel=factor, peak_threshold=0.0, filter="none", window=3, **over)
+    """One pass a peak; or one a class where no mass is lost."""
+    method, model = build(response_subpixel=factor, peak_threshold=0.0, filter="none", **over)
     image_n = torch.randn(2, 3, 96, 128)
     with torch.inference_mode():
         scores = method.scores(model, image_n, [1, 3])
-        maps = model(image_n)
-    assert scores.shape == (2, 2, *maps.shape[2:])
-    assert (scores >= 0).all()
+        size = model(image_n).shape[2:]
+    assert scores.shape == (2, 2, *size)
     for n in range(2):
-        for k, c in enumerate((0, 2)):
-            places = method.traced_peaks(maps)[1][n, c].nonzero().tolist()
-            expected = torch.zeros(96, 128)
-            for y, x in places:
-                start = torch.zeros(1, 3, *method.traced_peaks(maps)[1].shape[2:])
-                start[0, c, y, x] = 1
-                expected += response_maps(method.responses(model, image_n[n], start))[0]
-            cells = torch.nn.functional.adaptive_avg_pool2d(expected[None], maps.shape[2:])[0] * 96 * 128
-            assert torch.allclose(scores[n, k], cells, rtol=1e-3, atol=1e-4)
-            assert scores[n, k].mean().item() == pytest.approx(len(places), rel=1e-3)
+        for k, channel in enumerate((0, 2)):
+            expected, _ = summed_by_hand(method, model, image_n[n], channel, size=size)
+            assert torch.allclose(scores[n, k], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("over", [{}, {"batchnorm": "gradient", "residual": "copy"}])
+def test_scores_of_all_peaks_together_have_the_same_sum(over):
+    method, model = build(peak_threshold=0.0, filter="none", **over)
+    image_n = torch.randn(1, 3, 96, 128)
+    scores = method.scores(model, image_n, [1, 3])
+    assert (scores >= 0).all()
+    for k, channel in enumerate((0, 2)):
+        one_by_one, count = summed_by_hand(method, model, image_n[0], channel, size=scores.shape[2:])
+        assert scores[0, k].mean().item() == pytest.approx(count, rel=1e-3)
+        assert one_by_one.mean().item() == pytest.approx(count, rel=1e-3)
 
 
 def test_the_head_has_a_bias_that_trains():

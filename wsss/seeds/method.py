@@ -58,7 +58,10 @@ BUILT_IN: dict[str, Facts] = {
     "eps": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps"),
     "esol": Facts(module="wsss.seeds.esol", inherits=True, length=3, starts_as="cam", options="esol"),
     "prm": Facts(
-        module="wsss.seeds.prm", options="prm", scoring=("peak_threshold", "response_subpixel", "batchnorm", "residual", "dead_ends", "inputs"), responds=True
+        module="wsss.seeds.prm",
+        options="prm",
+        scoring=("peak_threshold", "response_subpixel", "summed", "batchnorm", "residual", "dead_ends", "inputs"),
+        responds=True,
     ),
     "eps_erasing": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps", erases=True, fuse="union", rounds=True, starts_as="eps"),
 }

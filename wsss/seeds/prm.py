@@ -66,16 +66,14 @@ class Method(cam.Method):
     def _summed(self, model: nn.Module, image_n: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
         maps: torch.Tensor = model(image_n[None])
         planes = self.traced_peaks(maps)[1][0]
-        if self.rules.conserving:
-            # nothing is lost, so the responses of a class sum to what arrives from all its peaks at once
+        if self.options.summed == "together":
             owner = torch.arange(len(channels), device=maps.device)
             starts = maps.new_zeros(len(channels), *planes.shape)
             starts[owner, channels] = planes[channels].to(maps.dtype)
-            arrived = self.responses(model, image_n, starts)
         else:
             owner, row, column = planes[channels].nonzero().T
             starts = maps.new_zeros(len(owner), *planes.shape)
             starts[torch.arange(len(owner), device=maps.device), channels[owner], row, column] = 1
-            arrived = response_maps(self.responses(model, image_n, starts))
+        arrived = response_maps(self.responses(model, image_n, starts)) * starts.sum((1, 2, 3))[:, None, None]
         summed = arrived.new_zeros(len(channels), *arrived.shape[1:]).index_add(0, owner, arrived)
         return F.interpolate(summed[None], maps.shape[2:], mode="area")[0] * summed[0].numel()
