@@ -166,8 +166,8 @@ PRM: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
     "the instance-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_instance")),
     "the class-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_class")),
     "the boundary-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_boundary")),
-    "signed inputs beat shifted ones (mAP^r 0.5)": (0.0, lambda t: found(t, "prm_signed") - found(t, "prm")),
-    "the default top-down pass beats the published code's (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_published")),
+    "signed inputs beat shifted ones (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_shifted")),
+    "the top-down pass beats the published code's (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_published")),
 }
 
 
