@@ -9,9 +9,22 @@ import pytest
 
 from .conftest import ROOT
 
-FOLDERS = ("dataset", "saliency", "seeds", "pseudo", "segment", "evaluate", "report")
+FOLDERS = ("dataset", "saliency", "seeds", "pseudo", "segment", "instances", "evaluate", "report")
 MODULES = sorted(p for p in (ROOT / "wsss").rglob("*.py"))
-PURE = ("evaluate/confusion", "evaluate/instance_metrics", "pseudo/seedmask", "pseudo/crf", "seeds/regions", "segment/psl", "saliency/barrier")
+PURE = (
+    "evaluate/confusion",
+    "evaluate/instance_metrics",
+    "pseudo/seedmask",
+    "pseudo/crf",
+    "seeds/regions",
+    "segment/psl",
+    "saliency/barrier",
+    "instances/retrieval",
+    "instances/watershed",
+    "outlines",
+    "peaks",
+    "topdown",
+)
 
 
 def imports(path):

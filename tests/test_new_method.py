@@ -83,19 +83,24 @@ def test_a_name_that_is_taken_or_no_facts_is_refused(package, monkeypatch):
 
 
 def test_every_built_in_method_runs_side_by_side(tmp_path):
-    """configs/scenes_all.yaml's kinds on toy pictures: EPS to its own background, erasing over it, ESOL's three rounds and their weighted mean."""
+    """configs/scenes_all.yaml's kinds on toy pictures: EPS to its own background, erasing over it, ESOL's three rounds and their weighted mean, PRM's responses."""
     project = Project(tmp_path)
     recipes = {
         "eps_network": {"kind": "eps", "pseudo": {"seed": {"kind": "scores", "cue": "network"}}},
         "esol_fused": {"kind": "esol", "seeds": {"fuse": {"weights": [1, 1, 1]}}},
     }
-    over = {"methods": ["cam", "eps_network", "eps_erasing", "esol_fused"], "recipes": recipes, "segment": {"methods": []}, "compute": {"shards": {"train": 1}}}
+    over = {
+        "methods": ["cam", "eps_network", "eps_erasing", "esol_fused", "prm"],
+        "recipes": recipes,
+        "segment": {"methods": []},
+        "compute": {"shards": {"train": 1}},
+    }
     done = project.snakemake(over=over)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     base = tmp_path / "results" / TOY["run"]
     table = pd.read_csv(base / "metrics.csv")
     rounds = table[table["stage"] == "scores"].groupby("method")["round"].max().to_dict()
-    assert rounds == {"cam": 1, "eps_network": 1, "eps_erasing": 2, "esol_fused": 3}
+    assert rounds == {"cam": 1, "eps_network": 1, "eps_erasing": 2, "esol_fused": 3, "prm": 1}
     assert set(table[table["stage"] == "seed"]["method"]) == set(over["methods"])
     assert not (base / "eps_erasing" / "seeds" / "round-1").exists()  # EPS's own
     assert not (base / "esol_fused" / "seeds" / "round-1").exists()  # CAM's

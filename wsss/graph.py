@@ -270,9 +270,8 @@ class Graph:
         c = self.settings(method) if method else self.config
         kind = self.round_kind(method, round) if method and method != FULL else ""
         if stage == "train_classifier":
-            return stage_settings.ClassifierSettings(
-                kind=kind, round=round, seed=c.seed, backbone=c.backbone, classifier=c.seeds.classifier, options=self._options(method, kind)
-            )
+            options = {k: v for k, v in self._options(method, kind).items() if k not in FACTS[kind].scoring}
+            return stage_settings.ClassifierSettings(kind=kind, round=round, seed=c.seed, backbone=c.backbone, classifier=c.seeds.classifier, options=options)
         if stage == "extract_scores":
             return stage_settings.ScoresSettings(kind=kind, round=round, backbone=c.backbone, scores=c.seeds.scores, options=self._options(method, kind))
         if stage == "fuse_regions":

@@ -21,6 +21,7 @@ from wsss.console import log, progress, warn
 from wsss.dataset.checks import LISTED, MOST_CLASSES, DataError, Faults, SourceRow, check_names, nearest, path_fault
 from wsss.dataset.sources import Source
 from wsss.imaging import save_mask
+from wsss.outlines import encode, short
 from wsss.processes import map_blocks
 from wsss.sections import CocoSection
 
@@ -115,7 +116,7 @@ def read_categories(path: Path) -> dict[int, str]:
     found: dict[int, str] = {}
     for k, entry in enumerate(_stream(path, "categories.item")):
         if not (isinstance(entry, Mapping) and isinstance(entry.get("id"), int) and isinstance(entry.get("name"), str)):
-            raise DataError(f"{path}: categories[{k}] is {_short(entry)}, expected an object with id and name")
+            raise DataError(f"{path}: categories[{k}] is {short(entry)}, expected an object with id and name")
         if entry["id"] in found:
             raise DataError(f"{path}: categories[{k}]: id {entry['id']} is {found[entry['id']]!r} already; keep one")
         found[entry["id"]] = entry["name"]
@@ -148,7 +149,7 @@ def read_pictures(path: Path, class_of: Mapping[int, int], faults: Faults) -> di
             size = int(entry["height"]), int(entry["width"])
             number, file = entry["id"], str(entry["file_name"])
         except (KeyError, TypeError, ValueError):
-            faults.add("json", f"{where} is {_short(entry)}, expected id, file_name, height and width")
+            faults.add("json", f"{where} is {short(entry)}, expected id, file_name, height and width")
             continue
         if number in pictures:
             faults.add("duplicate", f"{where}: id {number} is {pictures[number].file!r} already; keep one")
@@ -167,7 +168,7 @@ def _add_thing(entry: Any, pictures: Mapping[int, Picture], class_of: Mapping[in
     try:
         number, category, crowd, outline = entry["image_id"], entry["category_id"], bool(entry.get("iscrowd", 0)), entry["segmentation"]
     except (KeyError, TypeError, AttributeError):
-        faults.add("json", f"{where} is {_short(entry)}, expected image_id, category_id and segmentation")
+        faults.add("json", f"{where} is {short(entry)}, expected image_id, category_id and segmentation")
         return
     if number not in pictures:
         faults.add("json", f"{where}: image_id {number} is not among `images`")
@@ -181,40 +182,6 @@ def _add_thing(entry: Any, pictures: Mapping[int, Picture], class_of: Mapping[in
             return
         area = float(coco_mask.area(run_lengths))
         pictures[number].things.append(Thing(class_id=class_of[category], crowd=crowd, area=area, outline=run_lengths["counts"]))
-
-
-def encode(outline: Any, *, size: tuple[int, int]) -> dict[str, Any]:
-    """An outline as compressed run lengths.
-
-    Args:
-        outline: Polygons, a list of x, y, x, y, ... each; or run lengths, {"size": [H, W], "counts": list or text}.
-        size: (H, W) of the picture.
-
-    Returns:
-        {"size": [H, W], "counts": bytes}.
-
-    Raises:
-        ValueError: If it is none of these, or of another size.
-    """
-    height, width = size
-    if isinstance(outline, Mapping):
-        if list(outline.get("size", [])) != [height, width]:
-            raise ValueError(f"run lengths of {outline.get('size')}, the picture has (height, width) {[height, width]}")
-        counts = outline.get("counts")
-        if isinstance(counts, str):
-            return {"size": [height, width], "counts": counts.encode()}
-        if not isinstance(counts, list) or not all(isinstance(c, int) and c >= 0 for c in counts) or sum(counts) != height * width:
-            raise ValueError(f"run lengths must be {height * width} pixels altogether, as a list of numbers or COCO's text")
-        return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    polygons = outline if isinstance(outline, list) and outline else None
-    if polygons is None or not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and all(isinstance(v, int | float) for v in p) for p in polygons):
-        raise ValueError(f"segmentation is {_short(outline)}, expected polygons of at least three x, y pairs, or run lengths")
-    return coco_mask.merge(coco_mask.frPyObjects([[float(v) for v in p] for p in polygons], height, width))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 # ---------------------------------------------------------------- rows and masks

@@ -153,6 +153,49 @@ class EsolSection(Section):
     shrinkage: EsolStageSection = EsolStageSection()
 
 
+class PrmSection(Section):
+    """PRM (Zhou et al., CVPR 2018): peak stimulation and peak response maps. Read by the method prm."""
+
+    stimulation: bool = setting(True, "judge a class by the mean over the peaks of its map; false: over all cells, as CAM", source="paper; false: its ablation")
+    window: int = setting(3, "side of the window in which a peak is the maximum; odd, on the finer grid", unit="cells", source="paper, code: 3", ge=3, le=63)
+    subpixel: int = setting(
+        8, "in training peaks are looked for on a grid so many times finer than the map", source="code: 8; of the paper not confirmed", ge=1, le=16
+    )
+    filter: Literal["median", "mean", "max", "fixed", "none"] = setting(
+        "median", "peaks below this level of their map do not count: its median, mean or maximum, or `filter_value`", source="code: median"
+    )
+    filter_value: float = setting(0.0, "the level with filter fixed", unit="logit", source="not confirmed")
+    gradient: Literal["mean", "sum"] = setting(
+        "mean",
+        "gradient at each of N peaks: 1/N, or 1 as in the published code's backward pass",
+        source="paper: mean; whether the code's is meant is not confirmed",
+    )
+    peak_threshold: float = setting(
+        0.5,
+        "a peak is traced back if it reaches this share of its class's maximum; the highest always is",
+        source="not confirmed; code: logits above 30, which depends on the scale that its gradient gives",
+        ge=0,
+        le=1,
+    )
+    response_subpixel: int = setting(
+        1, "as `subpixel`, for the peaks that are traced back", source="code's demonstration: 1; its successors: 8; not confirmed", ge=1, le=16
+    )
+    backward: Literal["probability", "published"] = setting(
+        "probability",
+        "probability: BatchNorm is folded into convolutions and no layer loses mass; published: BatchNorm, activations and pools by their plain gradient",
+        source="paper: transitions sum to 1; what it does of BatchNorm and pools is not confirmed",
+    )
+    residual: Literal["split", "copy"] = setting(
+        "split", "mass of a sum goes to its terms by their share, or whole to each", source="code: copy; of the paper not confirmed"
+    )
+
+    @model_validator(mode="after")
+    def _odd(self) -> PrmSection:
+        if self.window % 2 == 0:
+            raise ValueError(f"window {self.window} has no centre; expected an odd number")
+        return self
+
+
 class SeedsSection(Section):
     """Classifier, scores, regions and rounds, and what single methods add."""
 
@@ -163,4 +206,5 @@ class SeedsSection(Section):
     fuse: FuseSection = FuseSection()
     eps: EpsSection = EpsSection()
     esol: EsolSection = EsolSection()
+    prm: PrmSection = PrmSection()
     custom: dict[str, dict[str, Any]] = setting({}, "settings of methods that other packages add, by method kind; they check them (docs/NEW_METHOD.md)")

@@ -19,17 +19,20 @@ from wsss.sections import BackboneSection, ClassifierSection
 class Classifier(nn.Module):
     """Backbone and a 1x1 head: (N, 3, H, W) to raw maps (N, C, h, w)."""
 
-    def __init__(self, num_classes: int, *, backbone: BackboneSection) -> None:
+    def __init__(self, num_classes: int, *, backbone: BackboneSection, bias: bool = False) -> None:
         """Build the network.
 
         Args:
             num_classes: C.
             backbone: The backbone's settings.
+            bias: Whether the head has one, 0 at first.
         """
         super().__init__()
         self.backbone = build_backbone(backbone)
-        self.head = nn.Conv2d(self.backbone.channels, num_classes, 1, bias=False)
+        self.head = nn.Conv2d(self.backbone.channels, num_classes, 1, bias=bias)
         nn.init.normal_(self.head.weight, std=0.01)
+        if self.head.bias is not None:
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, image_n: torch.Tensor) -> torch.Tensor:
         """Raw score maps."""

@@ -34,6 +34,7 @@ class Facts:
         starts_as: Kind whose round 1 is this method's round 1, so that it is trained once for both; empty: its own.
         background: Whether its scores have a map of the background too, class 0.
         options: Subsection of `seeds` with its own settings; empty: those under its kind in `seeds.custom`, if any.
+        scoring: Keys of its own settings that score maps alone read: training is not given them, and a change of them does not retrain.
     """
 
     module: str
@@ -46,6 +47,7 @@ class Facts:
     starts_as: str = ""
     background: bool = False
     options: str = ""
+    scoring: tuple[str, ...] = ()
 
 
 BUILT_IN: dict[str, Facts] = {
@@ -53,6 +55,7 @@ BUILT_IN: dict[str, Facts] = {
     "erasing": Facts(module="wsss.seeds.erasing", erases=True, fuse="union", rounds=True, starts_as="cam"),
     "eps": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps"),
     "esol": Facts(module="wsss.seeds.esol", inherits=True, length=3, starts_as="cam", options="esol"),
+    "prm": Facts(module="wsss.seeds.prm", options="prm", scoring=("peak_threshold", "response_subpixel", "backward", "residual")),
     "eps_erasing": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps", erases=True, fuse="union", rounds=True, starts_as="eps"),
 }
 ENTRY_POINTS = "wsss.methods"

@@ -1,0 +1,90 @@
+"""Precomputed proposals: run lengths, polygons, MATLAB files of both forms, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import scipy.io
+
+from tests.tiny_set import write_tiny_set
+from wsss.artefacts import ArtefactError, ImageIndex
+from wsss.instances.sources import read_proposals
+from wsss.outlines import pack
+
+SIZE = (6, 8)
+
+
+@pytest.fixture
+def row(tmp_path):
+    index, _ = write_tiny_set(tmp_path / "set", {"a": (np.zeros((*SIZE, 3), np.uint8), [1])})
+    return ImageIndex(index).rows["a"]
+
+
+def some_masks():
+    masks = np.zeros((3, *SIZE), bool)
+    masks[0, 1:3, 2:7], masks[1, :, 0], masks[2, 4, 4] = True, True, True
+    return masks
+
+
+def test_run_lengths(tmp_path, row):
+    masks = some_masks()
+    (tmp_path / "a.json").write_text(json.dumps(pack(masks)))
+    np.testing.assert_array_equal(read_proposals(tmp_path, row, count=99), masks)
+    np.testing.assert_array_equal(read_proposals(tmp_path, row, count=2), masks[:2])
+    (tmp_path / "a.json").write_text(json.dumps([{"segmentation": p, "score": 0.5} for p in pack(masks)]))
+    np.testing.assert_array_equal(read_proposals(tmp_path, row, count=99), masks)
+    (tmp_path / "a.json").write_text("[]")
+    assert read_proposals(tmp_path, row, count=99).shape == (0, *SIZE)
+
+
+def test_polygons(tmp_path, row):
+    (tmp_path / "a.json").write_text(json.dumps([[[2, 1, 7, 1, 7, 3, 2, 3]]]))
+    np.testing.assert_array_equal(read_proposals(tmp_path, row, count=99), some_masks()[:1])
+
+
+def test_superpixels_of_mcg(tmp_path, row):
+    superpixels = np.arange(48).reshape(SIZE) // 8 + 1  # one a row
+    labels = np.empty((2, 1), object)
+    labels[0, 0], labels[1, 0] = np.array([[1, 3]], np.uint16), np.array([[6]], np.uint16)
+    scipy.io.savemat(tmp_path / "a.mat", {"superpixels": superpixels.astype(np.uint16), "labels": labels, "scores": np.array([[2.0], [1.0]])})
+    found = read_proposals(tmp_path, row, count=99)
+    assert [sorted({int(y) for y in m.nonzero()[0]}) for m in found] == [[0, 2], [5]]
+
+
+def test_masks_of_cob(tmp_path, row):
+    masks = some_masks()
+    cell = np.empty((3, 1), object)
+    for k, mask in enumerate(masks):
+        cell[k, 0] = mask.astype(np.uint8)
+    scipy.io.savemat(tmp_path / "a.mat", {"maskmat": cell})
+    np.testing.assert_array_equal(read_proposals(tmp_path, row, count=99), masks)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("b.json", "[]", r"no a\.json and no a\.mat"),
+        ("a.json", "{}", "found dict, expected a list"),
+        ("a.json", "[", "not valid JSON"),
+        ("a.json", json.dumps([{"size": [8, 6], "counts": [48]}]), r"mask 0: run lengths of \[8, 6\], the picture has \(height, width\) \[6, 8\]"),
+        ("a.json", json.dumps([3]), "mask 0: segmentation is 3"),
+        ("a.mat", "no matlab", "no MATLAB file"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, row, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ArtefactError, match=said):
+        read_proposals(tmp_path, row, count=9)
+
+
+def test_a_matlab_file_of_something_else_or_another_size(tmp_path, row):
+    scipy.io.savemat(tmp_path / "a.mat", {"ucm2": np.zeros((3, 3))})
+    with pytest.raises(ArtefactError, match="found ucm2, expected superpixels and labels"):
+        read_proposals(tmp_path, row, count=9)
+    cell = np.empty((1, 1), object)
+    cell[0, 0] = np.zeros((8, 6))
+    scipy.io.savemat(tmp_path / "a.mat", {"maskmat": cell})
+    with pytest.raises(ArtefactError, match=r"mask 0 has \(height, width\) \(8, 6\), the picture \(6, 8\)"):
+        read_proposals(tmp_path, row, count=9)

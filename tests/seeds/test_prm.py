@@ -1,0 +1,152 @@
+"""PRM as a seed method: stimulation, traced peaks, summed responses, and the stages with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from tests.tiny_set import write_tiny_set
+from wsss.artefacts import read_json
+from wsss.config import load
+from wsss.graph import Graph
+from wsss.networks import load_network
+from wsss.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, ScoresSection
+from wsss.seeds import cam
+from wsss.seeds.extract_scores import extract_scores
+from wsss.seeds.prm import Method
+from wsss.seeds.train_classifier import train_classifier
+from wsss.stage_settings import ClassifierSettings, ScoresSettings
+from wsss.store import MapReader
+from wsss.topdown import response_maps
+
+BACKBONE = BackboneSection(name="test_resnet", weights="none", freeze_batchnorm=False, frozen_stride=1)
+MAPS = torch.tensor([[[[5.0, 0, 3, 0, 1], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]], [[-2.0, -9, -9, -9, -4], [-9] * 5, [-9] * 5]]])
+
+
+def build(**options):
+    torch.manual_seed(0)
+    method = Method(options=options)
+    return method, method.build(3, round=1, backbone=BACKBONE, previous=None).eval()
+
+
+def test_pooling():
+    plain = {"subpixel": 1}
+    assert Method(options={**plain, "filter": "none"}).pool(MAPS).tolist() == [[3.0, -3.0]]
+    assert Method(options={**plain, "filter": "max"}).pool(MAPS).tolist() == [[5.0, -2.0]]
+    assert Method(options={**plain, "filter": "fixed", "filter_value": 2.0}).pool(MAPS).tolist() == [[4.0, -2.0]]
+    assert Method(options={**plain, "filter": "median"}).pool(MAPS).tolist() == [[3.0, -3.0]]
+    assert torch.equal(Method(options={"stimulation": False}).pool(MAPS), cam.Method().pool(MAPS))
+
+
+def test_peaks_of_the_finer_grid_are_those_of_the_cells_where_these_stand_apart():
+    """The maximum of a bilinear surface is at a cell; so are its other peaks, if no way up leads on."""
+    assert torch.allclose(Method(options={"filter": "max"}).pool(MAPS), MAPS.amax((2, 3)))
+    assert Method().pool(MAPS)[0, 0].item() < 5
+
+
+def test_the_gradient_is_the_papers_unless_the_codes_is_asked_for():
+    for gradient, each in (("mean", 1 / 3), ("sum", 1.0)):
+        maps = MAPS.clone().requires_grad_()
+        Method(options={"subpixel": 1, "filter": "none", "gradient": gradient}).pool(maps)[0, 0].backward()
+        assert maps.grad[0, 0, 0].tolist() == pytest.approx([each, 0, each, 0, each])
+        assert maps.grad.sum().item() == pytest.approx(3 * each)
+
+
+def test_loss_goes_through_the_pooling():
+    labels = torch.tensor([[1.0, 0.0]])
+    settings = ClassifierSection()
+    found = Method(options={"subpixel": 1, "filter": "max"}).losses(MAPS, {"labels": labels}, settings=settings, round=1)["classification"]
+    expected = torch.nn.functional.multilabel_soft_margin_loss(torch.tensor([[5.0, -2.0]]), labels)
+    assert found.item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize(("threshold", "columns"), [(0.1, [0, 2, 4]), (0.5, [0, 2]), (0.7, [0])])
+def test_traced_peaks_reach_a_share_of_the_maximum(threshold, columns):
+    traced = Method(options={"peak_threshold": threshold, "filter": "none"}).traced_peaks(MAPS)
+    assert traced[0, 0].nonzero().tolist() == [[0, c] for c in columns]
+    assert traced[0, 1].nonzero().tolist() == [[0, 0]]  # nowhere positive: its highest alone
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+@pytest.mark.parametrize("over", [{}, {"backward": "published", "residual": "copy"}])
+def test_scores_sum_the_response_maps_of_each_class(factor, over):
+    method, model = build(response_subpixel=factor, peak_threshold=0.0, filter="none", window=3, **over)
+    image_n = torch.randn(2, 3, 96, 128)
+    with torch.inference_mode():
+        scores = method.scores(model, image_n, [1, 3])
+        maps = model(image_n)
+    assert scores.shape == (2, 2, *maps.shape[2:])
+    assert (scores >= 0).all()
+    for n in range(2):
+        for k, c in enumerate((0, 2)):
+            places = method.traced_peaks(maps)[n, c].nonzero().tolist()
+            expected = torch.zeros(96, 128)
+            for y, x in places:
+                start = torch.zeros(1, 3, *method.traced_peaks(maps).shape[2:])
+                start[0, c, y, x] = 1
+                expected += response_maps(method.responses(model, image_n[n], start))[0]
+            cells = torch.nn.functional.adaptive_avg_pool2d(expected[None], maps.shape[2:])[0] * 96 * 128
+            assert torch.allclose(scores[n, k], cells, rtol=1e-3, atol=1e-4)
+            assert scores[n, k].mean().item() == pytest.approx(len(places), rel=1e-3)
+
+
+def test_the_head_has_a_bias_that_trains():
+    method, model = build()
+    assert model.head.bias.tolist() == [0, 0, 0]
+    assert any(p is model.head.bias for p in method.trainable(model, round=1)[1])
+
+
+def test_a_backbone_with_gates_is_refused_before_it_is_trained():
+    with pytest.raises(ValueError, match=r"backbone\.net\.bn1\.act \(SiLU\) uses silu, through which peak back-propagation cannot go"):
+        Method().build(3, round=1, backbone=BackboneSection(name="test_efficientnet", weights="none"), previous=None)
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValidationError, match="window 4 has no centre"):
+        Method(options={"window": 4})
+    with pytest.raises(ValidationError):
+        Method(options={"peak_treshold": 0.4})
+
+
+def test_the_stages_train_it_and_store_its_scores(tmp_path):
+    draw = np.random.default_rng(0)
+    pictures = {f"i{k}": (draw.integers(0, 256, (64, 80, 3)).astype(np.uint8), [1] if k % 2 else [1, 3]) for k in range(5)}
+    index, shard = write_tiny_set(tmp_path, pictures)
+    compute = ComputeSection(device="cpu", threads=1, workers=0)
+    common = {"kind": "prm", "backbone": BACKBONE, "options": {"subpixel": 2}}
+    classifier = ClassifierSection(epochs=1, min_steps=1, batch_size=4, augment=AugmentSection(crop=64, resize_min=56, resize_max=80))
+    train_classifier(
+        index=index, regions=[], saliency=[], settings=ClassifierSettings(**common, classifier=classifier), compute=compute,
+        output=tmp_path / "classifier.pt", record=tmp_path / "training.json",
+    )  # fmt: skip
+    assert set(read_json(tmp_path / "training.json")["loss_curve"][0]) == {"epoch", "loss", "classification", "seconds"}
+    assert load_network(tmp_path / "classifier.pt")[0]["head.bias"].abs().sum() > 0
+    outputs = []
+    for name in ("a", "b"):
+        outputs.append(tmp_path / f"{name}.h5")
+        extract_scores(
+            index=index, shard=shard, classifier=tmp_path / "classifier.pt", regions=[],
+            settings=ScoresSettings(**common, scores=ScoresSection(scales=[1.0, 2.0])), compute=compute, output=outputs[-1],
+        )  # fmt: skip
+    for k in range(5):
+        first, second = (MapReader(path).read(f"i{k}") for path in outputs)
+        assert first.class_ids.tolist() == ([1] if k % 2 else [1, 3])
+        assert first["scores"].shape[1:] == (4, 5)
+        assert (first["scores"] >= 0).all()
+        assert first["scores"].astype(np.float32).mean() >= 0.9  # one response or more a class, each of mean 1
+        np.testing.assert_array_equal(first["scores"], second["scores"])
+
+
+def test_what_traces_peaks_back_does_not_retrain():
+    def stages(**own):
+        g = Graph(load({"methods": ["prm"], "seeds": {"prm": own}, "segment": {"methods": []}}))
+        return [g.stage(name, method="prm") for name in ("train_classifier", "extract_scores")]
+
+    plain = stages()
+    for own in ({"peak_threshold": 0.7}, {"response_subpixel": 8}, {"backward": "published"}, {"residual": "copy"}):
+        training, scoring = stages(**own)
+        assert training == plain[0]
+        assert scoring != plain[1]
+    assert stages(subpixel=4)[0] != plain[0]

@@ -1,0 +1,1 @@
+"""Stages and maths of instances."""
