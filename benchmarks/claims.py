@@ -65,11 +65,14 @@ def curve(table: pd.DataFrame, metric: str, **where: object) -> pd.Series:
     return picked.set_index("threshold")["value"].sort_index()
 
 
+def at_best(table: pd.DataFrame, metric: str, **where: object) -> float:
+    """A metric of score maps at the threshold of their best mIoU."""
+    return float(curve(table, metric, **where)[curve(table, "miou_best", **where).index[0]])
+
+
 def recall_gain(table: pd.DataFrame) -> float:
     """Best recall of erasing's fused scores at no less than the precision of CAM at its best threshold, minus CAM's recall there."""
-    cam = {"method": "cam", "stage": "scores"}
-    best = table[(table["metric"] == "miou_best") & (table["method"] == "cam") & (table["stage"] == "scores") & table["class"].isna()]["threshold"].iloc[0]
-    precision, recall = (curve(table, m, **cam)[best] for m in ("precision", "recall"))
+    precision, recall = (at_best(table, m, method="cam", stage="scores") for m in ("precision", "recall"))
     fused = {"method": "erasing", "stage": "fused"}
     allowed = curve(table, "precision", **fused) >= precision
     reachable = curve(table, "recall", **fused)[allowed]
@@ -171,6 +174,25 @@ PRM: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
 }
 
 
+def esol_round(table: pd.DataFrame, metric: str, round: int) -> float:
+    """A metric of the score maps of CAM (1), expansion (2) or shrinkage (3), each at its own best threshold."""
+    where = {"method": "cam" if round == 1 else "esol", "stage": "scores", "round": round}
+    return value(table, metric, **where) if metric == "miou_best" else at_best(table, metric, **where)
+
+
+ESOL: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
+    "ESOL-style expansion raises recall over CAM (scores, each at its best threshold)": (
+        0.0,
+        lambda t: esol_round(t, "recall", 2) - esol_round(t, "recall", 1),
+    ),
+    "ESOL-style shrinkage raises precision over expansion (scores, each at its best threshold)": (
+        0.0,
+        lambda t: esol_round(t, "precision", 3) - esol_round(t, "precision", 2),
+    ),
+    "ESOL-style, after shrinkage, beats CAM (scores, miou_best)": (0.0, lambda t: esol_round(t, "miou_best", 3) - esol_round(t, "miou_best", 1)),
+}
+
+
 def aepsl_levels(table: pd.DataFrame) -> dict[str, float]:
     """The figures behind AEPSL."""
     best = {f"{m}, best constant threshold": value(table, "miou_best", method=m, stage="fused") for m in ("cam", "erasing_2", "erasing", "erasing_4")}
@@ -185,12 +207,16 @@ def aepsl_levels(table: pd.DataFrame) -> dict[str, float]:
     return best | seeds | pseudo | trained
 
 
-def eps_levels(table: pd.DataFrame) -> dict[str, float]:
-    """The figures behind EPS."""
+def method_levels(table: pd.DataFrame) -> dict[str, float]:
+    """The figures behind EPS and ESOL."""
     methods = list(dict.fromkeys(table["method"].dropna()))
-    best = {f"{m}, best constant threshold": value(table, "miou_best", method=m, stage="fused") for m in ("cam", "erasing", "eps", "eps_naive", "eps_erasing")}
+    best = {
+        f"{m}, best constant threshold": value(table, "miou_best", method=m, stage="fused")
+        for m in ("cam", "erasing", "eps", "eps_naive", "eps_erasing", "esol", "esol_fused")
+    }
     seeds = {f"{m}, seed masks": seed_masks(table, m) for m in methods}
-    return best | seeds | {f"{m}, confusion ratio of the seed masks": confused(table, m) for m in methods}
+    rounds = {f"esol, round {r}, {m} at its best threshold": esol_round(table, m, r) for r in (1, 2, 3) for m in ("miou_best", "precision", "recall")}
+    return best | rounds | seeds | {f"{m}, confusion ratio of the seed masks": confused(table, m) for m in methods}
 
 
 def prm_levels(table: pd.DataFrame) -> dict[str, float]:
@@ -205,7 +231,7 @@ def prm_levels(table: pd.DataFrame) -> dict[str, float]:
 
 SETS = {
     "aepsl": ClaimSet(overlay="configs/claims.yaml", claims=AEPSL, levels=aepsl_levels),
-    "eps": ClaimSet(overlay="configs/scenes_all.yaml", claims=EPS, levels=eps_levels),
+    "methods": ClaimSet(overlay="configs/scenes_all.yaml", claims=EPS | ESOL, levels=method_levels),
     "prm": ClaimSet(overlay="configs/scenes_instances.yaml", claims=PRM, levels=prm_levels),
 }
 

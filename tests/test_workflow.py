@@ -30,6 +30,7 @@ TOY = {
     },
     "pseudo": {"seed": {"kind": "scores", "cue": "constant", "background": 0.05}, "refine": "none"},
     "segment": {
+        "start": "classifier",
         "psl": {"test_weighting": "none", "train_weighting": "labels"},
         "train": {"epochs": 8, "min_steps": 1, "batch_size": 4, "optimiser": {"lr": 0.001}, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
     },
@@ -150,6 +151,14 @@ def test_a_learning_rate_reruns_from_its_stage_on(project):
     assert jobs["train_segmenter"] == 3
     assert not {"train_classifier", "claim_regions", "make_seeds"} & set(jobs)
     assert project.reruns({"seeds": {"classifier": {"optimiser": {"lr": 0.001}}}})["train_classifier"] == 2
+
+
+def test_segmenters_start_from_the_classifier_or_not(project):
+    log = (project.folder / "results/toy/logs/train_segmenter/erasing-plain-cycle-0.log").read_text()
+    assert "starting from the backbone of results/toy/cam/seeds/round-1/classifier.pt" in log
+    jobs = project.reruns({"segment": {"start": "pretrained"}})
+    assert jobs["train_segmenter"] == 3
+    assert not {"train_classifier", "make_seeds"} & set(jobs)
 
 
 def test_a_new_variant_trains_that_variant_alone(project):
