@@ -35,7 +35,7 @@ rule extract_scores:
     input:
         index=GRAPH.dataset("index.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
-        classifier=f"{BASE}/{{method}}/seeds/round-{{round}}/classifier.pt",
+        classifier=lambda w: GRAPH.classifier(w.method, int(w.round)),
         regions=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
     output:
         f"{BASE}/{{method}}/seeds/round-{{round}}/scores/{{shard}}.h5",
@@ -93,7 +93,7 @@ rule claim_regions:
 checkpoint measure_round:
     input:
         index=GRAPH.dataset("index.csv"),
-        record=lambda w: f"{GRAPH.round_folder(w.method, int(w.round))}/training.json",
+        record=lambda w: GRAPH.classifier(w.method, int(w.round), "training.json"),
         regions=lambda w: GRAPH.regions(w.method, int(w.round)),
         earlier=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
     output:

@@ -122,3 +122,18 @@ def test_a_methods_own_settings_reach_that_method_alone():
         assert before.stage(stage, method="cam") == after.stage(stage, method="cam")
         assert before.stage(stage, method="eps") != after.stage(stage, method="eps")
         assert after.stage(stage, method="eps_erasing", round=2).options["overlap"] == 0.2
+
+
+def test_what_score_maps_alone_read_does_not_train_again():
+    recipes = {
+        "small": {"kind": "cam", "seeds": {"scores": {"scales": [1.0]}}},
+        "small_erasing": {"kind": "erasing", "seeds": {"scores": {"scales": [1.0]}}},
+        "deep": {"kind": "prm", "seeds": {"prm": {"subpixel": 2}}},
+        "few": {"kind": "prm", "seeds": {"prm": {"peak_threshold": 0.9}}},
+    }
+    g = Graph(load({"methods": ["cam", "small", "erasing", "small_erasing", "prm", "deep", "few"], "recipes": recipes, "segment": {"methods": []}}))
+    assert [g.classifier(m, 1).split("/")[2] for m in g.config.methods] == ["cam", "cam", "cam", "cam", "prm", "deep", "prm"]
+    assert [g.round_source(m, 1) for m in g.config.methods] == ["cam", "small", "cam", "small", "prm", "deep", "few"]
+    assert [g.classifier(m, 2).split("/")[2] for m in ("erasing", "small_erasing")] == ["erasing", "small_erasing"]  # other scores hide other pixels
+    records = [r["file"] for r in g.records(dict.fromkeys(g.config.methods, 1)) if r["kind"] == "classifier"]
+    assert records == [g.classifier(m, 1, "training.json") for m in g.config.methods]

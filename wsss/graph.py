@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from wsss import sections, stage_settings
 from wsss.config import for_method, for_variant
@@ -62,35 +62,39 @@ class Graph:
         return (self.facts(method).starts_as if round == 1 else "") or self.kind(method)
 
     def round_source(self, method: str, round: int) -> str:
-        """The method that owns this round's classifier and scores."""
-        return self._owner(method, round, regions=False)
+        """The method that owns this round's scores."""
+        return self._owner(method, round, "scores")
 
     def region_source(self, method: str, round: int) -> str:
         """The method that owns this round's regions (and its metrics.json)."""
-        return self._owner(method, round, regions=True)
+        return self._owner(method, round, "regions")
 
-    def _owner(self, method: str, round: int, *, regions: bool) -> str:
-        key = self._round_key(method, round, regions=regions)
+    def _owner(self, method: str, round: int, what: Literal["classifier", "scores", "regions"]) -> str:
+        key = self._round_key(method, round, what)
         for other in self.config.methods:
             sure = other == method or (not self.is_auto(other) and self.max_rounds(other) >= round) or round == 1
-            if sure and self._round_key(other, round, regions=regions) == key:
+            if sure and self._round_key(other, round, what) == key:
                 return other
         raise AssertionError("a method owns its own round")
 
-    def _round_key(self, method: str, round: int, *, regions: bool) -> str:
+    def _round_key(self, method: str, round: int, what: Literal["classifier", "scores", "regions"]) -> str:
         settings = self.settings(method)
         seeds = settings.seeds.model_dump(mode="json")
         kind = self.round_kind(method, round)
-        claim = seeds["claim"] if regions or (round > 1 and FACTS[kind].erases) else None
+        hidden = round > 1 and FACTS[kind].erases  # by what earlier rounds' scores and claims say
+        claim = seeds["claim"] if what == "regions" or hidden else None
+        training = what == "classifier" and not hidden
         saliency = settings.saliency.kind if "saliency" in FACTS[kind].needs else None
-        return json.dumps([kind, settings.backbone.model_dump(mode="json"), seeds["classifier"], seeds["scores"], claim, self._options(method, kind), saliency])
+        own, scores = self._options(method, kind, training=training), None if training else seeds["scores"]
+        return json.dumps([kind, settings.backbone.model_dump(mode="json"), seeds["classifier"], scores, claim, own, saliency])
 
-    def _options(self, method: str, kind: str) -> dict[str, Any]:
-        """The settings that belong to this kind alone."""
+    def _options(self, method: str, kind: str, *, training: bool = False) -> dict[str, Any]:
+        """The settings that belong to this kind alone; for training without those that score maps alone read."""
         if not kind:
             return {}
         seeds, name = self.settings(method).seeds, FACTS[kind].options
-        return getattr(seeds, name).model_dump(mode="json") if name else seeds.custom.get(kind, {})
+        options = getattr(seeds, name).model_dump(mode="json") if name else seeds.custom.get(kind, {})
+        return {k: v for k, v in options.items() if not (training and k in FACTS[kind].scoring)}
 
     # ------------------------------------------------------------ variants and cycles
 
@@ -129,8 +133,12 @@ class Graph:
         return sorted({f for m in self.config.methods for f in self.saliency(m)})
 
     def round_folder(self, method: str, round: int) -> str:
-        """Folder of a round's classifier and scores, at its owner."""
+        """Folder of a round's scores, at their owner."""
         return f"{self.base}/{self.round_source(method, round)}/seeds/round-{round}"
+
+    def classifier(self, method: str, round: int, file: str = "classifier.pt") -> str:
+        """A round's network (or training.json), at its owner."""
+        return f"{self.base}/{self._owner(method, round, 'classifier')}/seeds/round-{round}/{file}"
 
     def scores(self, method: str, round: int) -> list[str]:
         """Score maps of a round."""
@@ -147,7 +155,7 @@ class Graph:
     def previous_classifier(self, method: str, round: int) -> list[str]:
         """The network that this round starts from, if the method's rounds do."""
         inherits = round > 1 and FACTS[self.round_kind(method, round)].inherits
-        return [f"{self.round_folder(method, round - 1)}/classifier.pt"] if inherits else []
+        return [self.classifier(method, round - 1)] if inherits else []
 
     def round_metrics(self, method: str, round: int) -> str:
         """metrics.json of a round."""
@@ -180,7 +188,7 @@ class Graph:
         if self.segment(method, variant).start != "classifier" or self.previous_segmenter(method, variant, cycle):
             return []
         owner = [*self.config.segment.methods, *self.config.methods][0] if method == FULL else method
-        return [f"{self.round_folder(owner, 1)}/classifier.pt"]
+        return [self.classifier(owner, 1)]
 
     def predictions(self, method: str, variant: str, cycle: int, split: str) -> list[str]:
         """Predicted masks of a split."""
@@ -244,7 +252,7 @@ class Graph:
         for method in self.config.methods:
             for r in range(1, rounds[method] + 1):
                 out.append(
-                    {"method": method, "variant": "", "round": r, "cycle": None, "kind": "classifier", "file": f"{self.round_folder(method, r)}/training.json"}
+                    {"method": method, "variant": "", "round": r, "cycle": None, "kind": "classifier", "file": self.classifier(method, r, "training.json")}
                 )
                 out.append({"method": method, "variant": "", "round": r, "cycle": None, "kind": "round", "file": self.round_metrics(method, r)})
         pairs = [(m, v) for m in self.config.segment.methods for v in self.config.segment.variants] + [(FULL, "plain")] * self.config.evaluate.full_supervision
@@ -270,8 +278,9 @@ class Graph:
         c = self.settings(method) if method else self.config
         kind = self.round_kind(method, round) if method and method != FULL else ""
         if stage == "train_classifier":
-            options = {k: v for k, v in self._options(method, kind).items() if k not in FACTS[kind].scoring}
-            return stage_settings.ClassifierSettings(kind=kind, round=round, seed=c.seed, backbone=c.backbone, classifier=c.seeds.classifier, options=options)
+            return stage_settings.ClassifierSettings(
+                kind=kind, round=round, seed=c.seed, backbone=c.backbone, classifier=c.seeds.classifier, options=self._options(method, kind, training=True)
+            )
         if stage == "extract_scores":
             return stage_settings.ScoresSettings(kind=kind, round=round, backbone=c.backbone, scores=c.seeds.scores, options=self._options(method, kind))
         if stage == "fuse_regions":

@@ -49,7 +49,7 @@ class InstanceGraph:
 
     def classifier(self, method: str) -> str:
         """The network whose peaks they are: the last round's."""
-        return f"{self.graph.round_folder(method, self.graph.max_rounds(method))}/classifier.pt"
+        return self.graph.classifier(method, self.graph.max_rounds(method))
 
     def products(self) -> list[str]:
         """What users take away."""

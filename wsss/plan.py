@@ -108,6 +108,7 @@ def count_jobs(graph: Graph) -> dict[str, int]:
     pairs = [(m, r) for m in config.methods for r in range(1, rounds[m] + 1)]
     train = len(graph.shards("train"))
     sources = {(graph.round_source(m, r), r) for m, r in pairs}
+    networks = {graph.classifier(m, r) for m, r in pairs}
     regions = {(graph.region_source(m, r), r) for m, r in pairs}
     measured = graph.measured(rounds)
     segmenters = [r for r in graph.records(rounds) if r["kind"] == "segmenter"]
@@ -116,7 +117,7 @@ def count_jobs(graph: Graph) -> dict[str, int]:
     branch = InstanceGraph(graph)
     proposals, responses = ({f for m in branch.methods for f in files(m)} for files in (branch.proposals, branch.responses))
     return {
-        "index_images": 1, "estimate_saliency": len(graph.all_saliency()), "train_classifier": len(sources), "extract_scores": len(sources) * train,
+        "index_images": 1, "estimate_saliency": len(graph.all_saliency()), "train_classifier": len(networks), "extract_scores": len(sources) * train,
         "claim_regions": len(regions) * train, "measure_round": len(regions), "fuse_regions": len(config.methods) * train, "make_seeds": len(config.methods) * train,
         "refine_masks": len(pseudo), "train_segmenter": len(segmenters), "predict_masks": len(segmenters) * (train + len(graph.shards("val"))),
         "export_masks": sum(bool(graph.final_masks(m, s)) for m in config.methods for s in ("train", "val")),
