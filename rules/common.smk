@@ -117,7 +117,6 @@ def plan_settings(w):
 
 def relevant_settings(stage):
     """Params function: as `settings`, without the subsections that the chosen kind does not read."""
-
     return lambda w: json.dumps(relevant(GRAPH.stage(stage, cue=getattr(w, "cue", ""))))
 
 
@@ -132,7 +131,7 @@ def instance_settings(stage):
 
 
 def instance_shard(kind):
-    """Input function: the shard's file of one kind of artefact none where the method does not read it."""
+    """Input function: the shard's file of one kind of artefact; none where the method does not read it."""
     return lambda w: [f for f in getattr(INSTANCES, kind)(w.method) if Path(f).stem == w.shard]
 
 
@@ -155,7 +154,6 @@ def measured_files(w):
 
 def row_keys(w):
     """Params function: the identifying columns of its rows in metrics.csv."""
-
     row = measured_row(w)
     keys = ("method", "variant", "stage", "round", "cycle", "split")
     return json.dumps({"run": GRAPH.config.run, "seed": GRAPH.config.seed, **{k: row[k] for k in keys}})
