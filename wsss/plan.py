@@ -69,15 +69,21 @@ def plan(overlays: list[Path], *, probe: bool) -> str:
         if probe
         else []
     )
+    if (index := index_of(config)).exists():
+        lines += [f"Images: as {index} of an earlier run lists them; whether the data set has changed since is seen when the workflow runs."]
     lines += ["Automatic rounds: counted up to their largest number."] if any(graph.is_auto(m) for m in config.methods) else []
     return "\n".join(lines)
 
 
+def index_of(config: Config) -> Path:
+    """Where the run's index lies once it is made."""
+    return Path(Graph(config).dataset("index.csv"))
+
+
 def count_images(config: Config) -> dict[str, int]:
-    """Images a split, from the configuration and the lists; no image is opened."""
+    """Images a split, from the run's index if it has one, else from the configuration and the lists; no image is opened."""
     d = config.dataset
-    index = Path("results") / config.run / "dataset" / "index.csv"
-    if index.exists():
+    if (index := index_of(config)).exists():
         from wsss.artefacts import ImageIndex
 
         return {split: len(ImageIndex(index).split(split)) for split in ("train", "val")}
@@ -96,7 +102,7 @@ def count_images(config: Config) -> dict[str, int]:
 
         table = pd.read_csv(Path(d.folder.root) / d.folder.tags)
     except OSError as error:
-        raise ArtefactError(f"the data set cannot be counted: {error}") from None
+        raise ArtefactError(f"{error.filename}: {error.strerror}; check the paths under dataset.{d.kind}") from None
     val = int((table["split"] == "val").sum()) if "split" in table else 0
     return {"train": len(table) - val, "val": val}
 

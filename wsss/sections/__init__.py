@@ -126,7 +126,7 @@ class Config(Section):
     seed: int = setting(0, "seed of the models; every draw is keyed on (seed, stage, round, epoch, image)", ge=0)
     methods: list[str] = setting(["cam", "erasing"], "seed methods side by side: kinds, or names under recipes", min_length=1)
     recipes: dict[str, dict[str, Any]] = setting(
-        {}, "named variants of a method: {name: {kind: erasing, seeds: {rounds: {count: 4}}}}; sections seeds, pseudo, backbone, segment, instances"
+        {}, "named variants of a method: {name: {kind: erasing, seeds: {rounds: {count: 4}}}}; sections backbone, saliency, seeds, pseudo, segment, instances"
     )
     dataset: DatasetSection = DatasetSection()
     backbone: BackboneSection = BackboneSection()
