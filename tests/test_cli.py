@@ -123,3 +123,13 @@ def test_settings_may_come_from_a_file(tmp_path):
     (tmp_path / "s.yaml").write_text(json.dumps({"claim": {"rel_threshold": 2.0}}))
     result = call("claim_regions", "--index", "i", "--shard", "s", "--scores", "x", "--settings", f"@{tmp_path / 's.yaml'}", "--output", tmp_path / "o.h5")
     assert "--settings.claim.rel_threshold: found 2.0" in result.output
+
+
+def test_nobody_is_told_to_delete_what_is_no_file_of_a_run(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "notes.md").write_text("mine")
+    for name in ("photos", "notes.md"):
+        done = call("info", tmp_path / name)
+        assert done.exit_code != 0
+        assert "expected a run's .h5 file" in done.output
+        assert "is deleted" not in done.output

@@ -35,7 +35,7 @@ def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None
         yield
         log.info("%s: done in %.1f s", stage, time.monotonic() - began)
     except BaseException as error:
-        log.error("%s: stopped after %.1f s: %s", stage, time.monotonic() - began, error or type(error).__name__)
+        log.error("%s: stopped after %.1f s: %s", stage, time.monotonic() - began, str(error) or type(error).__name__)
         raise
     finally:
         log.removeHandler(handler)
