@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -22,7 +23,7 @@ log = logging.getLogger("wsss")
 
 @contextmanager
 def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None]:
-    """Log to `path` (or stderr): first line what runs, last line how long it took, an error in between if there was one."""
+    """Log to `path` (or stderr): first lines what runs and where, last line how long it took, an error in between if there was one."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w", encoding="utf-8") if path else logging.StreamHandler()
@@ -31,6 +32,7 @@ def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None
     log.setLevel(logging.INFO)
     began = time.monotonic()
     log.info("%s: wsss %s (%s), Python %s, settings %s", stage, __version__, revision(), platform.python_version(), settings)
+    log.info("on %s", where())
     try:
         yield
         log.info("%s: done in %.1f s", stage, time.monotonic() - began)
@@ -50,6 +52,15 @@ def revision() -> str:
         return "no git"
     return out.stdout.strip() or "no git"
 
+
+def where() -> str:
+    """This machine and, on a cluster, the job's number and the GPUs it was given: "node17, SLURM_JOB_ID 15, CUDA_VISIBLE_DEVICES 0"."""
+    given = [f"{name} {os.environ[name]}" for name in GIVEN_BY_CLUSTERS if os.environ.get(name)]
+    return ", ".join([platform.node(), *given])
+
+
+GIVEN_BY_CLUSTERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "CUDA_VISIBLE_DEVICES")
+"""Environment variables that find a job again at its cluster, and its GPUs."""
 
 UNKNOWN_SECONDS = 10
 """Between log lines where nobody knows how many items there are."""
