@@ -19,8 +19,9 @@ try:
 except ConfigError as error:
     sys.exit(f"error: {error}")
 
-# The rules' shell finds the `wsss` of the Python that runs Snakemake, whether its environment is activated or not.
-shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH; ")
+# The rules' shell finds the `wsss` of the Python that runs Snakemake, whether its environment is activated or not; with --sdm conda that of the rule's environment.
+if not any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
+    shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH; ")
 
 BASE = GRAPH.base
 INSTANCES = InstanceGraph(GRAPH)
