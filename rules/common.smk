@@ -49,6 +49,11 @@ def bench_of(stage, key):
     return f"{BASE}/benchmarks/{stage}/{key}.tsv"
 
 
+def growing(amount):
+    """Resource function: `amount` on the first try, twice as much on the second, and so on. A training's time does not grow: tried again, it goes on after its last epoch."""
+    return lambda w, attempt: amount * attempt
+
+
 def settings(stage):
     """Params function: the keys the stage reads, as JSON."""
 

@@ -12,8 +12,8 @@ rule index_images:
         "../envs/wsss.yaml"
     threads: COMPUTE.threads
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         settings=relevant_settings("index_images"),
         code=code("dataset.index_images"),

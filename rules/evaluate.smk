@@ -14,8 +14,8 @@ rule measure_scores:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         row=row_keys,
         settings=settings("measure_scores"),
@@ -42,8 +42,8 @@ rule measure_masks:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         row=row_keys,
         code=code("evaluate.measure_masks"),
@@ -68,8 +68,8 @@ rule measure_instances:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=growing(3000),
+        runtime=growing(120),
     params:
         row=lambda w: json.dumps(INSTANCES.row_keys(w.method)),
         code=code("evaluate.measure_instances"),
@@ -93,8 +93,8 @@ rule collect_metrics:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         settings=plan_settings,
         code=code("evaluate.collect_metrics"),

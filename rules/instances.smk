@@ -14,8 +14,8 @@ rule propose_masks:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=growing(3000),
+        runtime=growing(240),
     params:
         settings=lambda w: INSTANCES.stage("propose_masks", kind=w.kind).model_dump_json(),
         code=code("instances.propose_masks"),
@@ -38,11 +38,11 @@ rule respond_peaks:
         bench_of("respond_peaks", "{method}-{shard}")
     conda:
         "../envs/wsss.yaml"
-    threads: COMPUTE.threads
+    threads: COMPUTE.threads + COMPUTE.workers
     resources:
         gpu=1,
-        mem_mb=6000,
-        runtime=480,
+        mem_mb=growing(6000),
+        runtime=growing(480),
         device=COMPUTE.device,
         workers=COMPUTE.workers,
     params:
@@ -74,8 +74,8 @@ rule retrieve_instances:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         settings=instance_settings("retrieve_instances"),
         code=code("instances.retrieve_instances"),
@@ -100,8 +100,8 @@ rule export_instances:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         code=code("instances.export_instances"),
     message:

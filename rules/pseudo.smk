@@ -14,8 +14,8 @@ rule make_seeds:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         settings=settings("make_seeds"),
         code=code("pseudo.make_seeds"),
@@ -41,8 +41,8 @@ rule refine_masks:
         "../envs/wsss.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         settings=settings("refine_masks"),
         code=code("pseudo.refine_masks"),

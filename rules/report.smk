@@ -13,8 +13,8 @@ rule write_report:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=growing(3000),
+        runtime=growing(60),
     params:
         settings=plan_settings,
         code=code("report.write_report"),

@@ -12,8 +12,8 @@ rule estimate_saliency:
         "../envs/wsss.yaml"
     threads: 2
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=growing(3000),
+        runtime=growing(120),
     params:
         settings=relevant_settings("estimate_saliency"),
         code=code("saliency.estimate_saliency"),

@@ -13,10 +13,10 @@ rule train_classifier:
         bench_of("train_classifier", "{method}-round-{round}")
     conda:
         "../envs/wsss.yaml"
-    threads: COMPUTE.threads
+    threads: COMPUTE.threads + COMPUTE.workers
     resources:
         gpu=1,
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=1440,
         device=COMPUTE.device,
         workers=COMPUTE.workers,
@@ -45,11 +45,11 @@ rule extract_scores:
         bench_of("extract_scores", "{method}-round-{round}-{shard}")
     conda:
         "../envs/wsss.yaml"
-    threads: COMPUTE.threads
+    threads: COMPUTE.threads + COMPUTE.workers
     resources:
         gpu=1,
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
         device=COMPUTE.device,
         workers=COMPUTE.workers,
     params:
@@ -78,8 +78,8 @@ rule claim_regions:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         settings=settings("claim_regions"),
         code=code("seeds.claim_regions"),
@@ -106,8 +106,8 @@ checkpoint measure_round:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         code=code("seeds.measure_round"),
     message:
@@ -133,8 +133,8 @@ rule fuse_regions:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         settings=settings("fuse_regions"),
         code=code("seeds.fuse_regions"),

@@ -13,10 +13,10 @@ rule train_segmenter:
         bench_of("train_segmenter", "{method}-{variant}-cycle-{cycle}")
     conda:
         "../envs/wsss.yaml"
-    threads: COMPUTE.threads
+    threads: COMPUTE.threads + COMPUTE.workers
     resources:
         gpu=1,
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=1440,
         device=COMPUTE.device,
         workers=COMPUTE.workers,
@@ -44,11 +44,11 @@ rule predict_masks:
         bench_of("predict_masks", "{method}-{variant}-cycle-{cycle}-{shard}")
     conda:
         "../envs/wsss.yaml"
-    threads: COMPUTE.threads
+    threads: COMPUTE.threads + COMPUTE.workers
     resources:
         gpu=1,
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
         device=COMPUTE.device,
         workers=COMPUTE.workers,
     params:
@@ -76,8 +76,8 @@ rule export_masks:
         "../envs/wsss.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         code=code("segment.export_masks"),
     message:
