@@ -1,10 +1,12 @@
-# make run: set-up and the embedded run to its report.   make test: set-up and the tests.   make lint: the linters.
+# make install: set-up alone.   make run: set-up and the embedded run to its report.   make test: set-up and the tests.   make lint: the linters.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 STAMP := .venv/installed
 
-.PHONY: run test test-slow test-slurm test-gpu lint claims benchmarks clean
+.PHONY: install run test test-slow test-slurm test-slurm-slow test-gpu lint claims benchmarks clean
+
+install: $(STAMP)
 
 run: $(STAMP)
 	snakemake --cores all
@@ -14,10 +16,13 @@ test: $(STAMP)
 	pytest
 
 test-slow: $(STAMP)
-	pytest -m slow
+	pytest -m "slow and not slurm"
 
 test-slurm: $(STAMP)
-	pytest -m slurm
+	pytest -rs -m "slurm and not slow"
+
+test-slurm-slow: $(STAMP)
+	pytest -rs -m "slurm and slow"
 
 test-gpu: $(STAMP)
 	pytest -m gpu
@@ -42,7 +47,7 @@ $(STAMP): pyproject.toml envs/constraints.txt
 	@command -v c++ >/dev/null || command -v g++ >/dev/null || { echo "error: no C++ compiler (c++ or g++): pydensecrf2 is built from source; on Debian and Ubuntu: apt-get install g++"; exit 1; }
 	@$(PYTHON) -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "error: Python.h is missing: pydensecrf2 is built from source; on Debian and Ubuntu: apt-get install python3-dev"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint envs/constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint envs/constraints.txt --editable '.[dev,cluster]'
 	touch $@
 
 clean:
