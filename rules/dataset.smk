@@ -8,12 +8,13 @@ rule index_images:
         log_of("index_images", "index"),
     benchmark:
         bench_of("index_images", "index")
+    retries: 0  # a fault of the data set is said once, on a cluster too
     conda:
         "../envs/wsss.yaml"
     threads: COMPUTE.threads
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(60),
+        mem_mb=2000,
+        runtime=60,
     params:
         settings=relevant_settings("index_images"),
         code=code("dataset.index_images"),
