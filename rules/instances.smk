@@ -1,6 +1,7 @@
 rule propose_masks:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
     output:
         f"{BASE}/proposals/{{kind}}/{{shard}}.json",
@@ -28,6 +29,7 @@ rule propose_masks:
 rule respond_peaks:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         classifier=lambda w: INSTANCES.classifier(w.method),
     output:
@@ -59,6 +61,7 @@ rule respond_peaks:
 rule retrieve_instances:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         responses=instance_shard("responses"),
         proposals=instance_shard("proposals"),
@@ -89,6 +92,7 @@ rule retrieve_instances:
 rule export_instances:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         instances=lambda w: INSTANCES.results(w.method),
     output:
         f"{BASE}/{{method}}/instances/instances.json",

@@ -1,6 +1,7 @@
 rule estimate_saliency:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
     output:
         f"{BASE}/saliency/{{cue}}/{{shard}}.h5",
