@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from .conftest import ROOT
-from .test_workflow import TOY, Project
+from .toy_run import TOY, Project
 
 PAGE = (ROOT / "docs" / "NEW_METHOD.md").read_text()
 

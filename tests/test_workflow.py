@@ -2,90 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from .conftest import ROOT
+from wsss.provenance_records import SUFFIX, find_records, read_record
 
-TOY = {
-    "run": "toy",
-    "dataset": {"scenes": {"train": 12, "val": 4, "min_side": 64, "max_side": 80}},
-    "seeds": {
-        "scores": {"scales": [1.0]},
-        "classifier": {"epochs": 1, "min_steps": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
-        "claim": {"rel_threshold": 0.5},
-        "rounds": {"count": 2},
-    },
-    "pseudo": {"seed": {"kind": "scores", "cue": "constant", "background": 0.05}, "refine": "none"},
-    "segment": {
-        "start": "classifier",
-        "psl": {"test_weighting": "none", "train_weighting": "labels"},
-        "train": {"epochs": 8, "min_steps": 1, "batch_size": 4, "optimiser": {"lr": 0.001}, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
-    },
-    "report": {"gallery": 3},
-    "compute": {"device": "cpu", "threads": 1, "workers": 0, "shards": {"train": 2}},
-}
+from .conftest import ROOT
+from .photographs import write_photographs
+from .toy_run import Project
+
 GPU_STAGES = {"train_classifier", "extract_scores", "train_segmenter", "predict_masks"}
 SEGMENT = {"train_segmenter", "predict_masks"}
 LAST = {"measure_masks", "collect_metrics", "write_report", "export_masks"}
-
-
-class Project:
-    """A copy of the workflow and the package in a folder of its own, so that tests may edit the code."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("wsss", "rules", "profiles", "envs", "docs"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("Snakefile", "config.yaml"):
-            shutil.copy(ROOT / name, folder / name)
-
-    def snakemake(self, *arguments: str, over: dict | None = None, path: Sequence[Path] = ()) -> subprocess.CompletedProcess[str]:
-        config = self.folder / "toy.yaml"
-        config.write_text(json.dumps(TOY))
-        overlay = self.folder / "over.yaml"
-        overlay.write_text(json.dumps(over or {}))
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(str(p) for p in (self.folder, *path)),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        }
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", str(config), str(overlay)]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-
-    def reruns(self, over: dict | None = None, *targets: str, path: Sequence[Path] = ()) -> dict[str, int]:
-        """Jobs that `snakemake -n` would run, by rule."""
-        done = self.snakemake("-n", *targets, over=over, path=path)
-        assert done.returncode == 0, done.stdout + done.stderr
-        table = re.search(r"Job stats:\n.*?\n-+ +-+\n(.*?)\n\n", done.stdout + done.stderr, re.S)
-        jobs = dict(re.findall(r"^(\w+) +(\d+)$", table.group(1), re.M)) if table else {}
-        return {rule: int(n) for rule, n in jobs.items() if rule not in ("all", "total", "seeds", "pseudo_masks", "segmentation", "report")}
-
-    def edit(self, name: str, old: str, new: str) -> None:
-        path = self.folder / name
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Project:
-    project = Project(tmp_path_factory.mktemp("toy") / "a folder with blanks")
-    done = project.snakemake()
-    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    return project
 
 
 @pytest.fixture
@@ -103,6 +41,24 @@ def test_the_run_ends_in_a_report_and_masks(finished):
     assert {"scores", "fused", "seed", "pseudo", "prediction", "timing"} <= set(table["stage"])
     assert not list(base.rglob(".resume/*"))
     assert not list(base.rglob("*.tmp-*"))
+
+
+def test_every_product_has_a_record_and_its_code_is_the_rules(finished):
+    """What Snakemake has as `params.code` of a job stands in the record; no rule declares the record."""
+    rules = {}
+    for path in (finished.folder / ".snakemake" / "metadata").rglob("*"):
+        if path.is_file():
+            name = base64.urlsafe_b64decode("".join(path.relative_to(finished.folder / ".snakemake" / "metadata").parts).replace("@", "")).decode()
+            rules[name] = json.loads(path.read_text())
+    base = finished.folder / "results" / "toy"
+    records = {str(p.relative_to(finished.folder)).removesuffix(SUFFIX): read_record(p) for p in find_records(base)}
+    assert len(records) > 50
+    assert not [name for name in rules if name.endswith(SUFFIX)]
+    for name, record in records.items():
+        assert record["code"] in "".join(map(str, rules[name]["params"])), name
+        assert rules[name]["rule"] == record["stage"]
+    recorded = {entry["path"] for record in records.values() for entry in record["products"]}
+    assert {name for name in rules if name.startswith("results/toy/")} <= recorded
 
 
 def test_cam_is_trained_once_for_both(finished):
@@ -231,20 +187,6 @@ def test_automatic_rounds_follow_a_relaxed_and_a_tightened_rule(project):
     assert project.reruns(relaxed, "seeds") == {}
 
 
-def write_photographs(folder: Path, *, count: int = 12) -> None:
-    """A folder of drawn pictures with one blob each, and its tags."""
-    draw = np.random.default_rng(0)
-    folder.mkdir(parents=True)
-    lines = ["image,labels"]
-    for k in range(count):
-        picture = draw.integers(60, 120, (64, 72, 3), dtype=np.uint8)
-        y, x = draw.integers(8, 36, 2)
-        picture[y : y + 24, x : x + 24] = ((220, 40, 40), (40, 60, 230))[k % 2]
-        Image.fromarray(picture).save(folder / f"{k}.jpg", quality=95)
-        lines.append(f"{k}.jpg,{('red', 'blue')[k % 2]}")
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
-
-
 def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     """Two broken rows are named in one message and nothing is written; fixed, masks come out; a replaced photograph is seen, even by a run killed after the index."""
     photos = tmp_path / "my photos"
@@ -272,6 +214,26 @@ def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     masks = sorted((base / "cam" / "masks" / "train").glob("*.png"))
     assert [m.stem for m in masks] == sorted(str(k) for k in range(12))
     assert any(np.asarray(Image.open(m)).any() for m in masks)
+    assert finished.reruns(over) == {}
+
+    # the same listing in another order: the index comes out the same, and nothing after it reruns
+    at = base / "dataset" / "index.csv"
+    index_alone = str(at.relative_to(finished.folder))
+    known = at.read_bytes()
+    header, *rows = good.splitlines()
+    tags.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    assert finished.snakemake(index_alone, over=over).returncode == 0
+    assert at.read_bytes() == known
+    assert finished.reruns(over) == {}
+
+    # the classes in another order: with one label a picture the index is the same again, and yet everything after it reruns, even if the run was killed after it
+    other = json.loads(json.dumps(over).replace('["red", "blue"]', '["blue", "red"]'))
+    everything = {"index_images", "train_classifier", "extract_scores", "make_seeds", "refine_masks", "export_masks", "measure_masks", "write_report"}
+    assert everything <= set(finished.reruns(other))
+    assert finished.snakemake(index_alone, over=other).returncode == 0
+    assert at.read_bytes() == known
+    assert everything - {"index_images"} <= set(finished.reruns(other))
+    assert finished.snakemake(index_alone, over=over).returncode == 0
     assert finished.reruns(over) == {}
 
     Image.open(photos / "4.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photos / "4.jpg", quality=95)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsss.sections import Config
+from wsss.sections import Config, DatasetSection
 
 
 def listing_roots(config: Config) -> list[Path]:
@@ -30,4 +30,16 @@ def listing_roots(config: Config) -> list[Path]:
         return [root / name for name in used]
     if d.kind == "folder":
         return [Path(d.folder.root), Path(d.folder.root) / d.folder.tags, *([Path(d.folder.masks)] if d.folder.masks else [])]
+    return []
+
+
+def label_files(dataset: DatasetSection) -> list[Path]:
+    """Files that name the labels: the CSV of tags, COCO's instances files, VOC's lists. VOC's labels themselves are a file an image."""
+    if dataset.kind == "folder":
+        return [Path(dataset.folder.root) / dataset.folder.tags]
+    if dataset.kind == "coco":
+        return [Path(dataset.coco.root) / name for name in (dataset.coco.train_annotations, dataset.coco.val_annotations) if name]
+    if dataset.kind == "voc":
+        lists = Path(dataset.voc.root) / "ImageSets" / "Segmentation"
+        return [lists / f"{name}.txt" for name in (dataset.voc.train, dataset.voc.measure, dataset.voc.val) if name]
     return []
