@@ -20,6 +20,7 @@ rule propose_masks:
     params:
         settings=lambda w: INSTANCES.stage("propose_masks", kind=w.kind).model_dump_json(),
         code=code("instances.propose_masks"),
+        listing=lambda w: given_listing(INSTANCES.stage("propose_masks", kind=w.kind)),
     message:
         "mask proposals ({wildcards.kind}) of shard {wildcards.shard}"
     shell:

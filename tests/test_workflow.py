@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from wsss.provenance_records import SUFFIX, find_records, read_record
+from wsss.provenance_records import SUFFIX, find_records, read_record, record_of
 
 from .conftest import ROOT
 from .photographs import write_photographs
@@ -143,6 +143,22 @@ def test_code_of_a_method_reruns_its_rounds_alone(project):
 def test_a_comment_reruns_nothing(project):
     project.edit("wsss/pseudo/make_seeds.py", "def make_seeds(", "# why\ndef make_seeds(")
     assert project.reruns() == {}
+
+
+def test_a_replaced_saliency_map_of_a_folder_is_seen(finished, tmp_path):
+    """Given maps are no file of the run: their listing is in the rule's params, and the record names those that were read."""
+    sizes = pd.read_csv(finished.folder / "results/toy/dataset/index.csv").query("split == 'train'")
+    for row in sizes.itertuples():
+        Image.fromarray(np.full((row.height, row.width), 40, np.uint8)).save(tmp_path / f"{row.image_id}.png")
+    over = {"run": "given", "methods": ["cam"], "segment": {"methods": []}, "saliency": {"kind": "folder", "folder": {"root": str(tmp_path)}}}
+    targets = [f"results/given/saliency/folder/train-{k}.h5" for k in (0, 1)]
+    done = finished.snakemake(*targets, over=over)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert finished.reruns(over, *targets) == {}
+    read = [e["path"] for k in targets for e in read_record(record_of(finished.folder / k))["inputs"]["settings"]]
+    assert sorted(read) == sorted(str(p) for p in tmp_path.glob("*.png"))
+    Image.fromarray(np.full((row.height, row.width), 200, np.uint8)).save(tmp_path / f"{row.image_id}.png")
+    assert finished.reruns(over, *targets) == {"estimate_saliency": 2}
 
 
 def test_an_unknown_key_is_refused_before_any_job(project):

@@ -7,6 +7,7 @@ Paths are relative to the working directory; `run` says which of them is the run
 
 from __future__ import annotations
 
+import csv
 import datetime
 import glob
 import hashlib
@@ -23,9 +24,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from wsss import __version__
-from wsss.artefacts import ArtefactError, read_json, write_json
+from wsss.artefacts import ArtefactError, open_text, read_json, write_json
 from wsss.console import revision
-from wsss.dataset.listing import label_files
+from wsss.dataset.listing import given_folder, label_files
 from wsss.graph import Graph
 from wsss.provenance import code_digest
 from wsss.sections import ComputeSection
@@ -133,7 +134,8 @@ def input_files(stage: str, arguments: Mapping[str, Any]) -> dict[str, list[Path
         paths = [value] if isinstance(value, Path) else value if isinstance(value, list) else []
         if name not in products and paths:
             found[name] = [p for path in paths for p in (path, *(path.parent / n for n in READ_BESIDE.get(name, ())))]
-    found["settings"] = [p for v in arguments.values() if isinstance(v, BaseModel) for p in named_files(v)]
+    shard = arguments.get("shard")
+    found["settings"] = [p for v in arguments.values() if isinstance(v, BaseModel) for p in (*named_files(v), *given_maps(v, shard=shard))]
     return {name: kept for name, paths in found.items() if (kept := [p for p in paths if p.is_file()])}
 
 
@@ -144,6 +146,16 @@ def named_files(settings: BaseModel) -> list[Path]:
     if isinstance(settings, PlanSettings):
         return [Path(r["file"]) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
     return [Path(w) for w in _weights(settings.model_dump(mode="json"))]
+
+
+def given_maps(settings: BaseModel, *, shard: Path | None) -> list[Path]:
+    """Saliency maps and proposals that were given in a folder, of the images of a shard."""
+    folder = given_folder(settings)
+    if folder is None or shard is None or not shard.is_file():
+        return []
+    with open_text(shard) as file:
+        ids = [row.get("image_id") for row in csv.DictReader(file)]
+    return [path for i in ids for suffix in (".png", ".json", ".mat") if (path := folder / f"{i}{suffix}").is_file()]
 
 
 def _weights(values: Mapping[str, Any]) -> Iterator[str]:

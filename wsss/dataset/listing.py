@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from wsss.sections import Config, DatasetSection
+from wsss.stage_settings import ProposalSettings, SaliencySettings
 
 
 def listing_roots(config: Config) -> list[Path]:
@@ -43,3 +46,9 @@ def label_files(dataset: DatasetSection) -> list[Path]:
         lists = Path(dataset.voc.root) / "ImageSets" / "Segmentation"
         return [lists / f"{name}.txt" for name in (dataset.voc.train, dataset.voc.measure, dataset.voc.val) if name]
     return []
+
+
+def given_folder(settings: BaseModel) -> Path | None:
+    """The folder of given maps that the settings of a stage lead to: saliency maps or proposals of kind `folder`; None for other kinds and stages."""
+    section = settings.saliency if isinstance(settings, SaliencySettings) else settings.proposals if isinstance(settings, ProposalSettings) else None
+    return Path(section.folder.root) if section is not None and section.kind == "folder" else None
