@@ -55,7 +55,7 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise
     except Exception as error:
         ours = path.suffix == ".pt" and path.is_file()  # nobody is told to delete what is no file of ours
-        advice = "a damaged one of a run is made anew when it is deleted and the workflow rerun" if ours else "expected a run's classifier.pt or segmenter.pt"
+        advice = "`snakemake --forcerun FILE` makes a damaged one of a run anew" if ours else "expected a run's classifier.pt or segmenter.pt"
         raise ArtefactError(f"{path}: not a network of this package, or a damaged one ({type(error).__name__}); {advice}") from None
 
 
