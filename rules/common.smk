@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import quote
 
 from wsss.config import ConfigError, load
-from wsss.dataset.listing import listing_roots
+from wsss.dataset.listing import given_folder, listing_roots
 from wsss.graph import Graph, relevant
 from wsss.instance_graph import InstanceGraph
 from wsss.provenance import code_digest, listing_digest
@@ -124,6 +124,12 @@ def plan_settings(w):
 def relevant_settings(stage):
     """Params function: as `settings`, without the subsections that the chosen kind does not read."""
     return lambda w: json.dumps(relevant(GRAPH.stage(stage, cue=getattr(w, "cue", ""))))
+
+
+def given_listing(section):
+    """Params value: digest of the listing of the given maps that a stage reads; "" where it makes them itself."""
+    folder = given_folder(section)
+    return listing_digest(folder) if folder else ""
 
 
 def shard_of(paths, w):

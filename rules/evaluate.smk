@@ -1,6 +1,7 @@
 rule measure_scores:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         maps=measured_files,
     output:
         f"{BASE}/metrics/{{method}}/{{name}}.csv",
@@ -29,6 +30,7 @@ rule measure_scores:
 rule measure_masks:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         maps=measured_files,
     output:
         f"{BASE}/metrics/{{method}}/{{name}}.csv",
@@ -56,6 +58,7 @@ rule measure_masks:
 rule measure_instances:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         instances=lambda w: INSTANCES.results(w.method),
         responses=lambda w: INSTANCES.responses(w.method),
     output:

@@ -1,6 +1,7 @@
 rule propose_masks:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
     output:
         f"{BASE}/proposals/{{kind}}/{{shard}}.json",
@@ -19,6 +20,7 @@ rule propose_masks:
     params:
         settings=lambda w: INSTANCES.stage("propose_masks", kind=w.kind).model_dump_json(),
         code=code("instances.propose_masks"),
+        listing=lambda w: given_listing(INSTANCES.stage("propose_masks", kind=w.kind)),
     message:
         "mask proposals ({wildcards.kind}) of shard {wildcards.shard}"
     shell:
@@ -28,6 +30,7 @@ rule propose_masks:
 rule respond_peaks:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         classifier=lambda w: INSTANCES.classifier(w.method),
     output:
@@ -59,6 +62,7 @@ rule respond_peaks:
 rule retrieve_instances:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         responses=instance_shard("responses"),
         proposals=instance_shard("proposals"),
@@ -89,6 +93,7 @@ rule retrieve_instances:
 rule export_instances:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         instances=lambda w: INSTANCES.results(w.method),
     output:
         f"{BASE}/{{method}}/instances/instances.json",

@@ -1,6 +1,7 @@
 rule make_seeds:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         fused=f"{BASE}/{{method}}/seeds/fused/{{shard}}.h5",
         saliency=lambda w: [f for f in GRAPH.saliency(w.method) if Path(f).stem == w.shard and GRAPH.settings(w.method).pseudo.seed.cue == "saliency"],
@@ -29,6 +30,7 @@ rule make_seeds:
 rule refine_masks:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         masks=unrefined_masks,
     output:

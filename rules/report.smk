@@ -1,6 +1,7 @@
 rule write_report:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         metrics=f"{BASE}/metrics.csv",
         maps=lambda w: sorted({f for row in measured() for f in row["files"]} | set(GRAPH.all_saliency())) + INSTANCES.products(),
     output:

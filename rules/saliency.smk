@@ -1,6 +1,7 @@
 rule estimate_saliency:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
     output:
         f"{BASE}/saliency/{{cue}}/{{shard}}.h5",
@@ -17,6 +18,7 @@ rule estimate_saliency:
     params:
         settings=relevant_settings("estimate_saliency"),
         code=code("saliency.estimate_saliency"),
+        listing=lambda w: given_listing(GRAPH.stage("estimate_saliency", cue=w.cue)),
     message:
         "saliency ({wildcards.cue}) of shard {wildcards.shard}"
     shell:

@@ -1,6 +1,7 @@
 rule train_classifier:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         regions=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
         saliency=lambda w: GRAPH.saliency(w.method) if "saliency" in GRAPH.facts(w.method).needs else [],
         previous=lambda w: GRAPH.previous_classifier(w.method, int(w.round)),
@@ -34,6 +35,7 @@ rule train_classifier:
 rule extract_scores:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         classifier=lambda w: GRAPH.classifier(w.method, int(w.round)),
         regions=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
@@ -66,6 +68,7 @@ rule extract_scores:
 rule claim_regions:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         scores=lambda w: f"{GRAPH.round_folder(w.method, int(w.round))}/scores/{w.shard}.h5",
     output:
@@ -93,6 +96,7 @@ rule claim_regions:
 checkpoint measure_round:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         record=lambda w: GRAPH.classifier(w.method, int(w.round), "training.json"),
         regions=lambda w: GRAPH.regions(w.method, int(w.round)),
         earlier=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
@@ -119,6 +123,7 @@ checkpoint measure_round:
 rule fuse_regions:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         scores=lambda w: shard_of(GRAPH.scores, w),
         regions=lambda w: shard_of(GRAPH.regions, w),

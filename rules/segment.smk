@@ -1,6 +1,7 @@
 rule train_segmenter:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         masks=lambda w: GRAPH.pseudo(w.method, w.variant, int(w.cycle)),
         previous=lambda w: GRAPH.previous_segmenter(w.method, w.variant, int(w.cycle)),
         classifier=lambda w: GRAPH.starting_classifier(w.method, w.variant, int(w.cycle)),
@@ -34,6 +35,7 @@ rule train_segmenter:
 rule predict_masks:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         segmenter=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/segmenter.pt",
     output:
@@ -65,6 +67,7 @@ rule predict_masks:
 rule export_masks:
     input:
         index=GRAPH.dataset("index.csv"),
+        classes=GRAPH.dataset("classes.csv"),
         masks=lambda w: GRAPH.final_masks(w.method, w.split),
     output:
         f"{BASE}/{{method}}/masks/{{split}}.csv",

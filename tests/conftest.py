@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from .toy_run import Project
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """The toy run, made once for all tests; who changes it puts it back."""
+    from .toy_run import Project
+
+    project = Project(tmp_path_factory.mktemp("toy") / "a folder with blanks")
+    done = project.snakemake()
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return project
 
 
 @pytest.fixture(scope="session")

@@ -132,4 +132,4 @@ def test_nobody_is_told_to_delete_what_is_no_file_of_a_run(tmp_path):
         done = call("info", tmp_path / name)
         assert done.exit_code != 0
         assert "expected a run's .h5 file" in done.output
-        assert "is deleted" not in done.output
+        assert "snakemake --forcerun" not in done.output

@@ -168,6 +168,17 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(index, tmp_path, bad):
     assert all(bool(p.isfinite().all()) for p in model.parameters())
 
 
+@pytest.mark.parametrize(("factor", "said"), [(1.0, False), (1e6, True)])
+def test_a_loss_that_grows_without_end_is_said_loudly(index, tmp_path, capsys, factor, said):
+    """Finite, and yet nothing was learnt: the last epoch's loss is far above the first one's."""
+
+    def grows(outputs, batch):
+        return {"error": losses(outputs, batch)["error"] * factor ** (batch["progress"] > 0.5)}
+
+    train(index, tmp_path / "r.pt", epochs=3, losses=grows)
+    assert ("the training has diverged; lower optimiser.lr" in capsys.readouterr().err) == said
+
+
 def test_no_images(index, tmp_path):
     images = training_images(index)
     images.rows = []

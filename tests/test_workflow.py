@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from wsss.provenance_records import SUFFIX, find_records, read_record, record_of
+
 from .conftest import ROOT
+from .photographs import write_photographs
 from .toy_run import Project
 
 GPU_STAGES = {"train_classifier", "extract_scores", "train_segmenter", "predict_masks"}
 SEGMENT = {"train_segmenter", "predict_masks"}
 LAST = {"measure_masks", "collect_metrics", "write_report", "export_masks"}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Project:
-    project = Project(tmp_path_factory.mktemp("toy") / "a folder with blanks")
-    done = project.snakemake()
-    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    return project
 
 
 @pytest.fixture
@@ -46,6 +41,24 @@ def test_the_run_ends_in_a_report_and_masks(finished):
     assert {"scores", "fused", "seed", "pseudo", "prediction", "timing"} <= set(table["stage"])
     assert not list(base.rglob(".resume/*"))
     assert not list(base.rglob("*.tmp-*"))
+
+
+def test_every_product_has_a_record_and_its_code_is_the_rules(finished):
+    """What Snakemake has as `params.code` of a job stands in the record; no rule declares the record."""
+    rules = {}
+    for path in (finished.folder / ".snakemake" / "metadata").rglob("*"):
+        if path.is_file():
+            name = base64.urlsafe_b64decode("".join(path.relative_to(finished.folder / ".snakemake" / "metadata").parts).replace("@", "")).decode()
+            rules[name] = json.loads(path.read_text())
+    base = finished.folder / "results" / "toy"
+    records = {str(p.relative_to(finished.folder)).removesuffix(SUFFIX): read_record(p) for p in find_records(base)}
+    assert len(records) > 50
+    assert not [name for name in rules if name.endswith(SUFFIX)]
+    for name, record in records.items():
+        assert record["code"] in "".join(map(str, rules[name]["params"])), name
+        assert rules[name]["rule"] == record["stage"]
+    recorded = {entry["path"] for record in records.values() for entry in record["products"]}
+    assert {name for name in rules if name.startswith("results/toy/")} <= recorded
 
 
 def test_cam_is_trained_once_for_both(finished):
@@ -132,6 +145,22 @@ def test_a_comment_reruns_nothing(project):
     assert project.reruns() == {}
 
 
+def test_a_replaced_saliency_map_of_a_folder_is_seen(finished, tmp_path):
+    """Given maps are no file of the run: their listing is in the rule's params, and the record names those that were read."""
+    sizes = pd.read_csv(finished.folder / "results/toy/dataset/index.csv").query("split == 'train'")
+    for row in sizes.itertuples():
+        Image.fromarray(np.full((row.height, row.width), 40, np.uint8)).save(tmp_path / f"{row.image_id}.png")
+    over = {"run": "given", "methods": ["cam"], "segment": {"methods": []}, "saliency": {"kind": "folder", "folder": {"root": str(tmp_path)}}}
+    targets = [f"results/given/saliency/folder/train-{k}.h5" for k in (0, 1)]
+    done = finished.snakemake(*targets, over=over)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert finished.reruns(over, *targets) == {}
+    read = [e["path"] for k in targets for e in read_record(record_of(finished.folder / k))["inputs"]["settings"]]
+    assert sorted(read) == sorted(str(p) for p in tmp_path.glob("*.png"))
+    Image.fromarray(np.full((row.height, row.width), 200, np.uint8)).save(tmp_path / f"{row.image_id}.png")
+    assert finished.reruns(over, *targets) == {"estimate_saliency": 2}
+
+
 def test_an_unknown_key_is_refused_before_any_job(project):
     done = project.snakemake("-n", over={"seedz": 1})
     assert done.returncode != 0
@@ -174,20 +203,6 @@ def test_automatic_rounds_follow_a_relaxed_and_a_tightened_rule(project):
     assert project.reruns(relaxed, "seeds") == {}
 
 
-def write_photographs(folder: Path, *, count: int = 12) -> None:
-    """A folder of drawn pictures with one blob each, and its tags."""
-    draw = np.random.default_rng(0)
-    folder.mkdir(parents=True)
-    lines = ["image,labels"]
-    for k in range(count):
-        picture = draw.integers(60, 120, (64, 72, 3), dtype=np.uint8)
-        y, x = draw.integers(8, 36, 2)
-        picture[y : y + 24, x : x + 24] = ((220, 40, 40), (40, 60, 230))[k % 2]
-        Image.fromarray(picture).save(folder / f"{k}.jpg", quality=95)
-        lines.append(f"{k}.jpg,{('red', 'blue')[k % 2]}")
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
-
-
 def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     """Two broken rows are named in one message and nothing is written; fixed, masks come out; a replaced photograph is seen, even by a run killed after the index."""
     photos = tmp_path / "my photos"
@@ -215,6 +230,26 @@ def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     masks = sorted((base / "cam" / "masks" / "train").glob("*.png"))
     assert [m.stem for m in masks] == sorted(str(k) for k in range(12))
     assert any(np.asarray(Image.open(m)).any() for m in masks)
+    assert finished.reruns(over) == {}
+
+    # the same listing in another order: the index comes out the same, and nothing after it reruns
+    at = base / "dataset" / "index.csv"
+    index_alone = str(at.relative_to(finished.folder))
+    known = at.read_bytes()
+    header, *rows = good.splitlines()
+    tags.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    assert finished.snakemake(index_alone, over=over).returncode == 0
+    assert at.read_bytes() == known
+    assert finished.reruns(over) == {}
+
+    # the classes in another order: with one label a picture the index is the same again, and yet everything after it reruns, even if the run was killed after it
+    other = json.loads(json.dumps(over).replace('["red", "blue"]', '["blue", "red"]'))
+    everything = {"index_images", "train_classifier", "extract_scores", "make_seeds", "refine_masks", "export_masks", "measure_masks", "write_report"}
+    assert everything <= set(finished.reruns(other))
+    assert finished.snakemake(index_alone, over=other).returncode == 0
+    assert at.read_bytes() == known
+    assert everything - {"index_images"} <= set(finished.reruns(other))
+    assert finished.snakemake(index_alone, over=over).returncode == 0
     assert finished.reruns(over) == {}
 
     Image.open(photos / "4.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photos / "4.jpg", quality=95)

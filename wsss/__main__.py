@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from wsss import __version__
-from wsss.commands import STAGES, reported, stage_command
+from wsss.commands import STAGES, reported, stage_command, stage_summary
 
 # torch's threads sleep instead of spinning at barriers: on a busy machine a training is three times faster. Read when torch is imported, so set before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -34,7 +35,7 @@ class Commands(click.Group):
         with formatter.section("Commands for people"):
             formatter.write_dl([(n, c.get_short_help_str(90)) for n, c in sorted(self.commands.items())])
         with formatter.section("Stages (what the workflow's rules call)"):
-            formatter.write_dl([(n, f"wsss/{folder}/{n}.py") for n, folder in STAGES.items()])
+            formatter.write_dl([(n, stage_summary(n)) for n in STAGES])
 
 
 @click.command(cls=Commands)
@@ -77,6 +78,25 @@ def info_command(file: Path) -> None:
 
     with reported():
         click.echo(describe(file))
+
+
+@main_group.command("verify")
+@click.argument("run", type=FILE)
+@click.argument("overlays", nargs=-1, type=FILE)
+@click.option("--images/--no-images", default=True, help="Read every picture again and compare it with the index.")
+def verify_command(run: Path, overlays: tuple[Path, ...], images: bool) -> None:
+    """Check a RUN's files against their provenance records.
+
+    RUN is a folder or a name under results/. OVERLAYS are its configuration files as they are now; without any, settings are compared with those that metrics.csv was
+    made with. Every fault is a line with the command that mends it; the exit code is 1 if there is one.
+    """
+    from wsss.verification.verify import verify
+
+    with reported():
+        verdict = verify(run, list(overlays), images=images)
+        click.echo(verdict)
+        if verdict.faults:
+            sys.exit(1)
 
 
 @main_group.command("unpack")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import inspect
@@ -18,6 +19,8 @@ from pydantic import BaseModel
 
 from wsss.config import settings
 from wsss.console import log, logging_to
+from wsss.provenance import PACKAGE
+from wsss.provenance_records import recorded
 
 STAGES = {
     "index_images": "dataset",
@@ -51,6 +54,13 @@ def load_stage(name: str) -> Callable[..., None]:
     return function
 
 
+def stage_summary(name: str) -> str:
+    """First sentence of the stage's docstring, without importing it."""
+    tree = ast.parse((PACKAGE / STAGES[name] / f"{name}.py").read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return re.split(r"(?<=\.)\s", (ast.get_docstring(function) or name).split("\n\n")[0], maxsplit=1)[0]
+
+
 def stage_command(name: str) -> click.Command:
     """The subcommand of a stage; imports that stage alone."""
     function = load_stage(name)
@@ -69,7 +79,9 @@ def stage_command(name: str) -> click.Command:
             arguments["compute"] = arguments["compute"].model_copy(update={k: v for k, v in over.items() if v is not None})
         models = {k: v.model_dump_json() for k, v in arguments.items() if isinstance(v, BaseModel)}
         with reported(), logging_to(log_file, stage=name, settings=" ".join(f"{k}={v}" for k, v in models.items())):
-            function(**{k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()})
+            given = {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
+            with recorded(name, STAGES[name], given):
+                function(**given)
 
     summary = (inspect.getdoc(function) or name).split("\n\n")[0]
     lists = {"--" + n.replace("_", "-") for n, hint in hints.items() if get_origin(hint) is list}

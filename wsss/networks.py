@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +55,25 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise
     except Exception as error:
         ours = path.suffix == ".pt" and path.is_file()  # nobody is told to delete what is no file of ours
-        advice = "a damaged one of a run is made anew when it is deleted and the workflow rerun" if ours else "expected a run's classifier.pt or segmenter.pt"
+        advice = "`snakemake --forcerun FILE` makes a damaged one of a run anew" if ours else "expected a run's classifier.pt or segmenter.pt"
         raise ArtefactError(f"{path}: not a network of this package, or a damaged one ({type(error).__name__}); {advice}") from None
 
 
-def restore_network(model: nn.Module, path: Path) -> dict[str, Any]:
+def restore_network(model: nn.Module, path: Path, *, class_names: Sequence[str] | None = None) -> dict[str, Any]:
     """Load a saved network into `model` and give its meta.
 
+    Args:
+        model: Changed in place.
+        path: The .pt file.
+        class_names: Of the data set, by id, background first; a network trained for others, or for these in another order, is refused. None: not compared.
+
     Raises:
-        ArtefactError: If the file is missing or damaged, or was made for another network.
+        ArtefactError: If the file is missing or damaged, or was made for another network or other classes.
     """
     state, meta = load_network(path)
+    if class_names is not None and meta.get("classes") != list(class_names):
+        found = ", ".join(map(str, (meta.get("classes") or ["", "none"])[1:]))
+        raise ArtefactError(f"{path}: found a network of the classes {found}, expected {', '.join(class_names[1:])}, in this order; train it again")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

@@ -11,7 +11,7 @@ import hashlib
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -163,12 +163,24 @@ def fit(
             order.epoch = epoch
             curve.append(pass_(loader, epoch=epoch))
             _save(resume, model=model, optimiser=optimiser, fabric=fabric, inputs=inputs, curve=curve)
+    _warn_if_diverged(curve)
     seconds = round(sum(e["seconds"] for e in curve), 2)
     log.info("%d epochs, %d images on %s in %.1f s, %d MB", epochs, len(images), device, seconds, peak_memory_mb())
     return {
         "loss_curve": curve, "final_loss": curve[-1]["loss"], "seconds": seconds, "peak_memory_mb": peak_memory_mb(), "device": str(device),
         "images": len(images), "steps": epochs * len(order),
     }  # fmt: skip
+
+
+DIVERGED = 10
+"""Times the first epoch's loss from which a training has gone astray, though its numbers are finite."""
+
+
+def _warn_if_diverged(curve: Sequence[Mapping[str, float]]) -> None:
+    """Say loudly that the last epoch's loss is far above the first one's."""
+    first, last = curve[0]["loss"], curve[-1]["loss"]
+    if first > 0 and last > DIVERGED * first:
+        warn("the loss grew from %.4g in the first epoch to %.4g in the last: the training has diverged; lower optimiser.lr", first, last)
 
 
 class _Pass:

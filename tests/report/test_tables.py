@@ -153,7 +153,7 @@ def test_thresholds_at_the_edge_and_far_from_the_best_are_said():
     [
         ("warning_all_background", "", "bad", "every mask is background"),
         ("warning_single_class", "", "bad", "a single class"),
-        ("warning_empty_class", "b", "note", "no pixel of b"),
+        ("warning_empty_class", "b", "bad", "no pixel of b, which the tags name"),
         ("warning_of_tomorrow", "", "note", "warning_of_tomorrow"),
     ],
 )

@@ -79,7 +79,7 @@ def test_scales_are_averaged_on_the_grid_of_scale_one(model: Classifier) -> None
 
 def run(folder: Path, model: Classifier, *, regions: list[Path] | None = None, **scores: object) -> tuple[MapReader, Path]:
     index, shard = write_tiny_set(folder, PICTURES)
-    save_network(folder / "classifier.pt", state=model.state_dict(), meta={})
+    save_network(folder / "classifier.pt", state=model.state_dict(), meta={"classes": ["background", "class1", "class2", "class3"]})
     settings = ScoresSettings.model_validate({"kind": "erasing", "backbone": TINY.model_dump(), "scores": scores})
     extract_scores(
         index=index, shard=shard, classifier=folder / "classifier.pt", regions=regions or [], settings=settings, compute=CPU, output=folder / "scores.h5"
@@ -119,6 +119,20 @@ def test_a_network_without_positive_scores_is_said(model: Classifier, tmp_path: 
         torch.nn.init.constant_(other.head.weight, weight)
         run(tmp_path / str(said), other.eval(), scales=[1.0])
         assert ("2 of 3 images have no positive score" in capsys.readouterr().err) == said
+
+
+def test_a_network_of_other_classes_or_another_order_is_refused(model: Classifier, tmp_path: Path) -> None:
+    """Maps are named by class ids alone, so a network of another order would give them to the wrong classes without a word."""
+    _, index = run(tmp_path, model, scales=[1.0])
+    table = index.parent / "classes.csv"
+    table.write_text(table.read_text().replace("class1", "x").replace("class2", "class1").replace("x", "class2"))
+    settings = ScoresSettings.model_validate({"kind": "erasing", "backbone": TINY.model_dump()})
+    with pytest.raises(ArtefactError, match=r"network of the classes class1, class2, class3, expected class2, class1, class3, in this order; train it again"):
+        extract_scores(
+            index=index, shard=index.parent / "shards" / "train-0.csv", classifier=tmp_path / "classifier.pt", regions=[], settings=settings, compute=CPU,
+            output=tmp_path / "other.h5",
+        )  # fmt: skip
+    assert not (tmp_path / "other.h5").exists()
 
 
 def test_a_broken_network_writes_nothing(tmp_path: Path) -> None:

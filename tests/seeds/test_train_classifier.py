@@ -135,6 +135,23 @@ def test_a_kill_in_the_middle_changes_nothing(index: Path, tmp_path: Path, caplo
     assert sorted(p.name for p in folder.iterdir()) == ["classifier.pt", "training.json"]
 
 
+def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    """With one label a picture the index does not change when classes.csv is put into another order: the resume file must be told apart by classes.csv itself."""
+    monkeypatch.setattr("wsss.seeds.train_classifier.finish", lambda resume: None)  # as if killed right before
+    train(index, tmp_path / "a", settings=settings(epochs=1))
+    assert (tmp_path / "a" / ".resume" / "classifier.pt").exists()
+    table = index.parent / "classes.csv"
+    table.write_text(table.read_text().replace("class1", "x").replace("class2", "class1").replace("x", "class2"))
+    caplog.set_level("INFO", "wsss")
+    again, _ = train(index, tmp_path / "a", settings=settings(epochs=1))
+    assert "belongs to other settings, code, inputs" in caplog.text
+    assert again == train(index, tmp_path / "b", settings=settings(epochs=1))[0]
+    table.write_text(table.read_text().replace("class1", "x").replace("class2", "class1").replace("x", "class2"))
+    second = settings(epochs=1).model_copy(update={"round": 2})
+    with pytest.raises(ArtefactError, match="network of the classes class2, class1, class3, expected class1, class2, class3, in this order"):
+        train(index, tmp_path / "c", settings=second, previous=tmp_path / "b" / "classifier.pt")
+
+
 def test_what_a_resume_file_belongs_to(index: Path) -> None:
     rows = ImageIndex(index).split("train")
     compute = ComputeSection(device="cpu", threads=1, workers=0)

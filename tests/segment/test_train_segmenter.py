@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.segment.drawn_set import SIZES, TINY, settings, store_masks, train
+from tests.segment.drawn_set import SIZES, TINY, draw, settings, store_masks, train
 from wsss.artefacts import ArtefactError
 from wsss.networks import load_network, save_network
 from wsss.sections import BackboneSection, PslSection
@@ -52,6 +52,20 @@ def test_a_training_stopped_after_an_epoch_ends_with_the_same_weights(drawn, tmp
     assert train(drawn, tmp_path / "again", given).read_bytes() == whole.read_bytes()
     assert len(steps) == 5 + 2  # the third epoch alone was done again
     assert not (tmp_path / "again" / ".resume").exists()
+
+
+def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(tmp_path, monkeypatch, caplog):
+    drawn = draw(tmp_path / "set")
+    monkeypatch.setattr(stage, "finish", lambda resume: None)  # as if killed right before
+    first = train(drawn, tmp_path / "a", settings(epochs=1))
+    assert (tmp_path / "a" / ".resume" / "segmenter.pt").is_file()
+    table = drawn.index.parent / "classes.csv"
+    table.write_text(table.read_text().replace("class1", "x").replace("class2", "class1").replace("x", "class2"))
+    with pytest.raises(ArtefactError, match="network of the classes class1, class2, expected class2, class1, in this order; train it again"):
+        train(drawn, tmp_path / "b", settings(epochs=1), previous=first)
+    caplog.set_level("INFO", "wsss")
+    train(drawn, tmp_path / "a", settings(epochs=1))
+    assert "belongs to other settings, code, inputs" in caplog.text
 
 
 def test_full_supervision_reads_the_truth(drawn, tmp_path):

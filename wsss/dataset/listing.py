@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsss.sections import Config
+from pydantic import BaseModel
+
+from wsss.sections import Config, DatasetSection
+from wsss.stage_settings import ProposalSettings, SaliencySettings
 
 
 def listing_roots(config: Config) -> list[Path]:
@@ -31,3 +34,21 @@ def listing_roots(config: Config) -> list[Path]:
     if d.kind == "folder":
         return [Path(d.folder.root), Path(d.folder.root) / d.folder.tags, *([Path(d.folder.masks)] if d.folder.masks else [])]
     return []
+
+
+def label_files(dataset: DatasetSection) -> list[Path]:
+    """Files that name the labels: the CSV of tags, COCO's instances files, VOC's lists. VOC's labels themselves are a file an image."""
+    if dataset.kind == "folder":
+        return [Path(dataset.folder.root) / dataset.folder.tags]
+    if dataset.kind == "coco":
+        return [Path(dataset.coco.root) / name for name in (dataset.coco.train_annotations, dataset.coco.val_annotations) if name]
+    if dataset.kind == "voc":
+        lists = Path(dataset.voc.root) / "ImageSets" / "Segmentation"
+        return [lists / f"{name}.txt" for name in (dataset.voc.train, dataset.voc.measure, dataset.voc.val) if name]
+    return []
+
+
+def given_folder(settings: BaseModel) -> Path | None:
+    """The folder of given maps that the settings of a stage lead to: saliency maps or proposals of kind `folder`; None for other kinds and stages."""
+    section = settings.saliency if isinstance(settings, SaliencySettings) else settings.proposals if isinstance(settings, ProposalSettings) else None
+    return Path(section.folder.root) if section is not None and section.kind == "folder" else None

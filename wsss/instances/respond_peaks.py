@@ -46,7 +46,7 @@ def respond_peaks(*, index: Path, shard: Path, classifier: Path, settings: Respo
     rows = data.shard(shard)
     method = cast(PeakMethod, load_method(settings.kind, options=settings.options, class_names=data.class_names))
     model = method.build(data.num_classes, round=1, backbone=settings.backbone.model_copy(update={"weights": "none"}), previous=None)
-    restore_network(model, classifier)
+    restore_network(model, classifier, class_names=data.class_names)
     device = pick_device(compute)
     model.to(device).to(memory_format=torch.channels_last)
     found = 0

@@ -28,6 +28,7 @@ def warnings(plan: Mapping[str, Any], metrics: Metrics, *, class_names: Sequence
 
 
 COUNTED = {"warning_all_background": "every mask is background or unlabelled", "warning_single_class": "the masks hold a single class"}
+VANISHED = "warning_empty_class"
 
 
 def _counted_faults(metrics: Metrics, key: Key, name: str) -> list[tuple[str, str]]:
@@ -37,12 +38,8 @@ def _counted_faults(metrics: Metrics, key: Key, name: str) -> list[tuple[str, st
         if value.metric.startswith("warning") and value.value:
             found.setdefault(value.metric, []).extend(filter(None, [value.name]))
     bad = [("bad", f"{name}: {COUNTED[metric]}") for metric in found if metric in COUNTED]
-    other = [
-        ("note", f"{name}: {'no pixel of' if metric == 'warning_empty_class' else metric} {', '.join(names)}".rstrip())
-        for metric, names in found.items()
-        if metric not in COUNTED
-    ]
-    return [*bad, *other]
+    bad += [("bad", f"{name}: no pixel of {', '.join(names)}, which the tags name") for metric, names in found.items() if metric == VANISHED]
+    return bad + [("note", f"{name}: {metric} {', '.join(names)}".rstrip()) for metric, names in found.items() if metric not in COUNTED and metric != VANISHED]
 
 
 def _class_faults(ious: Mapping[str, float], name: str, class_names: Sequence[str]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from wsss.console import log
 from wsss.graph import Graph
 from wsss.imaging import VOC_COLOURS
 from wsss.instance_graph import InstanceGraph
-from wsss.report import curves, faults, gather, instances, tables
+from wsss.report import curves, faults, gather, instances, made, tables
 from wsss.report.contact import contact_sheet, sheet_trails
 from wsss.report.gallery import Gallery
 from wsss.stage_settings import PlanSettings
@@ -91,10 +91,11 @@ def context(*, plan: Mapping[str, Any], index: ImageIndex, metrics: Path) -> dic
     gallery = Gallery(index=index, plan=plan)
     trails = gallery.trails(int(plan["report"]["gallery"]))
     logged = gather.log_warnings(benchmarks.parent / "logs")
+    made_by = made.read_made(index.folder.parent)
     return {
         "plan": plan, "facts": facts, "has_truth": has_truth, "class_names": index.class_names, "colours": [tuple(int(v) for v in c) for c in VOC_COLOURS[: len(index.class_names)]],
         "headline": tables.headline(plan, numbers), "supervision": gather.supervision(plan["config"], facts, cues=plan["cues"]), "settings": gather.list_settings(plan["config"]),
-        "versions": gather.versions(), "devices": sorted({str(r["content"]["device"]) for r in records if r["content"].get("device")}), "times": times,
+        "versions": gather.versions(), "made": made_by, "devices": sorted({str(r["content"]["device"]) for r in records if r["content"].get("device")}), "times": times,
         "total_seconds": sum(t.seconds for t in times), "peak_mb": max((t.peak_mb for t in times), default=0.0),
         "table": tables.stage_table(plan, numbers), "segmenters": tables.segmenter_table(plan, numbers),
         "details": [detail for maps in (True, False) if (detail := tables.detail_table(plan, numbers, maps=maps)).rows],
@@ -103,7 +104,7 @@ def context(*, plan: Mapping[str, Any], index: ImageIndex, metrics: Path) -> dic
         "val_trails": gallery.val_trails(max(3, len(trails) // 3)), "ranked": gallery.ranked_stage() if trails and trails[0].rank else None,
         "stage_name": tables.name_of, "instances": instances.instance_table(plan, numbers),
         "instance_trails": instances.instance_trails(plan, index=index, image_ids=[t.image_id for t in trails]),
-        "warnings": faults.warnings(plan, numbers, class_names=index.class_names, has_truth=has_truth),
+        "warnings": [*((level, f"provenance: {text}") for level, text in made_by.faults), *faults.warnings(plan, numbers, class_names=index.class_names, has_truth=has_truth)],
         "logged": logged[:LISTED_WARNINGS], "logged_more": max(0, len(logged) - LISTED_WARNINGS),
     }  # fmt: skip
 

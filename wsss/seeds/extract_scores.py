@@ -52,7 +52,7 @@ def extract_scores(
     rows = data.shard(shard)
     method = load_method(settings.kind, options=settings.options, class_names=data.class_names)
     model = method.build(data.num_classes, round=settings.round, backbone=settings.backbone.model_copy(update={"weights": "none"}), previous=None)
-    restore_network(model, classifier)
+    restore_network(model, classifier, class_names=data.class_names)
     device = pick_device(compute)
     model.to(device).to(memory_format=torch.channels_last)
     normalisation: Normalisation = model.backbone.normalisation  # type: ignore[union-attr,assignment]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def train_classifier(
     data = ImageIndex(index)
     rows = data.split("train")
     method = load_method(settings.kind, options=settings.options, class_names=data.class_names)
-    model = initial_network(method, num_classes=data.num_classes, settings=settings, previous=previous)
+    model = initial_network(method, num_classes=data.num_classes, settings=settings, previous=previous, class_names=data.class_names)
     classifier = method.training(settings.classifier, round=settings.round)
     images = TrainingImages(
         rows,
@@ -88,7 +89,9 @@ def train_classifier(
     log.info("final loss %.4f", done["final_loss"])
 
 
-def initial_network(method: SeedMethod, *, num_classes: int, settings: ClassifierSettings, previous: Path | None) -> torch.nn.Module:
+def initial_network(
+    method: SeedMethod, *, num_classes: int, settings: ClassifierSettings, previous: Path | None, class_names: Sequence[str] | None = None
+) -> torch.nn.Module:
     """The network before training; its random weights are keyed on (seed, stage, round).
 
     Args:
@@ -96,6 +99,7 @@ def initial_network(method: SeedMethod, *, num_classes: int, settings: Classifie
         num_classes: C.
         settings: Round, seed, backbone.
         previous: The previous round's network, for methods that start from it.
+        class_names: Those that the previous network must have been trained for; None: not compared.
 
     Returns:
         The network.
@@ -104,7 +108,7 @@ def initial_network(method: SeedMethod, *, num_classes: int, settings: Classifie
     if previous:
         bare = settings.backbone.model_copy(update={"weights": "none"})
         before = method.build(num_classes, round=settings.round - 1, backbone=bare, previous=None)
-        restore_network(before, previous)
+        restore_network(before, previous, class_names=class_names)
     torch.manual_seed(draws.key(settings.seed, STAGE, settings.round, "weights"))
     return method.build(num_classes, round=settings.round, backbone=settings.backbone, previous=before)
 

@@ -66,7 +66,7 @@ def train_segmenter(
     weights = ("none", settings.backbone.model_copy(update={"weights": "none"})) if start else (settings.weights, settings.backbone)
     model = build_segmenter(network=settings.network, weights=weights[0], backbone=weights[1], num_classes=data.num_classes)
     if previous:
-        restore_network(model, previous)
+        restore_network(model, previous, class_names=data.class_names)
     elif classifier:
         start_from_classifier(model, classifier, class_names=data.class_names)
     images = TrainingImages(
@@ -90,7 +90,7 @@ def train_segmenter(
         freeze_batchnorm=settings.backbone.freeze_batchnorm,
         compute=compute,
         resume=resume,
-        inputs=digest(settings.model_dump_json(), machine, code_digest(__name__), states(rows), index, *masks, *truth, *start),
+        inputs=digest(settings.model_dump_json(), machine, code_digest(__name__), states(rows), index, index.parent / "classes.csv", *masks, *truth, *start),
     )
     write_json(record, done)
     meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
