@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from wsss.config import settings
 from wsss.console import log, logging_to
+from wsss.limits import printable
 
 STAGES = {
     "index_images": "dataset",
@@ -111,7 +112,7 @@ class reported:  # noqa: N801 - reads as a statement: `with reported():`
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
         if isinstance(error, ValueError | OSError):
             log.debug("traceback", exc_info=error)
-            click.echo(f"error: {error}", err=True)
+            click.echo(printable(f"error: {error}"), err=True)
             sys.exit(1)
 
 

@@ -1,0 +1,69 @@
+"""Lists of a large JSON file, one member after the other, within limits (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ijson
+
+from wsss.dataset.checks import DataError
+from wsss.limits import MOST_JSON_DEPTH, MOST_MEMBER_VALUES, regular
+
+MEMBER = 3
+"""Depth of an object in a list of the file: {"annotations": [{...}]}."""
+
+
+def members(path: Path, prefix: str) -> Iterator[Any]:
+    """The members of one list of a JSON file, which `check_members` has been asked about.
+
+    Args:
+        path: The file.
+        prefix: ijson's name of them, e.g. "annotations.item".
+
+    Yields:
+        Each member as Python values.
+
+    Raises:
+        DataError: If the file is missing or no JSON, with the place.
+    """
+    yield from _reported(path, lambda file: ijson.items(file, prefix, use_float=True))
+
+
+def check_members(path: Path) -> None:
+    """Go over the whole file once without building anything: a member is built in memory whole, so none may be too large or too deep.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: If the file is missing, no JSON, or a member of a list has more values or lists in each other than wsss/limits.py allows.
+    """
+    depth = values = 0
+    for place, (event, value) in enumerate(_reported(path, lambda file: ijson.basic_parse(file, use_float=True))):
+        if event[:5] == "start":
+            depth += 1
+            if depth > MOST_JSON_DEPTH:
+                raise DataError(f"{path}: lists and objects more than {MOST_JSON_DEPTH} deep; expected an instances file of COCO")
+        elif event[:3] == "end":
+            depth -= 1
+        elif event == "string" and len(value) > MOST_MEMBER_VALUES:
+            raise DataError(f"{path}: a text of {len(value):,} characters (value {place:,} of the file); mend or remove it")
+        values = values + 1 if depth >= MEMBER else 0
+        if values > MOST_MEMBER_VALUES:
+            raise DataError(f"{path}: one member of a list holds more than {MOST_MEMBER_VALUES:,} values (value {place:,} of the file); mend or remove it")
+
+
+def _reported(path: Path, read: Any) -> Iterator[Any]:
+    """What `read` finds in the open file; its errors as DataError."""
+    try:
+        regular(path)
+        with path.open("rb") as file:
+            yield from read(file)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; dataset.coco.*_annotations are paths under dataset.coco.root") from None
+    except DataError:
+        raise
+    except (ijson.JSONError, ValueError, OverflowError) as error:  # UnicodeDecodeError is a ValueError
+        raise DataError(f"{path}: not valid JSON, or cut short ({' '.join(str(error).split())[:200]}); fetch it again") from None
