@@ -36,11 +36,13 @@ MOST_JSON_DEPTH = 32
 """Lists and objects within each other; COCO's have 6."""
 MOST_MEMBER_VALUES = 2_000_000
 """Values in one member of a list of a streamed JSON file, i.e. one object's outline; about 300 MB in memory."""
+MOST_TEXT_BYTES = 2 << 20
+"""Of one text in a streamed JSON file."""
 MOST_JSON_BYTES = 1 << 30
 """Of a JSON file that is read whole, e.g. the proposals of a shard, which the package writes itself."""
 MOST_PROPOSAL_BYTES = 16 << 20
 """Of one image's proposals in a JSON file; 2,000 masks take about 1 MB."""
-MOST_MATLAB_BYTES = 1 << 30
+MOST_MATLAB_BYTES = 512 << 20
 """Of what one image's MATLAB file unpacks to; 2,000 masks of 500 x 375 pixels take 375 MB."""
 MOST_COORDINATE = 1e6
 """Of a polygon, px either side of 0."""
@@ -51,6 +53,8 @@ MOST_PICKLE_BYTES = 64 << 20
 """Of cls_labels.npy. VOC's tags have 2 MB."""
 MOST_DESCRIPTION = 16 << 20
 """Bytes that describe the tensors in a network's file; 1,000 tensors take 0.1 MB."""
+MOST_PICKLE_STEPS = 2_000_000
+"""Of one pickle; VOC's tags take 0.3 million."""
 MOST_PICKLE_DEPTH = 16
 """Tuples within each other in a pickle."""
 MOST_PARAMS_BYTES = 1 << 30

@@ -9,7 +9,7 @@ import io
 import pickletools
 from collections.abc import Collection
 
-from wsss.limits import MOST_PICKLE_DEPTH
+from wsss.limits import MOST_PICKLE_DEPTH, MOST_PICKLE_STEPS
 
 _ATOMS = frozenset(
     [
@@ -67,7 +67,9 @@ def check_pickle(data: bytes, *, names: Collection[tuple[str, str]], references:
     steps = _Steps(names, references=references)
     file = io.BytesIO(data)
     try:
-        for operation, argument, _ in pickletools.genops(file):
+        for number, (operation, argument, _) in enumerate(pickletools.genops(file)):
+            if number > MOST_PICKLE_STEPS:
+                raise PickleError(f"takes more than {MOST_PICKLE_STEPS:,} steps, refused")
             steps.take(operation.name, argument)
         return file.tell()
     except PickleError:

@@ -40,6 +40,8 @@ def check_layout(file: h5py.File) -> None:
             raise ValueError(f"{name!r} is a link")
         if file.get(name, getclass=True) is h5py.Group:
             _check_array(file[name])
+        elif name not in TABLES:
+            raise ValueError(f"{name!r} is none of the store's")
     for name, kind in TABLES.items():
         _check_table(file, name, kind)
     count = file["image_id"].shape[0]

@@ -10,7 +10,7 @@ import select
 import signal
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,8 @@ def judge(case: Case, folder: Path) -> str:
     for name in ("in", "out", "outside"):
         (folder / name).mkdir()
     (folder / "outside" / "secret.txt").write_text(SECRET + "\n")
-    named = case.build(folder / "in")
+    with _limited():
+        named = case.build(folder / "in")
     before = _files(folder)
     outcome = attempt(lambda: case.read(folder / "in"))
     if outcome.kind not in ("read", "refused"):
@@ -162,6 +163,18 @@ def judge(case: Case, folder: Path) -> str:
     if (folder / "outside" / "ran").exists():
         return "something in the input was executed"
     return ""
+
+
+@contextlib.contextmanager
+def _limited(memory_mb: int = 2000) -> Iterator[None]:
+    """This process with a limit on its address space, so that an input that is built wrongly takes no machine down."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + (memory_mb << 20), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def printed(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import tables
+from . import artefacts, configurations, outlines, pictures, tables
 from .attempt import Case
 
-CASES: list[Case] = [*tables.cases()]
+CASES: list[Case] = [*tables.cases(), *pictures.cases(), *outlines.cases(), *artefacts.cases(), *configurations.cases()]

@@ -309,9 +309,15 @@ def cases() -> list[Case]:
     out += [Case(kind="labels CSV", name=name, build=build, read=read_table) for name, build in more.items()]
     out += [Case(kind="VOC annotation", name=name, build=partial(voc, xml=xml, named="a" if "class" in name or "object" in name else "a.xml"), read=read_voc_folder)
             for name, xml in XMLS.items() if name not in LEVELS_ARE_READ]  # fmt: skip
-    out += [Case(kind="VOC annotation", name=name, build=partial(voc, xml=XMLS[name], named=LEVELS_ARE_READ[name]), read=read_voc_folder) for name in LEVELS_ARE_READ]
+    out += [
+        Case(kind="VOC annotation", name=name, build=partial(voc, xml=XMLS[name], named=LEVELS_ARE_READ[name]), read=read_voc_folder)
+        for name in LEVELS_ARE_READ
+    ]
     out += [Case(kind="VOC list", name=name, build=partial(voc, names=names, named="train.txt"), read=read_voc_folder) for name, names in LISTS.items()]
-    out += [Case(kind="VOC list", name=name, build=partial(voc, change=change, named=NAMES_OF.get(name, "a.xml")), read=read_voc_folder) for name, change in CHANGES.items()]
+    out += [
+        Case(kind="VOC list", name=name, build=partial(voc, change=change, named=NAMES_OF.get(name, "a.xml")), read=read_voc_folder)
+        for name, change in CHANGES.items()
+    ]
     return out
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import ijson
 
 from wsss.dataset.checks import DataError
-from wsss.limits import MOST_JSON_DEPTH, MOST_MEMBER_VALUES, regular
+from wsss.limits import MOST_JSON_DEPTH, MOST_MEMBER_VALUES, MOST_TEXT_BYTES, regular
 
+BLOCK = 1 << 16
+"""Bytes read at once."""
 MEMBER = 3
 """Depth of an object in a list of the file: {"annotations": [{...}]}."""
 
@@ -41,18 +43,36 @@ def check_members(path: Path) -> None:
         DataError: If the file is missing, no JSON, or a member of a list has more values or lists in each other than wsss/limits.py allows.
     """
     depth = values = 0
-    for place, (event, value) in enumerate(_reported(path, lambda file: ijson.basic_parse(file, use_float=True))):
+    meter = _Meter(path)
+    for place, (event, _) in enumerate(_reported(path, lambda file: ijson.basic_parse(meter.of(file), use_float=True))):
+        meter.blocks = 0
         if event[:5] == "start":
             depth += 1
             if depth > MOST_JSON_DEPTH:
                 raise DataError(f"{path}: lists and objects more than {MOST_JSON_DEPTH} deep; expected an instances file of COCO")
         elif event[:3] == "end":
             depth -= 1
-        elif event == "string" and len(value) > MOST_MEMBER_VALUES:
-            raise DataError(f"{path}: a text of {len(value):,} characters (value {place:,} of the file); mend or remove it")
         values = values + 1 if depth >= MEMBER else 0
         if values > MOST_MEMBER_VALUES:
             raise DataError(f"{path}: one member of a list holds more than {MOST_MEMBER_VALUES:,} values (value {place:,} of the file); mend or remove it")
+
+
+class _Meter:
+    """Counts the blocks that are read without anything being found in them: the parser goes over an unfinished text from its beginning with each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.blocks, self.file = path, 0, None
+
+    def of(self, file: Any) -> _Meter:
+        self.file = file
+        return self
+
+    def read(self, size: int) -> bytes:
+        self.blocks += 1
+        if self.blocks * BLOCK > MOST_TEXT_BYTES:
+            raise DataError(f"{self.path}: a text of more than {MOST_TEXT_BYTES:,} bytes; mend or remove it")
+        data: bytes = self.file.read(min(size, BLOCK) if size > 0 else size)  # type: ignore[attr-defined]
+        return data
 
 
 def _reported(path: Path, read: Any) -> Iterator[Any]:
