@@ -23,6 +23,8 @@ from wsss.sections import NAME, Config, Section, SegmentSection
 from wsss.seeds.method import FACTS
 
 M = TypeVar("M", bound=BaseModel)
+LISTED = 20
+"""Faults that are named; the rest is a number."""
 RECIPE_SECTIONS = ("backbone", "saliency", "seeds", "pseudo", "segment", "instances")
 VARIANTS: dict[str, dict[str, Any]] = {"plain": {"psl": {"enabled": False}, "cycles": 1}, "psl": {"psl": {"enabled": True}}}
 """Built-in variants; plain is the paper's "w/o PSL" and has one cycle unless segment.recipes says otherwise."""
@@ -52,7 +54,7 @@ def load(*sources: Mapping[str, Any] | Path) -> Config:
     config = validate(Config, merged)
     faults = _cross_faults(config)
     if faults:
-        raise ConfigError("configuration refused:\n" + "\n".join(f"  {f}" for f in faults))
+        raise _refused(faults)
     return config
 
 
@@ -73,8 +75,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such configuration file") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: lists and mappings more than {MOST_DEPTH} deep") from None
     except ValueError as error:  # not UTF-8, numbers of thousands of digits, too large
         raise ConfigError(f"{path}: cannot be read: {str(error)[:200]}") from None
     if value is not None and not isinstance(value, dict):
@@ -98,6 +98,8 @@ def _check_aliases(text: str) -> None:
         elif isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, 1))
             done = None
+            if len(open_nodes) > MOST_DEPTH + 1:
+                raise ValueError(f"lists and mappings more than {MOST_DEPTH} deep")
         else:
             done = open_nodes.pop() if isinstance(event, yaml.CollectionEndEvent) else None
         if done is None:
@@ -129,7 +131,7 @@ def validate(model: type[M], values: Mapping[str, Any], *, where: str = "") -> M
         faults = [_explain(model, where, e) for e in error.errors()]
     except ValueError as error:
         faults = [f"{where}{'.' if where else ''}{error}"]
-    raise ConfigError("configuration refused:\n" + "\n".join(f"  {f}" for f in faults))
+    raise _refused(faults)
 
 
 def settings(model: type[M], text: str) -> M:
@@ -157,6 +159,13 @@ def for_variant(segment: SegmentSection, variant: str) -> SegmentSection:
 
 
 # ---------------------------------------------------------------- faults
+
+
+def _refused(faults: list[str]) -> ConfigError:
+    """The first faults, and how many more there are."""
+    lines = [f"  {fault if len(fault) <= 600 else fault[:400] + ' [...] ' + fault[-200:]}" for fault in faults[:LISTED]]
+    more = [f"  ... and {len(faults) - LISTED} more"] if len(faults) > LISTED else []
+    return ConfigError("\n".join(["configuration refused:", *lines, *more]))
 
 
 def _cross_faults(config: Config) -> list[str]:

@@ -109,7 +109,10 @@ def _header(content: bytes) -> int:
     file = io.BytesIO(content[:_HEADER_BYTES])
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("not version 1.0 of the npy format")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    try:
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # numpy evaluates the header as a Python literal, which raises what it likes
+        raise ValueError(f"its header is not numpy's ({type(error).__name__})") from None
     if shape != () or dtype != np.dtype(object):
         raise ValueError(f"an array of shape {shape} and dtype {dtype}, expected a pickled dict")
     return file.tell()
