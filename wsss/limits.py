@@ -53,7 +53,7 @@ MOST_PICKLE_BYTES = 64 << 20
 """Of cls_labels.npy. VOC's tags have 2 MB."""
 MOST_DESCRIPTION = 16 << 20
 """Bytes that describe the tensors in a network's file; 1,000 tensors take 0.1 MB."""
-MOST_PICKLE_STEPS = 2_000_000
+MOST_PICKLE_STEPS = 1_000_000
 """Of one pickle; VOC's tags take 0.3 million."""
 MOST_PICKLE_DEPTH = 16
 """Tuples within each other in a pickle."""

@@ -254,7 +254,7 @@ PROGRAMS: dict[str, bytes] = {
     "an integer of 10,000 digits": b"I" + b"1" * 10_000 + b"\n.",
     "a million tuples in each other": b"\x80\x02" + DEEP + b".",
     "a key of a million tuples": b"\x80\x02}" + DEEP + b"K\x01s.",
-    "a million lists in each other": b"\x80\x02" + b"](" * 1_000_000 + b"e" * 1_000_000 + b".",
+    "400,000 lists in each other": b"\x80\x02" + b"](" * 400_000 + b"e" * 400_000 + b".",
     "a billion lists by reference": b"\x80\x02]q\x00(K\x01e"
     + b"".join(b"](" + b"h" + bytes([k]) + b"h" + bytes([k]) + b"eq" + bytes([k + 1]) for k in range(60))
     + b".",

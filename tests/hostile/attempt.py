@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsss.artefacts import ArtefactError
+from wsss.limits import printable
 
 SECONDS = 20
 """Until a reader counts as hanging. Those that are measured end within a few."""
@@ -133,12 +133,15 @@ class Case:
     legal: bool | None = False
 
 
-def judge(case: Case, folder: Path) -> str:
-    """What is wrong with how the package takes one bad input; "" if nothing is.
+def judge(case: Case, folder: Path) -> tuple[str, Outcome]:
+    """How the package takes one bad input.
 
     Args:
         case: The input.
         folder: Empty; IN is for the input, OUT for what is written, OUTSIDE holds the canary.
+
+    Returns:
+        What is wrong with it, "" if nothing is; and how the reader ended.
     """
     for name in ("in", "out", "outside"):
         (folder / name).mkdir()
@@ -147,6 +150,11 @@ def judge(case: Case, folder: Path) -> str:
         named = case.build(folder / "in")
     before = _files(folder)
     outcome = attempt(lambda: case.read(folder / "in"))
+    return _fault(case, outcome, folder, left=_files(folder) - before, named=named), outcome
+
+
+def _fault(case: Case, outcome: Outcome, folder: Path, *, left: set[str], named: str) -> str:
+    """What is wrong with an outcome."""
     if outcome.kind not in ("read", "refused"):
         return f"{outcome.kind}: {outcome.text[:400]}"
     if case.legal is not None and (outcome.kind == "read") != case.legal:
@@ -154,11 +162,11 @@ def judge(case: Case, folder: Path) -> str:
     if outcome.kind == "refused":
         if named not in outcome.text:
             return f"the message does not name {named}: {outcome.text[:400]}"
-        if len(outcome.text) > LONGEST or any(ord(c) < 32 and c not in "\n\t" for c in printed(outcome.text)):
+        if len(outcome.text) > LONGEST or any(ord(c) < 32 and c not in "\n\t" for c in printable(outcome.text)):
             return f"a message of {len(outcome.text)} characters: {outcome.text[:200]!r}"
-        if left := sorted(_files(folder) - before):
-            return f"files were left: {left[:5]}"
-    if SECRET in outcome.text or any(SECRET.encode() in (folder / f).read_bytes() for f in _files(folder) - before):
+        if left:
+            return f"files were left: {sorted(left)[:5]}"
+    if SECRET in outcome.text or any(SECRET.encode() in (folder / f).read_bytes() for f in left):
         return "a file outside the data root was read"
     if (folder / "outside" / "ran").exists():
         return "something in the input was executed"
@@ -177,15 +185,5 @@ def _limited(memory_mb: int = 2000) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def printed(text: str) -> str:
-    """An error as the command line prints it."""
-    from wsss.limits import printable
-
-    return printable(text)
-
-
 def _files(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-
-
-__all__ = ["ALLOWED", "SECRET", "ArtefactError", "Case", "Outcome", "attempt", "judge"]

@@ -27,6 +27,15 @@ def encoded(form: str, *, size: tuple[int, int] = (60, 40), **options: Any) -> b
     return out.getvalue()
 
 
+def zeros(count: int) -> bytes:
+    """So many of them, packed by zlib; after a full flush equal input is equal output, so that a megabyte is packed once."""
+    packer = zlib.compressobj(9)
+    start = packer.compress(bytes(count % (1 << 20))) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    checksum = (count % 65521) << 16 | 1  # Adler-32 of zeros
+    return start + block * (count >> 20) + zlib.compressobj(9, zlib.DEFLATED, -15).flush() + struct.pack(">I", checksum)
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -34,8 +43,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def png(*, width: int, height: int, rows: bytes | None = None, depth: int = 8, colour: int = 2, before: bytes = b"") -> bytes:
     """A PNG that says what it is told to; without `rows` its pixels are zeros, packed."""
     if rows is None:
-        packer, line = zlib.compressobj(9), b"\0" * (1 + width * {0: 1, 2: 3, 3: 1, 6: 4}[colour] * depth // 8)
-        rows = b"".join(packer.compress(line) for _ in range(height)) + packer.flush()
+        rows = zeros(height * (1 + width * {0: 1, 2: 3, 3: 1, 6: 4}[colour] * depth // 8))
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
@@ -87,9 +95,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "PNG: 0 x 0": lambda: png(width=0, height=0, rows=zlib.compress(b"")),
     "PNG: 121 million pixels in 360 kB": lambda: png(width=11_000, height=11_000),
     "PNG: 300,000,000 x 1": lambda: png(width=300_000_000, height=1, rows=zlib.compress(b"\0" * 100)),
-    "PNG: a text of 200 MB": lambda: png(width=4, height=4, before=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000), 9))),
+    "PNG: a text of 200 MB": lambda: png(width=4, height=4, before=chunk(b"zTXt", b"a\0\0" + zeros(200_000_000))),
     "PNG: 100 texts of 1 MB": lambda: png(width=4, height=4, before=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000), 9)) * 100),
-    "PNG: a colour profile of 200 MB": lambda: png(width=4, height=4, before=chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(200_000_000), 9)), depth=3),
+    "PNG: a colour profile of 200 MB": lambda: png(width=4, height=4, before=chunk(b"iCCP", b"a\0\0" + zeros(200_000_000)), depth=3),
     "PNG: a chunk of 4 GB": lambda: b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 0xFFFFFFFF) + b"IHDR" + bytes(20),
     "PNG: a wrong checksum": lambda: WHOLE_PNG[:20] + b"\xff" + WHOLE_PNG[21:],
     "PNG: an unknown depth": lambda: png(width=4, height=4, rows=b"", depth=77, colour=2),
@@ -208,15 +216,7 @@ def cases() -> list[Case]:
         Case(kind="picture", name=f"a {kind} in its place", build=partial(special, kind=kind), read=image)
         for kind in ("pipe", "folder", "endless", "circle", "large")
     ]
-    refused = (
-        "empty",
-        "text",
-        "PNG: cut in the middle",
-        "PNG: 60,000 x 60,000",
-        "PNG: 121 million pixels in 360 kB",
-        "JPEG: 5,000 scans",
-        "PostScript that writes a file",
-    )
+    refused = ("empty", "text", "PNG: cut in the middle", "PNG: 60,000 x 60,000", "JPEG: 101 scans", "PostScript that writes a file")
     out += [Case(kind="mask", name=name, build=partial(write, content=FILES[name]), read=mask) for name in refused]
     out.append(Case(kind="mask", name="colours", build=partial(write, content=lambda: WHOLE_PNG), read=mask))
     out.append(Case(kind="mask", name="16 bits", build=partial(write, content=lambda: png(width=4, height=4, depth=16, colour=0)), read=mask))
