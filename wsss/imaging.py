@@ -25,6 +25,8 @@ from wsss.artefacts import ArtefactError
 from wsss.limits import MOST_PIXELS, MOST_SCANS, PICTURE_FORMATS, regular
 
 WHITE = (255, 255, 255)
+STRIP = 256
+"""Rows of a transparent picture that are laid on white at once."""
 # Pillow's own limit is for what shows while decoding only, and refuses twice this: `opened` tests the size before, so that its warning says nothing new.
 Image.init()  # `formats` must name known ones
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
@@ -135,10 +137,18 @@ def _to_rgb(picture: Image.Image) -> np.ndarray:
         grey = np.clip(levels // 256 if sixteen else levels, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        ground = Image.new("RGBA", rgba.size, (*WHITE, 255))
-        picture = Image.alpha_composite(ground, rgba)
+        return _on_white(picture)
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB")).copy()
+
+
+def _on_white(picture: Image.Image) -> np.ndarray:
+    """A transparent picture laid on white, a strip at a time: whole, Pillow holds four copies of it."""
+    out = np.empty((picture.height, picture.width, 3), np.uint8)
+    for top in range(0, picture.height, STRIP):
+        rgba = picture.crop((0, top, picture.width, min(top + STRIP, picture.height))).convert("RGBA")
+        ground = Image.new("RGBA", rgba.size, (*WHITE, 255))
+        out[top : top + STRIP] = np.asarray(Image.alpha_composite(ground, rgba).convert("RGB"))
+    return out
 
 
 def read_mask(path: Path) -> np.ndarray:
