@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 STAMP := .venv/installed
 
-.PHONY: run test test-slow test-slurm test-gpu lint claims benchmarks clean
+.PHONY: run test test-slow fuzz test-slurm test-gpu lint claims benchmarks clean
 
 run: $(STAMP)
 	snakemake --cores all
@@ -15,6 +15,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	pytest -m slow
+
+# Damaged files of every kind; WSSS_FUZZ: how many of each (2000), WSSS_FUZZ_SEED: other ones.
+fuzz: $(STAMP)
+	pytest -m slow tests/hostile/test_mutations.py
 
 test-slurm: $(STAMP)
 	pytest -m slurm

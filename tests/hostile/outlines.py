@@ -166,6 +166,15 @@ FILES: dict[str, str | bytes | Callable[[], str]] = {
 NAMED_BY_IMAGE = ("a height that is a lie", "a file of no name", "a file called dot dot", "a file of 300 characters", "half a character in a file")
 
 
+def linked(folder: Path, *, name: str, to: str) -> str:
+    """A file that is a link out of its folder."""
+    picture(folder / "a.png", side=SIDE)
+    (folder / "i.json").write_text(json.dumps(WHOLE))
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(folder / to)
+    return name
+
+
 # ---------------------------------------------------------------- proposals
 
 ROW = ImageRow(
@@ -284,6 +293,11 @@ def cases() -> list[Case]:
     out = [Case(kind="COCO JSON", name=name, build=partial(coco, content=content, named="i.json" if name not in NAMED_BY_IMAGE else ""), read=read_coco_folder,
                 legal=None if name == "half a character in a category" else False)
            for name, content in FILES.items()]  # fmt: skip
+    out.append(Case(kind="COCO JSON", name="a link out", build=partial(linked, name="i.json", to="../outside/secret.txt"), read=read_coco_folder))
+    out.append(
+        Case(kind="COCO JSON", name="a picture that is a link out", build=partial(linked, name="a.png", to="../outside/secret.txt"), read=read_coco_folder)
+    )
+    out.append(Case(kind="proposals JSON", name="a link out", build=partial(linked, name="a.json", to="../outside/secret.txt"), read=proposals))
     for name, text in SEGMENTATIONS.items():
         build = partial(coco, content=lambda text=text: outline(text() if callable(text) else text))
         out.append(Case(kind="COCO JSON", name=f"outline: {name}", build=build, read=read_coco_folder))

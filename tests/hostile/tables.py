@@ -220,6 +220,11 @@ def put_pipe(folder: Path, *, at: str) -> None:
     os.mkfifo(folder / at)
 
 
+def linked_mask(folder: Path) -> None:
+    (folder / "SegmentationClass").mkdir()
+    put_link(folder, at="SegmentationClass/a.png", to="../outside/secret.txt")
+
+
 LAUGHS = (
     '<!DOCTYPE a [<!ENTITY a0 "ha">'
     + "".join(f'<!ENTITY a{k} "{f"&a{k - 1};" * 10}">' for k in range(1, 10))
@@ -276,12 +281,16 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "the picture is a link to itself": partial(put_link, at="JPEGImages/a.jpg", to="JPEGImages/a.jpg"),
     "the picture is a pipe": partial(put_pipe, at="JPEGImages/a.jpg"),
     "the annotation is a pipe": partial(put_pipe, at="Annotations/a.xml"),
+    "the list is a link out": partial(put_link, at="ImageSets/Segmentation/train.txt", to="../outside/secret.txt"),
+    "the mask is a link out": lambda folder: linked_mask(folder),
     "the list is a pipe": partial(put_pipe, at="ImageSets/Segmentation/train.txt"),
     "classes.txt in latin-1": lambda folder: (folder / "classes.txt").write_bytes(b"L\xf6we\n") and None,  # type: ignore[func-returns-value]
     "300 classes": lambda folder: (folder / "classes.txt").write_text("".join(f"c{k}\n" for k in range(300))) and None,  # type: ignore[func-returns-value]
 }
 NAMES_OF = {"the classes are a link out": "classes.txt", "the picture is a link out": "a.jpg", "the picture is a link to itself": "a.jpg",
-            "the picture is a pipe": "a.jpg", "the list is a pipe": "train.txt", "classes.txt in latin-1": "classes.txt", "300 classes": "classes.txt"}  # fmt: skip
+            "the picture is a pipe": "a.jpg", "the list is a pipe": "train.txt",
+    "the list is a link out": "train.txt",
+    "the mask is a link out": "a.png", "classes.txt in latin-1": "classes.txt", "300 classes": "classes.txt"}  # fmt: skip
 LEVELS_ARE_READ = {"half a million levels": "no labels"}
 
 

@@ -155,6 +155,19 @@ def path_fault(text: str, root: Path) -> str:
     return ""
 
 
+def link_fault(path: Path, setting: str = "") -> str:
+    """Why a file may not be read because it is a link out of its folder, or ""; the folder itself may be a link.
+
+    Args:
+        path: The file.
+        setting: How the configuration names it; an absolute path there is the user's own word for it.
+    """
+    if not path.is_symlink() or Path(setting).is_absolute():
+        return ""
+    wrong = path_fault(path.name, path.parent)
+    return f"{wrong}, or give its absolute path" if wrong and setting else wrong
+
+
 def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where: str) -> None:
     """Check ids, splits and labels; needs no picture.
 

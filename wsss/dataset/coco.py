@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from wsss.artefacts import IGNORE, atomic
 from wsss.console import log, progress, warn
-from wsss.dataset.checks import LISTED, MOST_CLASSES, DataError, Faults, SourceRow, nearest, path_fault
+from wsss.dataset.checks import LISTED, MOST_CLASSES, DataError, Faults, SourceRow, link_fault, nearest, path_fault
 from wsss.dataset.json_stream import check_members, members
 from wsss.dataset.names import check_names
 from wsss.dataset.sources import Source
@@ -78,6 +78,8 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
         if not file:
             continue
         path = root / file
+        if wrong := link_fault(path, file):
+            raise DataError(f"dataset.coco.{split}_annotations: {wrong}")
         known = read_categories(path)
         names = names or [known[k] for k in sorted(known)]
         if split == "train":

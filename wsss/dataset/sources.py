@@ -12,7 +12,7 @@ from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
 from wsss.console import log, warn
-from wsss.dataset.checks import DataError, Faults, SourceRow, path_fault
+from wsss.dataset.checks import DataError, Faults, SourceRow, link_fault, path_fault
 from wsss.dataset.names import check_names, check_similar
 from wsss.dataset.table import Table
 from wsss.limits import MOST_ANNOTATION_BYTES, MOST_TABLE_BYTES, id_fault, regular
@@ -94,7 +94,7 @@ def _voc_row(root: Path, image_id: str, folders: dict[str, set[str]], faults: Fa
     mask, instances = first("SegmentationClassAug", "SegmentationClass"), first("SegmentationObject")
     outside = set()
     for path in filter(None, (annotation, image, mask, instances)):
-        if path.is_symlink() and (wrong := path_fault(path.name, path.parent)):  # the folders themselves may be links
+        if wrong := link_fault(path):
             faults.add("path", f"{where}: {wrong}")
             outside.add(path)
     labels = () if annotation in outside else _voc_labels(annotation, faults, where=where)
@@ -106,7 +106,7 @@ def _voc_names(root: Path) -> list[str]:
     path = root / "classes.txt"
     if not path.is_file():
         return list(VOC_CLASSES)
-    if path.is_symlink() and (wrong := path_fault(path.name, root)):
+    if wrong := link_fault(path):
         raise DataError(f"{path}: {wrong}")
     names = [line.strip() for line in read_lines(path) if line.strip()]
     return names[1:] if names[:1] == ["background"] else names
@@ -131,6 +131,9 @@ def _voc_list(root: Path, name: str, faults: Faults) -> dict[str, str]:
     """Ids of one list, each with its place; the DeepLab form `/JPEGImages/ID.jpg /SegmentationClassAug/ID.png` is read too."""
     folder = root / "ImageSets" / "Segmentation"
     path = folder / f"{name}.txt"
+    if wrong := link_fault(path, name):
+        faults.add("list", f"{path}: {wrong}")
+        return {}
     if not path.is_file():
         found = ", ".join(sorted(p.stem for p in folder.glob("*.txt"))) or "none"
         faults.add("list", f"{path}: no such list; there are: {found}")
@@ -187,8 +190,8 @@ def read_folder(settings: FolderSection, faults: Faults) -> Source:
         DataError: If the CSV is missing or its header cannot be used.
     """
     root, path = Path(settings.root), Path(settings.root) / settings.tags
-    if path.is_symlink() and not Path(settings.tags).is_absolute() and (wrong := path_fault(settings.tags, root)):
-        raise DataError(f"{path}: {wrong}, or set dataset.folder.tags to the file's absolute path")
+    if wrong := link_fault(path, settings.tags):
+        raise DataError(f"dataset.folder.tags: {wrong}")
     table = Table(path, faults)
     names = list(settings.classes) or table.class_names()
     check_names(names, faults, where="dataset.folder.classes" if settings.classes else path.name)
