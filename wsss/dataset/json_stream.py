@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from wsss.limits import MOST_JSON_DEPTH, MOST_MEMBER_VALUES, MOST_TEXT_BYTES, re
 
 BLOCK = 1 << 16
 """Bytes read at once."""
+CHANGES = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
+"""Of the depth, by ijson's events."""
 MEMBER = 3
 """Depth of an object in a list of the file: {"annotations": [{...}]}."""
 
@@ -42,36 +44,39 @@ def check_members(path: Path) -> None:
     Raises:
         DataError: If the file is missing, no JSON, or a member of a list has more values or lists in each other than wsss/limits.py allows.
     """
-    depth = values = 0
-    meter = _Meter(path)
+    depth = values = place = 0
+    meter = _Meter(path, place=lambda: place)
     for place, (event, _) in enumerate(_reported(path, lambda file: ijson.basic_parse(meter.of(file), use_float=True))):
-        meter.blocks = 0
-        if event[:5] == "start":
-            depth += 1
-            if depth > MOST_JSON_DEPTH:
-                raise DataError(f"{path}: lists and objects more than {MOST_JSON_DEPTH} deep; expected an instances file of COCO")
-        elif event[:3] == "end":
-            depth -= 1
+        change = CHANGES.get(event)
+        if change is None:
+            values += 1
+            continue
+        depth += change
+        if depth > MOST_JSON_DEPTH:
+            raise DataError(f"{path}: lists and objects more than {MOST_JSON_DEPTH} deep; expected an instances file of COCO")
         values = values + 1 if depth >= MEMBER else 0
         if values > MOST_MEMBER_VALUES:
             raise DataError(f"{path}: one member of a list holds more than {MOST_MEMBER_VALUES:,} values (value {place:,} of the file); mend or remove it")
 
 
 class _Meter:
-    """Counts the blocks that are read without anything being found in them: the parser goes over an unfinished text from its beginning with each."""
+    """A file whose blocks are counted as long as nothing is found in them: the parser goes over an unfinished text from its beginning with each."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.blocks, self.file = path, 0, None
+    def __init__(self, path: Path, *, place: Callable[[], int]) -> None:
+        self.path, self.place = path, place
+        self.blocks = self.found = 0
+        self.file: Any = None
 
     def of(self, file: Any) -> _Meter:
         self.file = file
         return self
 
     def read(self, size: int) -> bytes:
-        self.blocks += 1
+        place = self.place()
+        self.blocks, self.found = (self.blocks + 1 if place == self.found else 0), place
         if self.blocks * BLOCK > MOST_TEXT_BYTES:
             raise DataError(f"{self.path}: a text of more than {MOST_TEXT_BYTES:,} bytes; mend or remove it")
-        data: bytes = self.file.read(min(size, BLOCK) if size > 0 else size)  # type: ignore[attr-defined]
+        data: bytes = self.file.read(min(size, BLOCK))
         return data
 
 
