@@ -19,7 +19,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, Jpeg2KImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from wsss.artefacts import ArtefactError
 from wsss.limits import MOST_PIXELS, MOST_SCANS, PICTURE_FORMATS, regular
@@ -27,8 +27,9 @@ from wsss.limits import MOST_PIXELS, MOST_SCANS, PICTURE_FORMATS, regular
 WHITE = (255, 255, 255)
 STRIP = 256
 """Rows of a transparent picture that are laid on white at once."""
+Image.preinit()
+_KNOWN = (Jpeg2KImagePlugin, TiffImagePlugin, WebPImagePlugin)  # imported with the usual ones: `formats` must name known ones, and Image.init() loads forty
 # Pillow's own limit is for what shows while decoding only, and refuses twice this: `opened` tests the size before, so that its warning says nothing new.
-Image.init()  # `formats` must name known ones
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
