@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -10,8 +11,9 @@ import select
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +52,26 @@ def attempt(read: Callable[[], Any], *, seconds: float = SECONDS, memory_mb: int
     Returns:
         How it ended; `text` is the message of its error.
     """
+    return attempt_all([read], seconds=seconds, memory_mb=memory_mb)[0]
+
+
+def attempt_all(reads: Sequence[Callable[[], Any]], *, seconds: float = SECONDS, memory_mb: int = MEMORY_MB) -> list[Outcome]:
+    """As `attempt`, several in one fork, which costs as much as many of them do. If the process does not live to the end, there is one outcome, "died" or "hung"."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(ours)
-        _run(read, theirs, memory_mb=memory_mb)
+        _run(reads, theirs, memory_mb=memory_mb)
     os.close(theirs)
     said = _listen(ours, until=time.monotonic() + seconds)
     if said is None:
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if said is None:
-        return Outcome(kind="hung", text=f"still running after {seconds} s", seconds=seconds)
+        return [Outcome(kind="hung", text=f"still running after {seconds} s", seconds=seconds)]
     if not said:
-        return Outcome(kind="died", text=f"ended by signal {os.WTERMSIG(status)}, exit code {os.waitstatus_to_exitcode(status)}")
-    return Outcome(**json.loads(said))
+        return [Outcome(kind="died", text=f"ended by signal {os.WTERMSIG(status)}, exit code {os.waitstatus_to_exitcode(status)}")]
+    return [Outcome(**entry) for entry in json.loads(said)]
 
 
 def _listen(pipe: int, *, until: float) -> bytes | None:
@@ -82,8 +89,9 @@ def _listen(pipe: int, *, until: float) -> bytes | None:
         os.close(pipe)
 
 
-def _run(read: Callable[[], Any], pipe: int, *, memory_mb: int) -> None:
+def _run(reads: Sequence[Callable[[], Any]], pipe: int, *, memory_mb: int) -> None:
     """The child: never returns."""
+    gc.disable()  # going over all objects would copy every page of the parent's
     try:
         for number in (signal.SIGALRM, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -92,26 +100,36 @@ def _run(read: Callable[[], Any], pipe: int, *, memory_mb: int) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        room = pages * os.sysconf("SC_PAGE_SIZE") + (memory_mb << 20)
+        room = address_space() + (memory_mb << 20)
         resource.setrlimit(resource.RLIMIT_AS, (room, room))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
-        kind, text = "read", ""
-        try:
-            read()
-        except ALLOWED as error:
-            kind, text = "refused", str(error)
-        except AssertionError as error:
-            kind, text = "wrong", f"a wrong answer: {error}"
-        except BaseException as error:
-            kind, text = "wrong", f"{type(error).__name__}: {error}"
-        after, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() - began
-        said = {"kind": kind, "text": text[: LONGEST * 4], "seconds": round(seconds, 2), "memory_mb": (after - before) // 1024}
+        said = json.dumps([_end(read) for read in reads]).encode()
         with contextlib.suppress(BrokenPipeError):
-            os.write(pipe, json.dumps(said).encode())
+            while said:
+                said = said[os.write(pipe, said) :]
     finally:
         os._exit(0)
+
+
+def _end(read: Callable[[], Any]) -> dict[str, Any]:
+    """How one reader ends, as the fields of an Outcome."""
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    kind, text = "read", ""
+    try:
+        read()
+    except ALLOWED as error:
+        kind, text = "refused", str(error)
+    except AssertionError as error:
+        kind, text = "wrong", f"a wrong answer: {error}"
+    except BaseException as error:
+        kind, text = "wrong", f"{type(error).__name__}: {error}"
+    after, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() - began
+    return {"kind": kind, "text": text[: LONGEST * 4], "seconds": round(seconds, 2), "memory_mb": (after - before) // 1024}
+
+
+def address_space() -> int:
+    """Of this process, bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +152,7 @@ class Case:
 
 
 def judge(case: Case, folder: Path) -> tuple[str, Outcome]:
-    """How the package takes one bad input.
+    """How the package takes one bad input, in a process of its own.
 
     Args:
         case: The input.
@@ -143,14 +161,41 @@ def judge(case: Case, folder: Path) -> tuple[str, Outcome]:
     Returns:
         What is wrong with it, "" if nothing is; and how the reader ended.
     """
+    named, before = _build(case, folder)
+    outcome = attempt(partial(case.read, folder / "in"))
+    return _fault(case, outcome, folder, left=_files(folder) - before, named=named), outcome
+
+
+def judge_all(cases: Sequence[Case], folder: Path) -> list[str]:
+    """What is wrong with how the package takes some bad inputs, one process for all; each in its own again if that process does not live to the end.
+
+    Args:
+        cases: The inputs.
+        folder: Empty.
+
+    Returns:
+        A line a fault.
+    """
+    places = [folder / f"{k}" for k in range(len(cases))]
+    built = [_build(case, place) for case, place in zip(cases, places, strict=True)]
+    outcomes = attempt_all([partial(case.read, place / "in") for case, place in zip(cases, places, strict=True)], seconds=SECONDS * 2)
+    if len(outcomes) == len(cases):
+        tried = zip(cases, outcomes, places, built, strict=True)
+        faults = [_fault(case, outcome, place, left=_files(place) - before, named=named) for case, outcome, place, (named, before) in tried]
+        if not any(faults):
+            return []
+    faults = [judge(case, folder / f"again-{k}")[0] for k, case in enumerate(cases)]
+    return [f"{case.name}: {fault}" for case, fault in zip(cases, faults, strict=True) if fault]
+
+
+def _build(case: Case, folder: Path) -> tuple[str, set[str]]:
+    """Write the input: what a message must name, and the files that are there."""
     for name in ("in", "out", "outside"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
     (folder / "outside" / "secret.txt").write_text(SECRET + "\n")
     with _limited():
         named = case.build(folder / "in")
-    before = _files(folder)
-    outcome = attempt(lambda: case.read(folder / "in"))
-    return _fault(case, outcome, folder, left=_files(folder) - before, named=named), outcome
+    return named, _files(folder)
 
 
 def _fault(case: Case, outcome: Outcome, folder: Path, *, left: set[str], named: str) -> str:
@@ -177,8 +222,7 @@ def _fault(case: Case, outcome: Outcome, folder: Path, *, left: set[str], named:
 def _limited(memory_mb: int = 2000) -> Iterator[None]:
     """This process with a limit on its address space, so that an input that is built wrongly takes no machine down."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + (memory_mb << 20), hard))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + (memory_mb << 20), hard))
     try:
         yield
     finally:
