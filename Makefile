@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 STAMP := .venv/installed
 
-.PHONY: install run test test-slow test-slurm test-slurm-slow test-gpu lint claims benchmarks clean
+.PHONY: install run test test-slow fuzz test-slurm test-slurm-slow test-gpu lint claims benchmarks clean
 
 install: $(STAMP)
 
@@ -17,6 +17,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	pytest -m "slow and not slurm"
+
+# Damaged files of every kind; WSSS_FUZZ: how many of each (2000), WSSS_FUZZ_SEED: other ones.
+fuzz: $(STAMP)
+	pytest -m slow tests/hostile/test_mutations.py
 
 test-slurm: $(STAMP)
 	pytest -rs -m "slurm and not slow"

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from wsss import imaging
 from wsss.artefacts import ArtefactError
 from wsss.imaging import VOC_COLOURS, Normalisation, erase, normalise, read_image, read_mask, resize_image, resize_maps, resize_mask, save_mask
 
@@ -64,6 +65,19 @@ def test_a_transparent_palette_colour_is_white(tmp_path):
     picture.putpalette([10, 20, 30, 40, 50, 60])
     picture.save(tmp_path / "a.gif", transparency=0)
     np.testing.assert_array_equal(read_image(tmp_path / "a.gif")[0], [[255, 255, 255], [40, 50, 60]])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L"])
+def test_transparency_in_strips_is_that_of_the_whole(tmp_path, mode, monkeypatch):
+    pixels = np.random.default_rng(1).integers(0, 256, (23, 9, 4)).astype(np.uint8)
+    picture = Image.fromarray(pixels).convert(mode)
+    picture.save(tmp_path / "a.png", **({"transparency": 7} if mode in "PL" else {}))
+    with Image.open(tmp_path / "a.png") as again:
+        rgba = again.convert("RGBA")
+        expected = np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba).convert("RGB"))
+    for strip in (1, 5, 23, 256):
+        monkeypatch.setattr(imaging, "STRIP", strip)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
 
 
 def test_cmyk_becomes_rgb(tmp_path):

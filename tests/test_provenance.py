@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +91,9 @@ def test_a_module_of_another_package_counts_with_what_it_imports(tmp_path, monke
     assert provenance.code_digest("outside_method.method") != before
     with pytest.raises(ValueError, match="no_such_package"):
         provenance.code_digest("no_such_package.method")
+
+
+def test_a_name_on_disk_need_not_be_utf_8(tmp_path):
+    before = provenance.listing_digest(tmp_path)
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.jpg"))).write_bytes(b"x")
+    assert provenance.listing_digest(tmp_path) != before

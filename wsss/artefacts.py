@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from wsss.limits import MOST_JSON_BYTES, MOST_PIXELS, id_fault, regular
+
 IGNORE = 255
 """Mask value that takes no part in training and evaluation."""
 
@@ -134,9 +136,11 @@ class ImageIndex:
                     or None in line.values()
                     or not line["image"]
                     or line["split"] not in SPLITS
-                    or not all(line[k].isdecimal() for k in ("height", "width"))
+                    or not all(line[k].isdecimal() and len(line[k]) < 10 for k in ("height", "width"))
+                    or int(line["height"]) * int(line["width"]) > MOST_PIXELS
+                    or id_fault(line["image_id"])
                 ):
-                    raise ArtefactError(f"{self.path}: row {number} is malformed ({','.join(str(v) for v in line.values())}); rerun index_images")
+                    raise ArtefactError(f"{self.path}: row {number} is malformed ({','.join(str(v) for v in line.values())[:300]!r}); rerun index_images")
                 labels = np.zeros(len(position), np.uint8)
                 for name in filter(None, line["labels"].split(";")):
                     if name not in position:
@@ -164,26 +168,33 @@ def read_classes(path: Path) -> list[str]:
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[Any]:
-    """A text file for reading, with a clear error if it is missing or not UTF-8."""
+def open_text(path: Path, *, most: int = 0) -> Iterator[Any]:
+    """A text file for reading, with a clear error if it is missing, no ordinary file, larger than `most` bytes (0: any), not UTF-8 or no CSV where it is read as one."""
     try:
+        regular(path, most=most)
         file = path.open(newline="", encoding="utf-8")
     except FileNotFoundError:
         raise ArtefactError(f"{path}: no such file; run the workflow up to the stage that makes it") from None
+    except ValueError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error}") from None
     with file:
         try:
             yield file
         except UnicodeDecodeError as error:
             raise ArtefactError(f"{path}: not UTF-8 text ({error}); delete it and rerun its stage") from None
+        except csv.Error as error:
+            raise ArtefactError(f"{path}: not valid CSV ({error}); delete it and rerun its stage") from None
 
 
-def read_json(path: Path) -> Any:
-    """One JSON file, with a clear error if it is missing or malformed."""
-    with open_text(path) as file:
+def read_json(path: Path, *, most: int = MOST_JSON_BYTES) -> Any:
+    """One JSON file, with a clear error if it is missing, malformed, or larger than `most` bytes."""
+    with open_text(path, most=most) as file:
         try:
             return json.load(file)
-        except json.JSONDecodeError as error:
-            raise ArtefactError(f"{path}: not valid JSON ({error}); delete it and rerun its stage") from None
+        except UnicodeDecodeError:
+            raise
+        except (ValueError, RecursionError) as error:  # malformed, numbers of thousands of digits, thousands of lists in each other
+            raise ArtefactError(f"{path}: not valid JSON ({str(error)[:200]}); delete it and rerun its stage") from None
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import torchvision
 from torch import nn
 
 from wsss.imaging import IMAGENET, Normalisation
+from wsss.networks import check_archive
 from wsss.resnet38 import ResNet38, check_fits, read_params
 from wsss.sections import BackboneSection
 
@@ -316,9 +317,10 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
+        check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path}: not a state dict ({type(error).__name__}: {error})") from None
+        raise ValueError(f"{path}: not a state dict ({type(error).__name__}: {str(error)[:200]})") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise ValueError(f"{path}: expected a mapping of names to tensors")

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from wsss.config import settings
 from wsss.console import log, logging_to
+from wsss.limits import printable
 from wsss.provenance import PACKAGE
 from wsss.provenance_records import recorded
 
@@ -123,7 +124,7 @@ class reported:  # noqa: N801 - reads as a statement: `with reported():`
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
         if isinstance(error, ValueError | OSError):
             log.debug("traceback", exc_info=error)
-            click.echo(f"error: {error}", err=True)
+            click.echo(printable(f"error: {error}"), err=True)
             sys.exit(1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +18,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from wsss.limits import MOST_CONFIG_BYTES, MOST_DEPTH, MOST_RUN_NAME, MOST_VALUES, check_plain, regular, short
 from wsss.sections import NAME, Config, Section, SegmentSection
 from wsss.seeds.method import FACTS
 
 M = TypeVar("M", bound=BaseModel)
+LISTED = 20
+"""Faults that are named; the rest is a number."""
 RECIPE_SECTIONS = ("backbone", "saliency", "seeds", "pseudo", "segment", "instances")
 VARIANTS: dict[str, dict[str, Any]] = {"plain": {"psl": {"enabled": False}, "cycles": 1}, "psl": {"psl": {"enabled": True}}}
 """Built-in variants; plain is the paper's "w/o PSL" and has one cycle unless segment.recipes says otherwise."""
@@ -50,7 +54,7 @@ def load(*sources: Mapping[str, Any] | Path) -> Config:
     config = validate(Config, merged)
     faults = _cross_faults(config)
     if faults:
-        raise ConfigError("configuration refused:\n" + "\n".join(f"  {f}" for f in faults))
+        raise _refused(faults)
     return config
 
 
@@ -61,14 +65,52 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: If the file is missing, no YAML, or no mapping.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not path.is_fifo():  # a pipe may be given by the shell: @<(command)
+            regular(path, most=MOST_CONFIG_BYTES)
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CONFIG_BYTES + 1)
+        _check_aliases(text)
+        value = yaml.safe_load(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    except ValueError as error:  # not UTF-8, numbers of thousands of digits, too large
+        raise ConfigError(f"{path}: cannot be read: {str(error)[:200]}") from None
     if value is not None and not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, found {type(value).__name__}")
     return value or {}
+
+
+def _check_aliases(text: str) -> None:
+    """Refuse a text that grows without measure when its aliases are written out, as YAML's merge keys do while loading.
+
+    Raises:
+        ValueError: If it has more than MOST_VALUES values then, or an alias of what it stands in.
+    """
+    sizes: dict[str, float] = {}
+    open_nodes: list[tuple[str | None, float]] = [(None, 0)]  # anchor, values so far
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            done: tuple[str | None, float] | None = (None, sizes.get(str(event.anchor), math.inf))
+        elif isinstance(event, yaml.ScalarEvent):
+            done = (event.anchor, 1)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, 1))
+            done = None
+            if len(open_nodes) > MOST_DEPTH + 1:
+                raise ValueError(f"lists and mappings more than {MOST_DEPTH} deep")
+        else:
+            done = open_nodes.pop() if isinstance(event, yaml.CollectionEndEvent) else None
+        if done is None:
+            continue
+        anchor, size = done
+        if size > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values when its aliases are written out")
+        if anchor is not None:
+            sizes[anchor] = size
+        outer, values = open_nodes[-1]
+        open_nodes[-1] = (outer, values + size)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,12 +125,13 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def validate(model: type[M], values: Mapping[str, Any], *, where: str = "") -> M:
     """`values` as `model`, every fault in one ConfigError; strict types (no "0.3" for 0.3), but 1 is taken for 1.0."""
     try:
+        check_plain(values)
         return model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         faults = [_explain(model, where, e) for e in error.errors()]
-    except TypeError as error:
-        faults = [str(error)]
-    raise ConfigError("configuration refused:\n" + "\n".join(f"  {f}" for f in faults))
+    except ValueError as error:
+        faults = [f"{where}{'.' if where else ''}{error}"]
+    raise _refused(faults)
 
 
 def settings(model: type[M], text: str) -> M:
@@ -97,8 +140,8 @@ def settings(model: type[M], text: str) -> M:
         return validate(model, read_yaml(Path(text[1:])), where="--settings")
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"--settings: not valid JSON ({error}); give JSON text or @FILE.yaml") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--settings: not valid JSON ({str(error)[:200]}); give JSON text or @FILE.yaml") from None
     return validate(model, values, where="--settings")
 
 
@@ -118,6 +161,13 @@ def for_variant(segment: SegmentSection, variant: str) -> SegmentSection:
 # ---------------------------------------------------------------- faults
 
 
+def _refused(faults: list[str]) -> ConfigError:
+    """The first faults, and how many more there are."""
+    lines = [f"  {fault if len(fault) <= 600 else fault[:400] + ' [...] ' + fault[-200:]}" for fault in faults[:LISTED]]
+    more = [f"  ... and {len(faults) - LISTED} more"] if len(faults) > LISTED else []
+    return ConfigError("\n".join(["configuration refused:", *lines, *more]))
+
+
 def _cross_faults(config: Config) -> list[str]:
     """Names that do not fit together."""
     faults = []
@@ -134,7 +184,11 @@ def _cross_faults(config: Config) -> list[str]:
             faults += [f"recipes.{name}.instances.proposals.{key}: a recipe may change proposals.kind only" for key in proposals if key != "kind"]
     known = [*FACTS, *config.recipes]
     faults += [f"recipes.{n}: the name is taken by a folder of the results; choose another" for n in config.recipes if n in RESERVED]
-    faults += [f"recipes.{n}: names are lower-case letters, digits and _" for n in [*config.recipes, *config.segment.recipes] if not re.match(NAME, n)]
+    faults += [
+        f"recipes.{n!r:.80}: names are lower-case letters, digits and _, at most {MOST_RUN_NAME}"
+        for n in [*config.recipes, *config.segment.recipes]
+        if not re.fullmatch(NAME, n) or n.endswith("\n") or len(n) > MOST_RUN_NAME
+    ]
     faults += [f"methods: {m!r} is no method and no recipe; {nearest(m, known)}" for m in config.methods if m not in known]
     for key, names in (("segment.methods", config.segment.methods), ("instances.methods", config.instances.methods)):
         faults += [f"{key}: {m!r} is not among methods {config.methods}; {nearest(m, config.methods)}" for m in names if m not in config.methods]
@@ -202,7 +256,7 @@ def _explain(model: type[BaseModel], where: str, error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key; {nearest(path[-1], _keys_at(model, path[:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(error["input"], dict) else f"found {error['input']!r}; "
+    found = "" if isinstance(error["input"], dict) else f"found {short(error['input'])}; "
     return f"{key}: {found}{message[0].lower() + message[1:]}{_number_hint(error['input'])}"
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from wsss import __version__
+from wsss.limits import printable
 
 T = TypeVar("T")
 log = logging.getLogger("wsss")
@@ -27,7 +28,7 @@ def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, mode="w", encoding="utf-8") if path else logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     began = time.monotonic()
@@ -42,6 +43,13 @@ def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+class _Lines(logging.Formatter):
+    """As usual, with control characters spelt out: names in a log come from files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def revision() -> str:
@@ -88,4 +96,4 @@ def progress(items: Iterable[T], *, what: str, total: int | None = None, unit: s
 def warn(message: str, *arguments: object) -> None:
     """A warning that must not be missed: in the log and on stderr."""
     log.warning(message, *arguments)
-    print("warning: " + message % arguments, file=sys.stderr)
+    print(printable("warning: " + message % arguments), file=sys.stderr)

@@ -9,16 +9,29 @@ Sizes are (height, width). Resizing has half-pixel centres (torch's align_corner
 
 from __future__ import annotations
 
+import mmap
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, Jpeg2KImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from wsss.artefacts import ArtefactError
+from wsss.limits import MOST_PIXELS, MOST_SCANS, PICTURE_FORMATS, regular
 
 WHITE = (255, 255, 255)
+STRIP = 256
+"""Rows of a transparent picture that are laid on white at once."""
+Image.preinit()
+_KNOWN = (Jpeg2KImagePlugin, TiffImagePlugin, WebPImagePlugin)  # imported with the usual ones: `formats` must name known ones, and Image.init() loads forty
+# Pillow's own limit is for what shows while decoding only, and refuses twice this: `opened` tests the size before, so that its warning says nothing new.
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def voc_colours() -> np.ndarray:
@@ -33,8 +46,6 @@ def voc_colours() -> np.ndarray:
 
 VOC_COLOURS = voc_colours()
 """(256, 3) uint8."""
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises for damaged files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +60,54 @@ IMAGENET = Normalisation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.
 """Of torchvision's and most other weights trained on ImageNet."""
 
 
+@contextmanager
+def opened(path: Path, *, what: str = "image") -> Iterator[Image.Image]:
+    """A picture of a foreign file within the limits of wsss/limits.py, its pixels not decoded yet. Of several frames or pages the first.
+
+    Args:
+        path: The file.
+        what: Word for messages, e.g. "mask".
+
+    Yields:
+        Pillow's picture; what is raised while it is decoded in the block becomes the error below.
+
+    Raises:
+        ArtefactError: If the file is missing, empty, no ordinary file, of no format that is read, too large, or damaged.
+    """
+    try:
+        regular(path)
+        with Image.open(path, formats=PICTURE_FORMATS) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError(f"{picture.width} x {picture.height} pixels, at most {MOST_PIXELS:,} are read; make it smaller")
+            if picture.format in ("JPEG", "MPO"):
+                _check_scans(path)
+            yield picture
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: no such {what}") from None
+    except ArtefactError:
+        raise
+    except UnidentifiedImageError:
+        raise ArtefactError(f"{path}: not a readable {what} (none of {', '.join(PICTURE_FORMATS)})") from None
+    except Exception as error:  # Pillow raises what it likes on damaged files
+        raise ArtefactError(f"{path}: not a readable {what} ({str(error)[:200] or type(error).__name__})") from None
+
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""Of a JPEG segment; FF 00 is a byte of the picture, D0..D7 restart its coding."""
+
+
+def _check_scans(path: Path) -> None:
+    """Refuse a JPEG of more scans than any encoder writes: 200 bytes each make the decoder go over the whole picture once more."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at, scans = 2, 0
+        while (marker := _MARKER.search(content, at)) and (kind := content[marker.start() + 1]) != 0xD9:
+            at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+            scans += kind == 0xDA
+            del marker  # holds the map
+            if scans > MOST_SCANS:
+                raise ValueError(f"a JPEG of more than {MOST_SCANS} scans; save it anew")
+
+
 def read_image(path: Path) -> np.ndarray:
     """A picture of any common form as image_u8.
 
@@ -61,17 +120,12 @@ def read_image(path: Path) -> np.ndarray:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ArtefactError: If the file is missing, empty, no readable picture or of floating-point levels.
+        ArtefactError: If the file is missing, empty, too large, no readable picture or of floating-point levels.
     """
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            turned = ImageOps.exif_transpose(picture)
-            return _to_rgb(turned)
-    except FileNotFoundError:
-        raise ArtefactError(f"{path}: no such image") from None
-    except UNREADABLE as error:
-        raise ArtefactError(f"{path}: not a readable image ({error})") from None
+    with opened(path) as picture:
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
+        return _to_rgb(picture)
 
 
 def _to_rgb(picture: Image.Image) -> np.ndarray:
@@ -84,10 +138,18 @@ def _to_rgb(picture: Image.Image) -> np.ndarray:
         grey = np.clip(levels // 256 if sixteen else levels, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
+        return _on_white(picture)
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB")).copy()
+
+
+def _on_white(picture: Image.Image) -> np.ndarray:
+    """A transparent picture laid on white, a strip at a time: whole, Pillow holds four copies of it."""
+    out = np.empty((picture.height, picture.width, 3), np.uint8)
+    for top in range(0, picture.height, STRIP):
+        rgba = picture.crop((0, top, picture.width, min(top + STRIP, picture.height))).convert("RGBA")
         ground = Image.new("RGBA", rgba.size, (*WHITE, 255))
-        picture = Image.alpha_composite(ground, rgba)
-    return np.asarray(picture.convert("RGB")).copy()
+        out[top : top + STRIP] = np.asarray(Image.alpha_composite(ground, rgba).convert("RGB"))
+    return out
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -96,15 +158,10 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         ArtefactError: If the file is missing, unreadable, or holds colours instead of indices.
     """
-    try:
-        with Image.open(path) as picture:
-            if picture.mode in ("P", "L", "1"):
-                return np.array(picture, dtype=np.uint8)
-            found = picture.mode
-    except FileNotFoundError:
-        raise ArtefactError(f"{path}: no such mask") from None
-    except UNREADABLE as error:
-        raise ArtefactError(f"{path}: not a readable mask ({error})") from None
+    with opened(path, what="mask") as picture:
+        if picture.mode in ("P", "L", "1"):
+            return np.array(picture, dtype=np.uint8)
+        found = picture.mode
     raise ArtefactError(f"{path}: a mask must be a palette or grey 8-bit picture of class ids, found mode {found}")
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsss.artefacts import IGNORE
+from wsss.artefacts import IGNORE, ArtefactError
 from wsss.imaging import save_mask
+from wsss.limits import id_fault
 from wsss.store import MapReader
 
 
@@ -55,11 +56,14 @@ def unpack(path: Path, *, output: Path, kind: str) -> int:
         The number of files written.
 
     Raises:
-        ArtefactError: If the file or an image in it is damaged.
+        ArtefactError: If the file or an image in it is damaged, or an image's id cannot name a file.
     """
-    output.mkdir(parents=True, exist_ok=True)
     written = 0
     with MapReader(path) as reader:
+        for image_id in reader.image_ids:
+            if wrong := id_fault(image_id.replace("/", "__")):
+                raise ArtefactError(f"{path}: {wrong}")
+        output.mkdir(parents=True, exist_ok=True)
         for image_id in reader.image_ids:
             record = reader.read(image_id)
             for name, array in record.arrays.items():

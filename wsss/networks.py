@@ -11,16 +11,59 @@ import torch
 from torch import nn
 
 from wsss.artefacts import ArtefactError, atomic
+from wsss.limits import MOST_DESCRIPTION, check_plain, regular
+from wsss.pickles import check_pickle
 
 FORMAT = 1
 
 
+NAMES = frozenset(
+    [("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")]
+    + [("torch", f"{kind}Storage") for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")]
+)
+"""What the description of tensors in an archive may ask for. torch allows more, e.g. byte arrays of any size."""
+MOST_CLASSES = 254
+"""Class ids are 1..254, as in masks."""
+
+
 def read_archive(path: Path, *, device: torch.device) -> Any:
-    """What torch.save wrote. Its reader does not look at the archive's checksums, so that flipped bits would pass as weights."""
+    """What torch.save wrote. Its own reader does not look at the archive's checksums, so that flipped bits would pass as weights.
+
+    Raises:
+        Exception: Of any kind, if the archive is damaged or not as torch.save writes it.
+    """
+    check_archive(path)
     with zipfile.ZipFile(path) as archive:
         if archive.testzip():
             raise ValueError("flipped bits")
     return torch.load(path, map_location=device, weights_only=True)
+
+
+def check_archive(path: Path) -> None:
+    """Refuse an archive that torch's restricted reader would unpack without limit, or that would make it overflow its stack.
+
+    Args:
+        path: What torch.save wrote, as a zip archive or in the form before torch 1.6.
+
+    Raises:
+        Exception: Of any kind, if it is damaged or not as torch.save writes it.
+    """
+    regular(path)
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            start = file.read(MOST_DESCRIPTION)
+        for _ in range(4):  # a number, the version, the machine, and the tensors
+            start = start[check_pickle(start, names=NAMES, references=True) :]
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > path.stat().st_size:
+            raise ValueError("compressed or overlapping members")
+        for entry in entries:
+            if entry.filename.endswith(".pkl"):
+                if entry.file_size > MOST_DESCRIPTION:
+                    raise ValueError(f"{entry.file_size:,} bytes describe its tensors, at most {MOST_DESCRIPTION:,} are read")
+                check_pickle(archive.read(entry), names=NAMES, references=True)
 
 
 def save_network(path: Path, *, state: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
@@ -48,7 +91,13 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         saved = read_archive(path, device=torch.device("cpu"))
         if saved["format"] != FORMAT:
             raise ArtefactError(f"{path}: format {saved['format']}, expected {FORMAT}; train it again")
-        return saved["state"], saved["meta"]
+        state, meta = saved["state"], saved["meta"]
+        if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
+            raise ValueError("its state is no mapping of names to tensors")
+        if not isinstance(meta, dict):
+            raise ValueError("it does not say what it is")
+        check_plain(meta)
+        return state, meta
     except FileNotFoundError:
         raise ArtefactError(f"{path}: no such network; run the workflow up to the stage that trains it") from None
     except ArtefactError:
@@ -56,7 +105,12 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except Exception as error:
         ours = path.suffix == ".pt" and path.is_file()  # nobody is told to delete what is no file of ours
         advice = "`snakemake --forcerun FILE` makes a damaged one of a run anew" if ours else "expected a run's classifier.pt or segmenter.pt"
-        raise ArtefactError(f"{path}: not a network of this package, or a damaged one ({type(error).__name__}); {advice}") from None
+        raise ArtefactError(f"{path}: not a network of this package, or a damaged one ({_reason(error)}); {advice}") from None
+
+
+def _reason(error: Exception) -> str:
+    """The first words of an error that may be long."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:150]}" if str(error).strip() else type(error).__name__
 
 
 def restore_network(model: nn.Module, path: Path, *, class_names: Sequence[str] | None = None) -> dict[str, Any]:

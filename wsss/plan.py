@@ -91,20 +91,25 @@ def count_images(config: Config) -> dict[str, int]:
         return {"train": d.scenes.train, "val": d.scenes.val}
     try:
         if d.kind == "voc":
+            from wsss.dataset.sources import read_lines
+
             lists = Path(d.voc.root) / "ImageSets" / "Segmentation"
-            return {s: len((lists / f"{n}.txt").read_text().split()) if n else 0 for s, n in (("train", d.voc.train), ("val", d.voc.val))}
+            return {s: len(read_lines(lists / f"{n}.txt")) if n else 0 for s, n in (("train", d.voc.train), ("val", d.voc.val))}
         if d.kind == "coco":
             from wsss.dataset.coco import count_images
 
             root = Path(d.coco.root)
             return {s: count_images(root / name) if name else 0 for s, name in (("train", d.coco.train_annotations), ("val", d.coco.val_annotations))}
-        import pandas as pd
+        from wsss.dataset.checks import Faults
+        from wsss.dataset.table import Table
 
-        table = pd.read_csv(Path(d.folder.root) / d.folder.tags)
+        tags = Path(d.folder.root) / d.folder.tags
+        tags.stat()
+        rows = Table(tags, Faults()).rows
     except OSError as error:
         raise ArtefactError(f"{error.filename}: {error.strerror}; check the paths under dataset.{d.kind}") from None
-    val = int((table["split"] == "val").sum()) if "split" in table else 0
-    return {"train": len(table) - val, "val": val}
+    val = sum(cells.get("split") == "val" for _, cells in rows)
+    return {"train": len(rows) - val, "val": val}
 
 
 def count_jobs(graph: Graph) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 from functools import cache
 from pathlib import Path
 
@@ -88,7 +89,8 @@ def listing_digest(*paths: Path) -> str:
         for path in files:
             try:
                 state = path.stat()
-                digest.update(f"{path.relative_to(root) if path != root else path.name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+                name = os.fsencode(path.relative_to(root) if path != root else path.name)  # a name on disk need not be UTF-8
+                digest.update(name + f"\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
             except OSError:
-                digest.update(f"{path}\0missing\n".encode())
+                digest.update(os.fsencode(path) + b"\0missing\n")
     return digest.hexdigest()

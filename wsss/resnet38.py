@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from wsss.imaging import IMAGENET
+from wsss.limits import MOST_PARAMS_BYTES, regular
 
 STATISTICS = {"beta": "bias", "gamma": "weight", "mean": "running_mean", "var": "running_var"}
 """MXNet's names of a BatchNorm layer's tensors, and torch's."""
@@ -139,6 +140,7 @@ def read_params(path: Path) -> dict[str, torch.Tensor]:
         ValueError: If it is no such file, or cut short.
     """
     try:
+        regular(path, most=MOST_PARAMS_BYTES)
         arrays = {_name_of(key.split(":")[-1]): array for key, array in _mxnet_arrays(path.read_bytes()).items()}
     except (struct.error, ValueError, OverflowError, KeyError, IndexError, MemoryError) as error:
         raise ValueError(f"{path}: not an MXNet parameter file, or cut short ({error}); fetch it again") from None

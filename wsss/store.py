@@ -29,12 +29,13 @@ import hdf5plugin
 import numpy as np
 
 from wsss.artefacts import ArtefactError, atomic
+from wsss.store_layout import check_layout
 
 FORMAT = 1
 CHUNK = 1 << 16
 FILTERS = {"fletcher32": True, **hdf5plugin.Bitshuffle(cname="lz4")}
 """Compressed chunks carry a checksum that is tested before they are decompressed: bitshuffle's lz4 may crash the process on damaged ones."""
-DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
+DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError, OverflowError, MemoryError)
 """What h5py raises on damaged files, by where the damage is."""
 
 
@@ -160,8 +161,12 @@ class MapReader:
             raise (error if isinstance(error, ArtefactError) else unread) from None
 
     def _load(self, file: h5py.File) -> None:
-        if not file.attrs.get("complete") or file.attrs.get("format") != FORMAT:
-            raise ArtefactError(f"{self.path}: incomplete or of another format (found {file.attrs.get('format')}, expected {FORMAT}); delete it and rerun")
+        found = None
+        if {"complete", "format"} <= set(file.attrs):
+            check_layout(file)
+            found = file.attrs["format"]
+        if found != FORMAT or not file.attrs["complete"]:
+            raise ArtefactError(f"{self.path}: incomplete or of another format (found {found}, expected {FORMAT}); delete it and rerun")
         if file.attrs["crc32"] != _table_crc(file):
             raise ArtefactError(f"{self.path}: ids, classes or shapes do not match their checksum (damaged on disk); delete it and rerun")
         self.stage, settings, self.code = (file.attrs[k].decode() for k in ("stage", "settings", "code"))

@@ -208,3 +208,18 @@ def test_full_disk_is_noticed_beforehand(server: Server, tmp_path: Path, monkeyp
     with pytest.raises(DownloadError, match="make room"):
         get(server, tmp_path)
     assert listing(tmp_path) == []
+
+
+def test_an_endless_answer_is_stopped(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "MOST_DOWNLOAD_BYTES", 1000)
+    with pytest.raises(DownloadError, match=r"sends more than 1,000 bytes; this is not the archive"):
+        get(server, tmp_path)
+    assert listing(tmp_path) == [NAME + ".part"]
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "9" * 400])
+def test_a_length_that_is_no_number_counts_as_none(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: str) -> None:
+    usual = Handler.send_header
+    monkeypatch.setattr(Handler, "send_header", lambda self, name, value: usual(self, name, length if name == "Content-Length" else value))
+    get(server, tmp_path)
+    assert listing(tmp_path) == WHOLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -44,6 +45,14 @@ def test_nothing_is_overwritten(segmenter, folder, tmp_path):
     assert (folder / "one.png").read_bytes() == before
     Image.fromarray(photo((64, 64))[0]).save(folder / "one.jpg")
     with pytest.raises(ArtefactError, match="overwrite"):
+        predict(segmenter, [folder], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", [b"a\nb.png", b"\x1b[2J.png", b"\xff\xfe.png"])
+def test_names_that_no_table_can_hold_are_refused(segmenter, folder, tmp_path, name):
+    shutil.copy(folder / "one.png", os.fsdecode(os.fsencode(folder) + b"/" + name))
+    with pytest.raises(ArtefactError, match="control character or is not UTF-8"):
         predict(segmenter, [folder], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

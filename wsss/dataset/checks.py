@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,18 @@ import numpy as np
 from wsss.artefacts import IGNORE
 from wsss.console import progress, warn
 from wsss.imaging import read_image, read_mask
+from wsss.limits import CONTROL, MOST_IMAGES, MOST_NAME, id_fault, printable
 
 LISTED = 20
 """Faults of one kind that are named; the rest is a number."""
+LONGEST = 600
+"""Characters of a fault's line."""
 MOST_CLASSES = 254
 """Class ids are 1..254: a mask is 8-bit, 0 is background and 255 is ignored."""
+
+
+Text = str | Callable[[], str]
+"""Of a fault, or what makes it."""
 
 
 class DataError(ValueError):
@@ -68,26 +76,29 @@ class Picture:
     size: tuple[int, int]
     sum_rgb: np.ndarray
     content: str
-    faults: tuple[tuple[str, str], ...]
+    faults: tuple[tuple[str, Text], ...]
 
 
 class Faults:
-    """Gathers faults by kind, in order of appearance."""
+    """Gathers faults by kind, in order of appearance: the first LISTED of a kind as texts, the others as a number."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = defaultdict(list)
+        self._counts: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return sum(map(len, self._texts.values()))
+        return self._counts.total()
 
-    def add(self, kind: str, text: str) -> None:
+    def add(self, kind: str, text: Text) -> None:
         """Remember one fault.
 
         Args:
             kind: Group, for the limit on what is listed, e.g. "image".
-            text: Place, what was found, what was expected, what to do.
+            text: Place, what was found, what was expected, what to do; or a function that gives it, called for those that are listed only.
         """
-        self._texts[kind].append(text)
+        self._counts[kind] += 1
+        if len(self._texts[kind]) < LISTED:
+            self._texts[kind].append(_clipped(text if isinstance(text, str) else text()))
 
     def stop(self, source: str) -> None:
         """Raise if there is any fault.
@@ -102,14 +113,22 @@ class Faults:
             return
         lines = [f"{source}: {len(self)} fault{'s' * (len(self) > 1)} in the data set; nothing was written"]
         for kind, texts in self._texts.items():
-            lines += [f"  {text}" for text in texts[:LISTED]]
-            if len(texts) > LISTED:
-                lines.append(f"  ... and {len(texts) - LISTED} more of this kind ({kind})")
+            lines += [f"  {text}" for text in texts]
+            if self._counts[kind] > LISTED:
+                lines.append(f"  ... and {self._counts[kind] - LISTED} more of this kind ({kind})")
         raise DataError("\n".join(lines))
+
+
+def _clipped(text: str) -> str:
+    """One line of a message: what a file says may be long, and hold line breaks."""
+    text = printable(text).replace("\n", "\\n").replace("\t", "\\t")
+    return text if len(text) <= LONGEST else f"{text[: LONGEST * 2 // 3]} [...] {text[-LONGEST // 3 :]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'aeroplane'?" for the most similar known name, or "" if none is similar."""
+    if len(name) > MOST_NAME:
+        return ""
     folded = {k.casefold(): k for k in known}
     found = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=0.6)
     return f"; did you mean {folded[found[0]]!r}?" if found else ""
@@ -122,67 +141,31 @@ def path_fault(text: str, root: Path) -> str:
         text: Path as the source spells it; must be relative and stay inside, links followed.
         root: Folder that holds the data.
     """
+    if CONTROL.search(text):
+        return f"path {text!r} holds a control character; rename the file"
     path = Path(text)
     if path.is_absolute() or ".." in path.parts:
         return f"path {text!r} leaves the folder {root}; paths must be relative to it, without '..'"
-    target = (root / path).resolve()
+    try:
+        target = (root / path).resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle, names that are too long
+        return f"path {text!r} leads nowhere ({str(error)[:100]})"
     if not target.is_relative_to(root.resolve()):
         return f"path {text!r} is a link out of the folder {root}, to {target}; put the file inside"
     return ""
 
 
-def check_names(names: list[str], faults: Faults, *, where: str) -> None:
-    """Refuse class names that cannot be told apart or stored.
+def link_fault(path: Path, setting: str = "") -> str:
+    """Why a file may not be read because it is a link out of its folder, or ""; the folder itself may be a link.
 
     Args:
-        names: Foreground classes, ids 1..C.
-        faults: Receives what is wrong.
-        where: Where the names come from.
+        path: The file.
+        setting: How the configuration names it; an absolute path there is the user's own word for it.
     """
-    if not names:
-        faults.add("class", f"{where}: no class names; at least one is needed")
-    if len(names) > MOST_CLASSES:
-        faults.add("class", f"{where}: {len(names)} classes, at most {MOST_CLASSES} fit into an 8-bit mask")
-    faults_of = {n: f"occurs {k} times" for n, k in Counter(names).items() if k > 1}
-    faults_of |= {n: "holds a comma, semicolon or line break: names in a cell are joined by ';'" for n in names if set(n) & set(",;\r\n")}
-    faults_of |= {n: "is empty or has blanks around it" for n in names if not n or n != n.strip()}
-    faults_of |= {n: "is reserved for id 0" for n in names if n.casefold() == "background"}
-    for name, text in faults_of.items():
-        faults.add("class", f"{where}: class name {name!r} {text}")
-
-
-def check_similar(rows: list[SourceRow], names: list[str], faults: Faults, *, where: str) -> None:
-    """Look for two spellings of one class among names that come from the tags alone.
-
-    A name on one row only, much like a name on several, is a fault of that row. Two names that look alike otherwise are a warning: cat and cats may both be meant.
-
-    Args:
-        rows: All images.
-        names: Foreground classes.
-        faults: Receives what is wrong.
-        where: Where the names come from.
-    """
-    found: dict[str, list[SourceRow]] = {n: [] for n in names}
-    for row in rows:
-        for label in row.labels:
-            found.get(label, []).append(row)  # names that are no names are faults already
-    for k, name in enumerate(names):
-        if (other := next((n for n in names[:k] if _alike(n.casefold(), name.casefold())), None)) is None:
-            continue
-        rare, common = sorted((name, other), key=lambda n: len(found[n]))
-        if len(found[rare]) == 1 and len(found[common]) > 1:
-            faults.add(
-                "class",
-                f"{found[rare][0].where}: class {rare!r} is on this row alone and looks like {common!r} ({len(found[common])} rows); "
-                "correct it, or list the classes under dataset.folder.classes",
-            )
-        else:
-            warn("%s: classes %r and %r look alike; if one is misspelt, correct it, or list the classes under dataset.folder.classes", where, other, name)
-
-
-def _alike(a: str, b: str) -> bool:
-    """Whether two class names may be one, misspelt: much in common, or the same letters in another order."""
-    return difflib.SequenceMatcher(None, a, b).ratio() >= 0.85 or sorted(a) == sorted(b)
+    if not path.is_symlink() or Path(setting).is_absolute():
+        return ""
+    wrong = path_fault(path.name, path.parent)
+    return f"{wrong}, or give its absolute path" if wrong and setting else wrong
 
 
 def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where: str) -> None:
@@ -196,8 +179,13 @@ def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where
     """
     if not any(row.split == "train" for row in rows):
         faults.add("split", f"{where}: no training image; at least one is needed")
+    if len(rows) > MOST_IMAGES:
+        faults.add("image", f"{where}: {len(rows):,} images, at most {MOST_IMAGES:,} are read")
     first: dict[str, SourceRow] = {}
+    known = set(names)
     for row in rows:
+        if wrong := id_fault(row.image_id):
+            faults.add("id", f"{row.where}: {wrong}")
         earlier = first.setdefault(row.image_id, row)
         if earlier.split != row.split:
             faults.add(
@@ -206,10 +194,12 @@ def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where
         elif earlier is not row:
             faults.add("duplicate", f"{row.where}: image id {row.image_id!r} occurs before ({earlier.where}: {earlier.image.name}); keep one or rename a file")
         for name in row.labels:
-            if name not in names:
-                faults.add("label", f"{row.where}: class {name!r} is not in the dataset's {len(names)} classes{nearest(name, names)}")
+            if name not in known:
+                faults.add("label", partial(_unknown, row, name, names))
         if not row.labels and row.split == "train":
             faults.add("no labels", f"{row.where}: image {row.image_id!r} has no labels; name at least one class or leave the image out")
+    if len(names) > MOST_CLASSES:
+        return
     empty = [row.image_id for row in rows if not row.labels and row.split == "val"]
     if empty:
         warn("%s: %d validation images have no labels, e.g. %s", where, len(empty), empty[0])
@@ -219,6 +209,10 @@ def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where
     training = [row for row in rows if row.split == "train"]
     if everywhere := [name for name in names if training and all(name in row.labels for row in training)]:
         warn("%s: every training image has %s: a classifier cannot tell it from the background; add images without it", where, ", ".join(everywhere))
+
+
+def _unknown(row: SourceRow, name: str, names: list[str]) -> str:
+    return f"{row.where}: class {name!r} is not in the dataset's {len(names)} classes{nearest(name, names)}"
 
 
 def check_pictures(rows: list[SourceRow], faults: Faults, *, num_classes: int) -> list[Picture]:
@@ -254,7 +248,7 @@ def check_picture(row: SourceRow, *, num_classes: int) -> Picture:
     Returns:
         Its size, colour sum, digest and faults.
     """
-    faults: list[tuple[str, str]] = []
+    faults: list[tuple[str, Text]] = []
     image = _decode(row, "image", row.image, read_image, faults)
     if image is None:
         return Picture(size=(0, 0), sum_rgb=np.zeros(3, np.int64), content="", faults=tuple(faults))
@@ -276,7 +270,7 @@ def check_picture(row: SourceRow, *, num_classes: int) -> Picture:
     return Picture(size=size, sum_rgb=image.sum(axis=0, dtype=np.int64).sum(axis=0), content=digest.hexdigest(), faults=tuple(faults))
 
 
-def _decode(row: SourceRow, kind: str, path: Path, read: Callable[[Path], np.ndarray], faults: list[tuple[str, str]]) -> np.ndarray | None:
+def _decode(row: SourceRow, kind: str, path: Path, read: Callable[[Path], np.ndarray], faults: list[tuple[str, Text]]) -> np.ndarray | None:
     """The array of one file, or a fault."""
     try:
         if path.stat().st_size == 0:
@@ -284,7 +278,7 @@ def _decode(row: SourceRow, kind: str, path: Path, read: Callable[[Path], np.nda
             return None
         return read(path)
     except FileNotFoundError:
-        faults.append((kind, f"{row.where}: {kind} {path} does not exist{_similar_file(path)}"))
+        faults.append((kind, lambda: f"{row.where}: {kind} {path} does not exist{_similar_file(path)}"))
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(f"{path}: ")
         faults.append((kind, f"{row.where}: {kind} {path} cannot be read: {reason}"))

@@ -11,19 +11,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ijson
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from wsss.artefacts import IGNORE, atomic
 from wsss.console import log, progress, warn
-from wsss.dataset.checks import LISTED, MOST_CLASSES, DataError, Faults, SourceRow, check_names, nearest, path_fault
+from wsss.dataset.checks import LISTED, MOST_CLASSES, DataError, Faults, SourceRow, link_fault, nearest, path_fault
+from wsss.dataset.json_stream import check_members, members
+from wsss.dataset.names import check_names
 from wsss.dataset.sources import Source
 from wsss.imaging import save_mask
-from wsss.outlines import encode, short
+from wsss.limits import MOST_IMAGES, MOST_PIXELS, short
+from wsss.outlines import encode
 from wsss.processes import map_blocks
 from wsss.sections import CocoSection
+
+Number = int | float | str
+"""An id of an image, as files spell it."""
+MOST_CATEGORIES = 10_000
+"""Of an instances file, used or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +72,14 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
     """
     root, names = Path(settings.root), list(settings.classes)
     rows: list[SourceRow] = []
-    found: dict[str, dict[int, Picture]] = {}
+    found: dict[str, dict[Number, Picture]] = {}
     given = {"train": (settings.train_annotations, settings.train_images), "val": (settings.val_annotations, settings.val_images)}
     for split, (file, images) in given.items():
         if not file:
             continue
         path = root / file
+        if wrong := link_fault(path, file):
+            raise DataError(f"dataset.coco.{split}_annotations: {wrong}")
         known = read_categories(path)
         names = names or [known[k] for k in sorted(known)]
         if split == "train":
@@ -92,29 +101,17 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
 # ---------------------------------------------------------------- the JSON file
 
 
-def _stream(path: Path, prefix: str) -> Iterator[Any]:
-    """The members of one list of a JSON file, one after the other.
-
-    Raises:
-        DataError: If the file is missing or no JSON, with the place.
-    """
-    try:
-        with path.open("rb") as file:
-            yield from ijson.items(file, prefix, use_float=True)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; dataset.coco.*_annotations are paths under dataset.coco.root") from None
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid JSON, or cut short ({' '.join(str(error).split())}); fetch it again") from None
-
-
 def read_categories(path: Path) -> dict[int, str]:
     """Category id to name.
 
     Raises:
-        DataError: If there are none, or a member is no category.
+        DataError: If there are none, a member is no category, or the file is not within the limits.
     """
+    check_members(path)
     found: dict[int, str] = {}
-    for k, entry in enumerate(_stream(path, "categories.item")):
+    for k, entry in enumerate(members(path, "categories.item")):
+        if k >= MOST_CATEGORIES:
+            raise DataError(f"{path}: more than {MOST_CATEGORIES:,} categories; expected an instances file of COCO")
         if not (isinstance(entry, Mapping) and isinstance(entry.get("id"), int) and isinstance(entry.get("name"), str)):
             raise DataError(f"{path}: categories[{k}] is {short(entry)}, expected an object with id and name")
         if entry["id"] in found:
@@ -131,10 +128,11 @@ def count_images(path: Path) -> int:
     Raises:
         DataError: If it is missing or no JSON.
     """
-    return sum(1 for _ in _stream(path, "images.item.id"))
+    check_members(path)
+    return sum(1 for _ in members(path, "images.item.id"))
 
 
-def read_pictures(path: Path, class_of: Mapping[int, int], faults: Faults) -> dict[int, Picture]:
+def read_pictures(path: Path, class_of: Mapping[int | float, int], faults: Faults) -> dict[Number, Picture]:
     """Images by COCO's number, with their objects.
 
     Args:
@@ -142,43 +140,48 @@ def read_pictures(path: Path, class_of: Mapping[int, int], faults: Faults) -> di
         class_of: Category id to class id, 0 for classes that are left out.
         faults: Receives entries that cannot be used.
     """
-    pictures: dict[int, Picture] = {}
-    for k, entry in enumerate(_stream(path, "images.item")):
+    pictures: dict[Number, Picture] = {}
+    for k, entry in enumerate(members(path, "images.item")):
         where = f"{path.name}: images[{k}]"
+        if k >= MOST_IMAGES:
+            raise DataError(f"{path}: more than {MOST_IMAGES:,} images")
         try:
             size = int(entry["height"]), int(entry["width"])
-            number, file = entry["id"], str(entry["file_name"])
-        except (KeyError, TypeError, ValueError):
+            number, file = entry["id"], entry["file_name"]
+        except (KeyError, TypeError, ValueError, OverflowError):
+            number = file = None
+        if not isinstance(number, Number) or not isinstance(file, str):
             faults.add("json", f"{where} is {short(entry)}, expected id, file_name, height and width")
-            continue
-        if number in pictures:
+        elif number in pictures:
             faults.add("duplicate", f"{where}: id {number} is {pictures[number].file!r} already; keep one")
-        elif min(size) < 1:
-            faults.add("json", f"{where}: {file!r} has (height, width) {size}, expected positive numbers")
+        elif min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+            faults.add("json", f"{where}: {file!r} has (height, width) {short(size)}, expected positive numbers, at most {MOST_PIXELS:,} pixels")
         else:
             pictures[number] = Picture(file=file, size=size)
     if not pictures:
         faults.add("json", f"{path.name}: no list `images`, or it is empty")
-    for k, entry in enumerate(progress(_stream(path, "annotations.item"), what=f"annotations of {path.name}")):
+    for k, entry in enumerate(progress(members(path, "annotations.item"), what=f"annotations of {path.name}")):
         _add_thing(entry, pictures, class_of, faults, where=f"{path.name}: annotations[{k}]")
     return pictures
 
 
-def _add_thing(entry: Any, pictures: Mapping[int, Picture], class_of: Mapping[int, int], faults: Faults, *, where: str) -> None:
+def _add_thing(entry: Any, pictures: Mapping[Number, Picture], class_of: Mapping[int | float, int], faults: Faults, *, where: str) -> None:
+    crowd, outline = False, None
     try:
         number, category, crowd, outline = entry["image_id"], entry["category_id"], bool(entry.get("iscrowd", 0)), entry["segmentation"]
     except (KeyError, TypeError, AttributeError):
+        number = category = None
+    if not isinstance(number, Number) or not isinstance(category, int | float):
         faults.add("json", f"{where} is {short(entry)}, expected image_id, category_id and segmentation")
-        return
-    if number not in pictures:
+    elif number not in pictures:
         faults.add("json", f"{where}: image_id {number} is not among `images`")
     elif category not in class_of:
         faults.add("class", f"{where}: category_id {category} is not among `categories`")
     elif class_of[category]:
         try:
             run_lengths = encode(outline, size=pictures[number].size)
-        except ValueError as error:
-            faults.add("json", f"{where}: {error}")
+        except (ValueError, MemoryError) as error:
+            faults.add("json", f"{where}: {error or 'its outline does not fit into memory'}")
             return
         area = float(coco_mask.area(run_lengths))
         pictures[number].things.append(Thing(class_id=class_of[category], crowd=crowd, area=area, outline=run_lengths["counts"]))
@@ -187,7 +190,7 @@ def _add_thing(entry: Any, pictures: Mapping[int, Picture], class_of: Mapping[in
 # ---------------------------------------------------------------- rows and masks
 
 
-def _rows(pictures: Mapping[int, Picture], names: Sequence[str], faults: Faults, *, where: str, split: str, images: Path) -> list[SourceRow]:
+def _rows(pictures: Mapping[Number, Picture], names: Sequence[str], faults: Faults, *, where: str, split: str, images: Path) -> list[SourceRow]:
     rows, bare = [], []
     for number, picture in pictures.items():
         labels = tuple(names[c - 1] for c in sorted({t.class_id for t in picture.things if not t.crowd}))
@@ -209,7 +212,7 @@ def _rows(pictures: Mapping[int, Picture], names: Sequence[str], faults: Faults,
     return rows
 
 
-def _draw(rows: list[SourceRow], pictures: Mapping[int, Picture], *, split: str, folder: Path, workers: int) -> None:
+def _draw(rows: list[SourceRow], pictures: Mapping[Number, Picture], *, split: str, folder: Path, workers: int) -> None:
     """Draw the truth of the split's rows, and put its places into them."""
     by_file = {Path(p.file).stem: p for p in pictures.values()}
     mine = [k for k, row in enumerate(rows) if row.split == split]

@@ -1,12 +1,13 @@
 """The field's pickled cls_labels.npy to a CSV of tags: the only place where wsss reads a pickle.
 
-A pickle is a program. This reader runs none of it: names in the file are looked up in a fixed table of our own functions, which build plain
-numeric arrays and nothing else; any other name is refused before it is resolved.
+A pickle is a program. This reader runs none of it: its steps are checked beforehand (wsss/pickles.py), and names in the file are looked up in a fixed
+table of our own functions, which build plain numeric arrays and nothing else; any other name is refused before it is resolved.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import pickle
 import re
 from collections.abc import Callable
@@ -18,7 +19,11 @@ import numpy as np
 from wsss.artefacts import ArtefactError, atomic
 from wsss.console import log, warn
 from wsss.dataset.sources import VOC_CLASSES
+from wsss.limits import MOST_PICKLE_BYTES, regular
+from wsss.pickles import PickleError, check_pickle
 
+_HEADER_BYTES = 1 << 17
+"""More than the longest header of version 1.0 of the npy format."""
 _ARRAY = "ndarray"
 """Stands for the class numpy.ndarray, which is never handed to the file."""
 _DAMAGED = (
@@ -77,70 +82,118 @@ def read_labels(path: Path) -> dict[Any, Any]:
         ArtefactError: If the file is missing, damaged, or asks for anything but that.
     """
     try:
-        with path.open("rb") as file:
-            if np.lib.format.read_magic(file) != (1, 0):
-                raise ValueError("not version 1.0 of the npy format")
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            if shape != () or dtype != np.dtype(object):
-                raise ValueError(f"an array of shape {shape} and dtype {dtype}, expected a pickled dict")
-            array = _PlainUnpickler(file).load()
-            value = array.item() if isinstance(array, np.ndarray) and array.shape == () else array
+        regular(path, most=MOST_PICKLE_BYTES)
+        content = path.read_bytes()
+        program = content[_header(content) :]
+        check_pickle(program, names=_ALLOWED)
+        value = _PlainUnpickler(io.BytesIO(program)).load()
+        value = value.value if isinstance(value, _Array) else value
     except FileNotFoundError:
         raise ArtefactError(f"{path}: no such file") from None
-    except ArtefactError as error:
-        raise ArtefactError(f"{path}: {error}") from None
+    except PickleError as error:
+        advice = "only dicts of numpy arrays are read. Do not load this file with numpy.load(allow_pickle=True)"
+        raise ArtefactError(f"{path}: not the field's cls_labels.npy: it {error}; {advice}") from None
     except _DAMAGED as error:
         raise ArtefactError(f"{path}: not the field's cls_labels.npy (a pickled dict of label vectors): {error or type(error).__name__}") from None
     if not isinstance(value, dict):
         raise ArtefactError(f"{path}: holds {type(value).__name__}, expected a dict of image id to label vector")
-    return value
+    return {key: entry.value if isinstance(entry, _Array) else entry for key, entry in value.items()}
+
+
+def _header(content: bytes) -> int:
+    """Where the pickle begins.
+
+    Raises:
+        ValueError: If this is not the header of one pickled object.
+    """
+    file = io.BytesIO(content[:_HEADER_BYTES])
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("not version 1.0 of the npy format")
+    try:
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # numpy evaluates the header as a Python literal, which raises what it likes
+        raise ValueError(f"its header is not numpy's ({type(error).__name__})") from None
+    if shape != () or dtype != np.dtype(object):
+        raise ValueError(f"an array of shape {shape} and dtype {dtype}, expected a pickled dict")
+    return file.tell()
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Builds dicts, strings, numbers and numeric arrays; refuses every other name."""
+    """Builds dicts, strings, numbers and the stand-ins below; refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise ArtefactError(
-                f"asks for {module}.{name}, refused: only dicts of numpy arrays are read. Do not load this file with numpy.load(allow_pickle=True)"
-            )
+            raise PickleError(f"asks for {module}.{name}, refused")
         return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> NoReturn:
-        raise ArtefactError("refers to objects outside the file, refused: only dicts of numpy arrays are read")
+        raise PickleError("refers to objects outside the file, refused")
 
 
-def _reconstruct(kind: Any, shape: Any, typecode: Any) -> np.ndarray:
+class _Type:
+    """Stands for a dtype, of plain numbers or of the outer object array. numpy's own would take any state from the file, and read numbers as addresses."""
+
+    def __init__(self, text: Any, *_: Any) -> None:
+        if not isinstance(text, str) or not re.fullmatch(r"[<>|=]?(b1|[iu][1248]|f[248]|O8?)", text):
+            raise PickleError(f"holds an array of dtype {text!r}, refused: only numbers are read")
+        self.text = text.lstrip("<>|=")
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or state[:1] != (3,) or state[1:2] not in (("<",), (">",), ("|",), ("=",)) or state[2:5] != (None, None, None):
+            raise PickleError("holds a dtype with a state of its own, refused: only numbers are read")
+        self.text = state[1] + self.text.lstrip("<>|=")
+
+    @property
+    def of_objects(self) -> bool:
+        return "O" in self.text
+
+
+class _Array:
+    """Stands for an array: `value` is its numbers, or the one object of the outer array."""
+
+    value: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, by_columns, content = state
+        if dtype.of_objects:
+            if shape != () or not isinstance(content, list) or len(content) != 1:
+                raise PickleError("holds an array of objects, refused: only numbers are read")
+            self.value = content[0]
+        else:
+            self.value = _numbers(content, dtype, shape, by_columns)
+
+
+def _numbers(content: Any, dtype: Any, shape: Any, by_columns: Any) -> np.ndarray:
+    """A new numeric array of bytes in the file."""
+    if not isinstance(dtype, _Type) or dtype.of_objects or not isinstance(content, bytes | bytearray):
+        raise PickleError("holds an array of objects in bytes, refused")
+    return np.frombuffer(bytes(content), np.dtype(dtype.text)).reshape(shape, order="F" if by_columns else "C").copy()
+
+
+def _reconstruct(kind: Any, shape: Any, typecode: Any) -> _Array:
     """numpy's `_reconstruct` for the one call that it writes: an empty array, filled by its state."""
     if kind != _ARRAY or shape != (0,) or typecode not in (b"b", "b"):
-        raise ArtefactError("holds an array of an unknown kind, refused")
-    return np.ndarray((0,), np.int8)
+        raise PickleError("holds an array of an unknown kind, refused")
+    return _Array()
 
 
-def _dtype(text: Any, *_: Any) -> np.dtype:
-    """A new dtype of plain numbers (or of the outer object array); never numpy's shared one, whose state a file could change."""
-    if not isinstance(text, str) or not re.fullmatch(r"[<>|=]?(b1|[iu][1248]|f[248]|O8?)", text):
-        raise ArtefactError(f"holds an array of dtype {text!r}, refused: only numbers are read")
-    return np.dtype(text, copy=True)  # type: ignore[call-overload]
-
-
-def _frombuffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+def _frombuffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     """numpy's `_frombuffer` (pickle protocol 5) for plain numbers."""
-    if not isinstance(dtype, np.dtype) or dtype.hasobject:
-        raise ArtefactError("holds an array of objects in bytes, refused")
-    return np.frombuffer(bytes(buffer), dtype).reshape(shape, order="F" if order == "F" else "C").copy()
+    array = _Array()
+    array.value = _numbers(buffer, dtype, shape, order == "F")
+    return array
 
 
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     """`_codecs.encode` as Python 2's byte strings use it."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise ArtefactError(f"asks for the encoding {encoding!r}, refused")
+        raise PickleError(f"asks for the encoding {encoding!r}, refused")
     return text.encode("latin1")
 
 
 _ALLOWED: dict[tuple[str, str], Callable[..., Any] | str] = {
     ("numpy", "ndarray"): _ARRAY,
-    ("numpy", "dtype"): _dtype,
+    ("numpy", "dtype"): _Type,
     ("_codecs", "encode"): _encode,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from wsss.console import log, progress
+from wsss.limits import MOST_DOWNLOAD_BYTES
 
 VOC_URL = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 VOC_MD5 = "6cd6e144f989b92b3379bac3b3de84fd"
@@ -151,12 +152,15 @@ def _attempt(url: str, part: Path) -> None:
         start = _range_start(response.headers) if response.status == 206 else 0
         if start not in (0, have):
             raise _BrokenOffError(f"asked for byte {have}, the server sent byte {start}")
-        length = int(response.headers.get("Content-Length") or -1)
+        said = response.headers.get("Content-Length") or ""
+        length = int(said) if said.isdecimal() and len(said) < 19 else -1
         total = start + length if length >= 0 else None
         _check_space(part, total=total, have=start)
         with part.open("ab" if start else "wb") as file:
             for block in progress(_blocks(response), what="downloading", total=-(-length // BLOCK) if total else None, unit="MB"):
                 file.write(block)
+                if file.tell() > MOST_DOWNLOAD_BYTES:
+                    raise DownloadError(f"{url}: the server sends more than {MOST_DOWNLOAD_BYTES:,} bytes; this is not the archive: delete {part}")
         if total is not None and _length(part) != total:
             raise _BrokenOffError(f"the connection ended {total - _length(part):,} bytes early")
 

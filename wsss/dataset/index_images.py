@@ -13,8 +13,9 @@ import numpy as np
 from wsss.artefacts import INDEX_COLUMNS, write_csv, write_json
 from wsss.console import log
 from wsss.dataset import scenes
-from wsss.dataset.checks import Faults, Picture, SourceRow, check_names, check_pictures, check_rows
+from wsss.dataset.checks import Faults, Picture, SourceRow, check_pictures, check_rows
 from wsss.dataset.coco import read_coco
+from wsss.dataset.names import check_names
 from wsss.dataset.sources import SPLITS, Source, read_folder, read_voc
 from wsss.sections import DatasetSection, ShardsSection
 from wsss.stage_settings import IndexSettings
@@ -35,12 +36,14 @@ def index_images(*, settings: IndexSettings, output: Path, workers: int = 1) -> 
         DataError: If anything is wrong with the data set; lists every fault, and nothing was written.
     """
     faults = Faults()
-    source = _read_source(settings.dataset, faults, folder=output.parent, workers=workers)
-    check_rows(source.rows, source.names, faults, where=source.where)
-    pictures = check_pictures(source.rows, faults, num_classes=len(source.names))
-    if len(faults):
-        shutil.rmtree(output.parent / "coco", ignore_errors=True)  # truth that was drawn before a picture turned out to be broken
-    faults.stop(source.where)
+    try:
+        source = _read_source(settings.dataset, faults, folder=output.parent, workers=workers)
+        check_rows(source.rows, source.names, faults, where=source.where)
+        pictures = check_pictures(source.rows, faults, num_classes=len(source.names))
+        faults.stop(source.where)
+    except BaseException:
+        shutil.rmtree(output.parent / "coco", ignore_errors=True)  # truth that was drawn before something turned out to be broken
+        raise
     pairs = sorted(zip(source.rows, pictures, strict=True), key=lambda pair: (pair[0].split, pair[0].image_id))
     folder = output.parent
     write_csv(folder / "classes.csv", ("class_id", "name"), [{"class_id": k, "name": n} for k, n in enumerate(["background", *source.names])])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from dataclasses import dataclass, replace
@@ -13,7 +12,10 @@ from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
 from wsss.console import log, warn
-from wsss.dataset.checks import DataError, Faults, SourceRow, check_names, check_similar, nearest, path_fault
+from wsss.dataset.checks import DataError, Faults, SourceRow, link_fault, path_fault
+from wsss.dataset.names import check_names, check_similar
+from wsss.dataset.table import Table
+from wsss.limits import MOST_ANNOTATION_BYTES, MOST_TABLE_BYTES, id_fault, regular
 from wsss.sections import FolderSection, VocSection
 
 VOC_CLASSES = (
@@ -22,8 +24,6 @@ VOC_CLASSES = (
 )  # fmt: skip
 """The 20 classes of PASCAL VOC, ids 1..20."""
 SPLITS = ("train", "val")
-FOLDER_COLUMNS = ("image", "labels", "split", "mask")
-"""Columns with a meaning; any other column of a CSV without `labels` is a class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,29 +73,32 @@ def read_voc(settings: VocSection, faults: Faults) -> Source:
     rows = []
     for split, ids in lists.items():
         for image_id, where in ids.items():
-            if image_id == ".." or Path(image_id).name != image_id:
-                faults.add("path", f"{where}: {image_id!r} is no image id; expected one name a line, without folders")
+            if id_fault(image_id):
+                faults.add("path", f"{where}: {image_id!r} is no image id; expected one name a line, without folders, at most 200 bytes")
                 continue
-            row = _voc_row(root, image_id, folders, faults, where=where, split=split)
-            rows.append(replace(row, measured=row.mask is not None and (split == "val" or image_id in measured)))
+            if (row := _voc_row(root, image_id, folders, faults, where=where, split=split)) is not None:
+                rows.append(replace(row, measured=row.mask is not None and (split == "val" or image_id in measured)))
     unmasked = sum(row.mask is None for row in rows if row.split == "val" or row.image_id in measured)
     if unmasked:
         warn("%s: %d images that are to be measured have no truth mask; they are left out of the figures", root, unmasked)
     return Source(where=str(root), names=names, rows=rows)
 
 
-def _voc_row(root: Path, image_id: str, folders: dict[str, set[str]], faults: Faults, *, where: str, split: str) -> SourceRow:
+def _voc_row(root: Path, image_id: str, folders: dict[str, set[str]], faults: Faults, *, where: str, split: str) -> SourceRow | None:
+    """One image with its labels; None if one of its files is a link out of its folder, and may not be read."""
+
     def first(*names: str) -> Path | None:
         return next((root / n / f"{image_id}.png" for n in names if f"{image_id}.png" in folders[n]), None)
 
-    row = SourceRow(
-        where=where, image_id=image_id, split=split, labels=_voc_labels(root / "Annotations" / f"{image_id}.xml", faults, where=where),
-        image=root / "JPEGImages" / f"{image_id}.jpg", mask=first("SegmentationClassAug", "SegmentationClass"), instances=first("SegmentationObject"),
-    )  # fmt: skip
-    for path in filter(None, (row.image, row.mask, row.instances)):
-        if path.is_symlink() and (wrong := path_fault(path.name, path.parent)):  # the folders themselves may be links
+    annotation, image = root / "Annotations" / f"{image_id}.xml", root / "JPEGImages" / f"{image_id}.jpg"
+    mask, instances = first("SegmentationClassAug", "SegmentationClass"), first("SegmentationObject")
+    outside = set()
+    for path in filter(None, (annotation, image, mask, instances)):
+        if wrong := link_fault(path):
             faults.add("path", f"{where}: {wrong}")
-    return row
+            outside.add(path)
+    labels = () if annotation in outside else _voc_labels(annotation, faults, where=where)
+    return None if outside else SourceRow(where=where, image_id=image_id, split=split, labels=labels, image=image, mask=mask, instances=instances)
 
 
 def _voc_names(root: Path) -> list[str]:
@@ -103,20 +106,40 @@ def _voc_names(root: Path) -> list[str]:
     path = root / "classes.txt"
     if not path.is_file():
         return list(VOC_CLASSES)
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if wrong := link_fault(path):
+        raise DataError(f"{path}: {wrong}")
+    names = [line.strip() for line in read_lines(path) if line.strip()]
     return names[1:] if names[:1] == ["background"] else names
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list, without blank ones at its end.
+
+    Raises:
+        DataError: If it is no ordinary file, too large, or not UTF-8.
+    """
+    try:
+        regular(path, most=MOST_TABLE_BYTES)
+        return path.read_text(encoding="utf-8").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error}); expected one name a line") from None
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
 
 
 def _voc_list(root: Path, name: str, faults: Faults) -> dict[str, str]:
     """Ids of one list, each with its place; the DeepLab form `/JPEGImages/ID.jpg /SegmentationClassAug/ID.png` is read too."""
     folder = root / "ImageSets" / "Segmentation"
     path = folder / f"{name}.txt"
+    if wrong := link_fault(path, name):
+        faults.add("list", f"{path}: {wrong}")
+        return {}
     if not path.is_file():
         found = ", ".join(sorted(p.stem for p in folder.glob("*.txt"))) or "none"
         faults.add("list", f"{path}: no such list; there are: {found}")
         return {}
     ids: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         match = re.fullmatch(r"/?JPEGImages/([^/\s]+)\.jpg(\s.*)?", line.strip())
         image_id = match.group(1) if match else line.strip()
         where = f"{path.name} line {number}"
@@ -132,11 +155,12 @@ def _voc_list(root: Path, name: str, faults: Faults) -> dict[str, str]:
 def _voc_labels(path: Path, faults: Faults, *, where: str) -> tuple[str, ...]:
     """Names of the objects in one annotation, each once; parts of objects (head, hand, foot) do not count."""
     try:
+        regular(path, most=MOST_ANNOTATION_BYTES)
         objects = ElementTree.parse(path).getroot().findall("object")
     except FileNotFoundError:
         faults.add("annotation", f"{where}: {path} does not exist; labels come from it")
         return ()
-    except (ParseError, DefusedXmlException, OSError, ValueError) as error:
+    except (ParseError, DefusedXmlException, LookupError, OSError, ValueError) as error:  # LookupError: of an encoding
         faults.add("annotation", f"{where}: {path} cannot be read: {error or type(error).__name__}")
         return ()
     return tuple(dict.fromkeys((o.findtext("name") or "").strip() for o in objects))
@@ -166,7 +190,9 @@ def read_folder(settings: FolderSection, faults: Faults) -> Source:
         DataError: If the CSV is missing or its header cannot be used.
     """
     root, path = Path(settings.root), Path(settings.root) / settings.tags
-    table = _Table(path, faults)
+    if wrong := link_fault(path, settings.tags):
+        raise DataError(f"dataset.folder.tags: {wrong}")
+    table = Table(path, faults)
     names = list(settings.classes) or table.class_names()
     check_names(names, faults, where="dataset.folder.classes" if settings.classes else path.name)
     columns = [] if table.has("labels") else table.class_columns(names, faults, given=bool(settings.classes))
@@ -191,82 +217,6 @@ def read_folder(settings: FolderSection, faults: Faults) -> Source:
     if masks is not None and rows and not any(row.mask for row in rows):
         faults.add("mask", f"dataset.folder.masks {masks[0]}: no mask of any image in it; expected names like {rows[0].image_id}.png")
     return Source(where=str(path), names=names, rows=rows)
-
-
-class _Table:
-    """The CSV: `rows` of (place, cells by column). Row numbers are a spreadsheet's: the header is row 1."""
-
-    def __init__(self, path: Path, faults: Faults) -> None:
-        self.path = path
-        self.header, self.rows = self._read(faults)
-
-    def has(self, column: str) -> bool:
-        return column in self.header
-
-    def _read(self, faults: Faults) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
-        try:
-            with self.path.open(newline="", encoding="utf-8-sig") as file:
-                lines = [(k, [cell.strip() for cell in cells]) for k, cells in enumerate(csv.reader(file, strict=True), 1)]
-        except FileNotFoundError:
-            raise DataError(f"{self.path}: no such file; dataset.folder.tags is a CSV under dataset.folder.root") from None
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self.path}: not UTF-8 text ({error}); save it as CSV UTF-8") from None
-        except csv.Error as error:
-            raise DataError(f"{self.path}: not valid CSV ({error})") from None
-        lines = [(k, cells) for k, cells in lines if any(cells)]
-        if not lines:
-            raise DataError(f"{self.path}: the file is empty; its first row must name the columns `image` and `labels`, or `image` and one class a column")
-        header = lines[0][1]
-        if "image" not in header:
-            hint = "; columns must be separated by ','" if len(header) == 1 and ";" in header[0] else nearest("image", header)
-            raise DataError(f"{self.path} row 1: no column `image`, found {header}{hint}")
-        if repeated := sorted({c for c in header if header.count(c) > 1}):
-            raise DataError(f"{self.path} row 1: columns {repeated} occur more than once; rename or delete one of each")
-        rows = []
-        for k, cells in lines[1:]:
-            where = f"{self.path.name} row {k}"
-            if len(cells) != len(header):
-                faults.add(
-                    "row",
-                    f"{where}: {len(cells)} cells, expected {len(header)} ({','.join(header[:6])}{',...' if len(header) > 6 else ''}); quote cells that hold a comma",
-                )
-            else:
-                rows.append((where, dict(zip(header, cells, strict=True))))
-        return header, rows
-
-    def class_names(self) -> list[str]:
-        """Classes of the CSV: names in the cells, sorted, or columns in order."""
-        if self.has("labels"):
-            return sorted({name for _, cells in self.rows for name in _split_names(cells["labels"])})
-        return [c for c in self.header if c not in FOLDER_COLUMNS]
-
-    def class_columns(self, names: list[str], faults: Faults, *, given: bool) -> list[str]:
-        """The 0/1 columns to read; a column that holds anything else is one fault, not one a row."""
-        others = [c for c in self.header if c not in FOLDER_COLUMNS]
-        for name in names:
-            if name not in others:
-                faults.add("class", f"{self.path.name} row 1: no column for class {name!r}, and no column `labels`{nearest(name, others)}")
-        if left := [c for c in others if c not in names]:
-            warn("%s: columns %s are not in dataset.folder.classes; they are not read", self.path, ", ".join(left))
-        usable = []
-        for name in (c for c in others if c in names):
-            bad = [(where, cells[name]) for where, cells in self.rows if cells[name] not in ("0", "1", "0.0", "1.0")]
-            if bad:
-                hint = "" if given else "; if it is no class, delete it or list the classes under dataset.folder.classes"
-                faults.add("label", f"{bad[0][0]}: column {name!r} holds {bad[0][1]!r}, expected 0 or 1 ({len(bad)} such rows){hint}")
-            else:
-                usable.append(name)
-        return usable
-
-    def labels(self, cells: dict[str, str], columns: list[str]) -> tuple[str, ...]:
-        """Class names of one row, each once."""
-        if self.has("labels"):
-            return tuple(dict.fromkeys(_split_names(cells["labels"])))
-        return tuple(c for c in columns if cells[c] in ("1", "1.0"))
-
-
-def _split_names(cell: str) -> list[str]:
-    return [name for name in (part.strip() for part in cell.split(";")) if name]
 
 
 def _mask_folder(settings: FolderSection, root: Path) -> tuple[Path, set[str]] | None:

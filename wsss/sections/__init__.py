@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from wsss.limits import MOST_RUN_NAME
 from wsss.sections.base import NAME, Section, setting
 from wsss.sections.dataset import (
     BarrierSection,
@@ -122,7 +123,7 @@ class ComputeSection(Section):
 class Config(Section):
     """The whole configuration."""
 
-    run: str = setting("scenes", "name of the run: results/{run}", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    run: str = setting("scenes", "name of the run: results/{run}", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=MOST_RUN_NAME)
     seed: int = setting(0, "seed of the models; every draw is keyed on (seed, stage, round, epoch, image)", ge=0)
     methods: list[str] = setting(["cam", "erasing"], "seed methods side by side: kinds, or names under recipes", min_length=1)
     recipes: dict[str, dict[str, Any]] = setting(

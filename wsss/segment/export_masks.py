@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.artefacts import ImageIndex, write_csv
+from wsss.artefacts import ArtefactError, ImageIndex, write_csv
 from wsss.console import progress
 from wsss.imaging import save_mask
 from wsss.store import MapReader
@@ -25,13 +25,16 @@ def export_masks(*, index: Path, masks: list[Path], output: Path) -> None:
     Raises:
         ArtefactError: If an input is missing or damaged.
     """
-    names = ImageIndex(index).class_names
+    data = ImageIndex(index)
+    names = data.class_names
     folder = output.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for path in masks:
         with MapReader(path) as reader:
             for image_id in progress(reader.image_ids, what="masks"):
+                if image_id not in data.rows:  # its name becomes a file's
+                    raise ArtefactError(f"{path}: image {image_id!r} is not in {index}; delete it and rerun")
                 mask = reader.read(image_id, "mask")["mask"]
                 save_mask(folder / f"{image_id}.png", mask)
                 present = [int(c) for c in np.unique(mask) if 0 < c < len(names)]

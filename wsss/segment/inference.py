@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,8 @@ import torch.nn.functional as F
 
 from wsss.artefacts import ArtefactError
 from wsss.imaging import normalise, resize_image, resize_maps
-from wsss.networks import load_network
+from wsss.limits import MOST_NAME
+from wsss.networks import MOST_CLASSES, load_network
 from wsss.sections import PredictSection, PslSection
 from wsss.segment.networks import Segmenter, build_segmenter
 from wsss.segment.psl import class_scores, stricter, weigh
@@ -51,15 +54,27 @@ def load_segmenter(path: Path, *, device: torch.device) -> TrainedSegmenter:
     state, meta = load_network(path)
     if meta.get("stage") != "train_segmenter":
         raise ArtefactError(f"{path}: holds a network of stage {meta.get('stage')!r}, expected a segmenter (segmenter.pt)")
-    settings = SegmenterSettings.model_validate(meta["settings"])
+    settings, names = _description(path, meta)
     backbone = settings.backbone.model_copy(update={"weights": "none"})
-    model = build_segmenter(network=settings.network, weights="none", backbone=backbone, num_classes=len(meta["classes"]) - 1)
+    model = build_segmenter(network=settings.network, weights="none", backbone=backbone, num_classes=len(names) - 1)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ArtefactError(f"{path}: its weights do not fit the network that it names ({str(error).splitlines()[-1].strip()[:200]}); train it again") from None
     model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return TrainedSegmenter(model=model, class_names=meta["classes"], settings=settings, device=device)
+    return TrainedSegmenter(model=model, class_names=names, settings=settings, device=device)
+
+
+def _description(path: Path, meta: Mapping[str, Any]) -> tuple[SegmenterSettings, list[str]]:
+    """Settings and class names that the file says it was trained with."""
+    try:
+        names = meta["classes"]
+        if not isinstance(names, list) or not 2 <= len(names) <= MOST_CLASSES + 1 or not all(isinstance(n, str) and len(n) <= MOST_NAME for n in names):
+            raise ValueError("its classes are no list of names")
+        return SegmenterSettings.model_validate(meta["settings"]), names
+    except (KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ArtefactError(f"{path}: says of itself what this version does not know ({reason}); train it again") from None
 
 
 @torch.inference_mode()

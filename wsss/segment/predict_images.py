@@ -12,6 +12,7 @@ from PIL import Image
 from wsss.artefacts import ArtefactError, open_text, write_csv
 from wsss.console import progress
 from wsss.imaging import VOC_COLOURS, read_image, resize_image, save_mask
+from wsss.limits import CONTROL
 from wsss.sections import ComputeSection
 from wsss.segment.inference import TrainedSegmenter, full_mask, load_segmenter, probabilities
 from wsss.stage_settings import PredictSettings
@@ -117,6 +118,9 @@ def _files(images: list[Path], *, output: Path) -> list[Path]:
     faults = []
     stems = Counter(f.stem for f in files)
     for file in files:
+        if CONTROL.search(str(file)):
+            faults.append(f"{str(file)!r}: the name holds a control character or is not UTF-8; rename the file")
+            continue
         if file.resolve().parent == output.resolve():
             faults.append(f"{file}: lies in the output folder, where masks would overwrite it; give another --output")
         if stems[file.stem] > 1:

@@ -1,0 +1,471 @@
+"""Files of the package's own kinds from another hand: maps (HDF5), networks (torch's archives), pickled tags, u2net's weights, indices."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import pickletools
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from wsss.artefacts import INDEX_COLUMNS, ImageIndex, read_json
+from wsss.backbones import load_state
+from wsss.dataset.convert_labels import convert_labels
+from wsss.inspection import describe, unpack
+from wsss.networks import load_network, save_network
+from wsss.resnet38 import read_params
+from wsss.saliency.u2net import find_weights
+from wsss.segment.inference import load_segmenter
+from wsss.store import MapWriter, _table_crc
+
+from .attempt import SECRET, Case
+
+# ---------------------------------------------------------------- maps
+
+
+def good_maps(path: Path) -> Path:
+    with MapWriter(path, stage="make_seeds", settings={"a": 1}) as writer:
+        for k in range(3):
+            writer.write(
+                f"image {k}", [1, 2], mask=np.full((20, 30), k, np.uint8), scores=np.full((2, 4, 5), k / 3, np.float16), regions=np.ones((2, 8, 8), bool)
+            )
+    return path
+
+
+def read_maps(folder: Path) -> None:
+    describe(folder / "a.h5")
+
+
+def unpack_maps(folder: Path) -> None:
+    unpack(folder / "a.h5", output=folder.parent / "out" / "maps", kind="png")
+
+
+def maps(folder: Path, *, change: Callable[[h5py.File], Any]) -> str:
+    """A good file, changed, with a checksum that fits what it says now: the checksum is no secret."""
+    path = good_maps(folder / "a.h5")
+    (folder / "other.h5").write_bytes(path.read_bytes())
+    os.chdir(folder)
+    with h5py.File(path, "r+") as file:
+        change(file)
+        if file["image_id"].nbytes < 1 << 20:  # else the checksum could not be had without reading what is claimed
+            with contextlib.suppress(KeyError, ValueError, TypeError, AttributeError, OSError):
+                file.attrs["crc32"] = _table_crc(file)
+    return "a.h5"
+
+
+def replace(file: h5py.File, name: str, **how: Any) -> None:
+    del file[name]
+    file.create_dataset(name, **how)
+
+
+def put(file: h5py.File, name: str, value: Any) -> None:
+    del file[name]
+    file[name] = value
+
+
+def resized(file: h5py.File, count: int) -> None:
+    """An image of `count` pixels of which none is stored; reading it would fill them with 0."""
+    replace(file, "mask/data", shape=(count,), dtype="u1", chunks=(1 << 16,))
+    put(file, "mask/offset", np.array([0, count, count, count]))
+    put(file, "mask/shape", np.array([[count // 30_000, 30_000], [0, 0], [0, 0]], np.int32))
+
+
+def compressed(file: h5py.File, *, filter_id: Any, count: int = 1800) -> None:
+    replace(file, "mask/data", data=np.zeros(count, np.uint8), chunks=(count,), compression=filter_id)
+
+
+def attribute(file: h5py.File, name: str, value: Any) -> None:
+    del file.attrs[name]
+    file.attrs[name] = value
+
+
+MAPS: dict[str, Callable[[h5py.File], Any]] = {
+    "ids in another file": lambda f: replace(f, "image_id", shape=(3,), dtype="S7", external=[("../outside/secret.txt", 0, 21)]),
+    "maps in another file": lambda f: replace(f, "mask/data", shape=(1800,), dtype="u1", external=[("../outside/secret.txt", 0, 1800)]),
+    "a link to another file": lambda f: (f.__delitem__("class_id"), f.__setitem__("class_id", h5py.ExternalLink("other.h5", "class_id"))),
+    "a group behind a link": lambda f: (f.__delitem__("mask"), f.__setitem__("mask", h5py.ExternalLink("other.h5", "mask"))),
+    "a soft link": lambda f: (f.__delitem__("class_id"), f.__setitem__("class_id", h5py.SoftLink("/mask/crc32"))),
+    "a link to nothing": lambda f: (f.__delitem__("class_id"), f.__setitem__("class_id", h5py.SoftLink("/none"))),
+    "a virtual data set": lambda f: virtual(f),
+    "3 billion pixels, none stored": lambda f: resized(f, 3_000_000_000),
+    "1 billion ids, none stored": lambda f: replace(f, "image_id", shape=(1_000_000_000,), dtype="S8", chunks=(1 << 16,)),
+    "10^15 ids, none stored": lambda f: replace(f, "image_id", shape=(10**15,), dtype="S8", chunks=(1 << 16,)),
+    "an id of 2 GB": lambda f: replace(f, "image_id", shape=(1,), dtype="S2000000000"),
+    "maps by another filter": lambda f: compressed(f, filter_id="gzip"),
+    "maps by a filter that is loaded": lambda f: compressed(f, filter_id=32001),
+    "a bomb of 100 MB": lambda f: replace(f, "mask/data", data=np.zeros(100_000_000, np.uint8), chunks=(100_000_000,), compression="gzip"),
+    "ids of any length": lambda f: put(f, "image_id", np.array(["a", "b", "c"], dtype=h5py.string_dtype())),
+    "ids that are numbers": lambda f: put(f, "image_id", np.arange(3)),
+    "ids that are references": lambda f: put(f, "image_id", np.array([f.ref] * 3, dtype=h5py.ref_dtype)),
+    "ids that are structures": lambda f: put(f, "image_id", np.zeros(3, [("a", "S4"), ("b", "i4")])),
+    "fewer ids than maps": lambda f: put(f, "image_id", np.array([b"a"])),
+    "more ids than maps": lambda f: put(f, "image_id", np.array([b"a", b"b", b"c", b"d", b"e"])),
+    "too few checksums": lambda f: put(f, "mask/crc32", np.zeros(1, np.uint32)),
+    "too few shapes": lambda f: put(f, "mask/shape", np.zeros((1, 2), np.int32)),
+    "offsets below 0": lambda f: put(f, "mask/offset", np.array([-600, 0, 600, 1200])),
+    "offsets beyond the end": lambda f: put(f, "mask/offset", np.array([0, 10**12, 10**13, 10**14])),
+    "offsets backwards": lambda f: put(f, "mask/offset", np.array([1800, 1200, 600, 0])),
+    "shapes below 0": lambda f: put(f, "mask/shape", np.full((3, 2), -5, np.int32)),
+    "shapes of billions": lambda f: put(f, "mask/shape", np.full((3, 2), 2**31 - 1, np.int32)),
+    "shapes of 200 axes": lambda f: put(f, "mask/shape", np.ones((3, 200), np.int32)),
+    "floating-point offsets": lambda f: put(f, "mask/offset", np.array([0.0, 600, 1200, 1800])),
+    "maps of 64 bits": lambda f: put(f, "mask/data", np.zeros(1800)),
+    "maps of texts": lambda f: put(f, "mask/data", np.zeros(1800, "S3")),
+    "maps of two axes": lambda f: put(f, "mask/data", np.zeros((30, 60), np.uint8)),
+    "a data set for a group": lambda f: put(f, "mask", np.zeros(3)),
+    "a group for a data set": lambda f: (f.__delitem__("mask/data"), f.create_group("mask/data")),
+    "a group in itself": lambda f: f.__setitem__("mask/again", f["mask"]),
+    "the root in a group": lambda f: f.__setitem__("scores/root", f["/"]),
+    "no groups of classes": lambda f: f.__delitem__("class_offset"),
+    "settings of a million brackets": lambda f: attribute(f, "settings", np.bytes_("[" * 60_000)),
+    "settings of any length": lambda f: attribute(f, "settings", "{}"),
+    "settings that are numbers": lambda f: attribute(f, "settings", np.arange(5)),
+    "a format of many numbers": lambda f: attribute(f, "format", np.arange(5)),
+    "a format that is a text": lambda f: attribute(f, "format", np.bytes_("1")),
+    "complete of many": lambda f: attribute(f, "complete", np.ones(5)),
+    "another format": lambda f: attribute(f, "format", 2),
+    "not complete": lambda f: attribute(f, "complete", False),
+    "a truth that is a text": lambda f: (f["mask"].attrs.__delitem__("bool"), f["mask"].attrs.__setitem__("bool", "yes")),
+}  # fmt: skip
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout(shape=(1800,), dtype="u1")
+    layout[:] = h5py.VirtualSource("other.h5", "mask/data", shape=(1800,))
+    del file["mask/data"]
+    file.create_virtual_dataset("mask/data", layout)
+
+
+def traversal(file: h5py.File) -> None:
+    put(file, "image_id", np.array([b"../../outside/ran", b"/outside/ran", b".."]))
+
+
+def cut(folder: Path, *, keep: float) -> str:
+    path = good_maps(folder / "a.h5")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    return "a.h5"
+
+
+def sparse_file(folder: Path) -> str:
+    path = good_maps(folder / "a.h5")
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    return "a.h5"
+
+
+# ---------------------------------------------------------------- networks
+
+
+def good_network(path: Path, *, meta: Mapping[str, Any] | None = None, state: Any = None) -> Path:
+    save_network(
+        path,
+        state=state or {"w": torch.arange(8.0), "b": torch.ones(2, 3)},
+        meta={"stage": "train_segmenter", "classes": ["background", "cat"]} | dict(meta or {}),
+    )
+    return path
+
+
+def read_net(folder: Path) -> None:
+    state, _ = load_network(folder / "a.pt")
+    assert sum(float(v.clone().double().sum()) for v in state.values()) == 34.0
+
+
+def read_segmenter(folder: Path) -> None:
+    load_segmenter(folder / "a.pt", device=torch.device("cpu"))
+
+
+def read_backbone(folder: Path) -> None:
+    load_state(folder / "a.pt")
+
+
+def network(folder: Path, *, change: Callable[[str, bytes], bytes | None], packing: int = zipfile.ZIP_STORED) -> str:
+    """A good file whose members are changed one by one."""
+    path = good_network(folder / "good.pt")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(folder / "a.pt", "w", packing) as new:
+        for name in old.namelist():
+            if (data := change(name, old.read(name))) is not None:
+                new.writestr(name, data)
+    path.unlink()
+    return "a.pt"
+
+
+def program(code: bytes) -> Callable[[str, bytes], bytes | None]:
+    """In the place of the description of tensors."""
+    return lambda name, data: code if name.endswith(".pkl") else data
+
+
+def swapped(old: bytes, new: bytes) -> Callable[[str, bytes], bytes | None]:
+    def change(name: str, data: bytes) -> bytes:
+        if not name.endswith(".pkl"):
+            return data
+        assert old in data
+        return data.replace(old, new)
+
+    return change
+
+
+class Calls:
+    """Unpickles to a call."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def number(value: int) -> bytes:
+    return b"J" + struct.pack("<i", value)
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+LAUGHS = b"(lq\x00(]" + b"".join(b"(" + b"h\x00" * 10 + b"lq\x00" for _ in range(12))
+DEEP = b")" + b"\x85" * 1_000_000
+PROGRAMS: dict[str, bytes] = {
+    "os.system": pickle.dumps(Calls(os.system, "touch ../outside/ran"), 2),
+    "eval": pickle.dumps(Calls(eval, "open('../outside/ran', 'w')"), 2),
+    "os.system by another way": b"\x80\x04" + text("os") + text("system") + b"\x93" + text("touch ../outside/ran") + b"\x85R.",
+    "an instance": b"(S'touch ../outside/ran'\nios\nsystem\n.",
+    "an extension": b"\x80\x02\x82\x01.",
+    "getattr": b"\x80\x02c__builtin__\ngetattr\n(c__builtin__\ndict\n" + text("fromkeys") + b"tR.",
+    "importlib": b"\x80\x02cimportlib\nimport_module\n" + text("os") + b"\x85R.",
+    "numpy.load": b"\x80\x02cnumpy\nload\n" + text("x.npy") + b"\x85R.",
+    "torch.hub": b"\x80\x02ctorch.hub\nload\n" + text("x/y") + b"\x85R.",
+    "2 GB of bytes": b"\x80\x02c__builtin__\nbytearray\n" + number(2_000_000_000) + b"\x85R.",
+    "place 2^31 of its memory": b"\x80\x02}r\xff\xff\xff\x7f.",
+    "place 10^8 of its memory": b"\x80\x02}r" + struct.pack("<I", 100_000_000) + b".",
+    "a text of 3 GB": b"\x80\x04}\x8d" + struct.pack("<Q", 3_000_000_000) + b"abc.",
+    "a frame of 3 GB": b"\x80\x04\x95" + struct.pack("<Q", 3_000_000_000) + b"}.",
+    "bytes of 3 GB": b"\x80\x05\x96" + struct.pack("<Q", 3_000_000_000) + b".",
+    "an integer of 200 MB": b"\x80\x02\x8b" + struct.pack("<i", 200_000_000) + b".",
+    "an integer of 10,000 digits": b"I" + b"1" * 10_000 + b"\n.",
+    "a million tuples in each other": b"\x80\x02" + DEEP + b".",
+    "a key of a million tuples": b"\x80\x02}" + DEEP + b"K\x01s.",
+    "400,000 lists in each other": b"\x80\x02" + b"](" * 400_000 + b"e" * 400_000 + b".",
+    "a billion lists by reference": b"\x80\x02]q\x00(K\x01e"
+    + b"".join(b"](" + b"h" + bytes([k]) + b"h" + bytes([k]) + b"eq" + bytes([k + 1]) for k in range(60))
+    + b".",
+    "a list in itself": b"\x80\x02]q\x00h\x00a.",
+    "a frozen set": b"\x80\x04(K\x01K\x02\x91.",
+    "an empty stack": b"\x80\x02.",
+    "a mark left over": b"\x80\x02(((.",
+    "a place that was never filled": b"\x80\x02h\x05.",
+    "no end": b"\x80\x02}",
+    "an unknown step": b"\x80\x02\xff.",
+    "protocol 99": b"\x80\x63}.",
+    "a number": b"\x80\x02K\x05.",
+    "none": b"N.",
+    "an empty dict": b"\x80\x02}.",
+    "outside objects": b"\x80\x02" + text("anything") + b"Q.",
+    "a call of a text": b"\x80\x02" + text("print") + text("x") + b"\x85R.",
+}
+"""Pickles for a network's file and for cls_labels.npy; all are refused."""
+assert all(pickletools.dis is not None for _ in PROGRAMS)
+
+
+def empty_state() -> bytes:
+    return b"\x80\x02}q\x00(" + text("format") + b"K\x01" + text("state") + b"K\x05" + text("meta") + b"K\x06u."
+
+
+NETWORKS: dict[str, Callable[[str, bytes], bytes | None]] = {
+    **{f"pickle: {name}": program(code) for name, code in PROGRAMS.items()},
+    "a tensor of 2^28 numbers": swapped(b"K\x08tq", number(2**28) + b"tq"),
+    "a storage that is a text": swapped(b"ctorch\nFloatStorage\n", text("FloatStorage")),
+    "a storage of another type": swapped(b"FloatStorage", b"Quint8Storage"),
+    "a state that is a number": program(empty_state()),
+    "no description": lambda name, data: None if name.endswith(".pkl") else data,
+    "no data": lambda name, data: None if "/data/" in name else data,
+    "data cut short": lambda name, data: data[:5] if "/data/" in name else data,
+    "another format": swapped(text("format") + b"q\x01K\x01", text("format") + b"q\x01K\x63"),
+}  # fmt: skip
+METAS: dict[str, Mapping[str, Any]] = {
+    "no settings": {},
+    "settings that are a number": {"settings": 5},
+    "settings with unknown keys": {"settings": {"evil": 1}},
+    "settings of 200,000 values": {"settings": {"a": list(range(200_000))}},
+    "a backbone on the hub": {"settings": {"backbone": {"name": "hf-hub:evil/model"}}},
+    "a backbone of a local folder": {"settings": {"backbone": {"name": "local-dir:/etc"}}},
+    "a backbone that timm does not know": {"settings": {"backbone": {"name": "../../etc/passwd"}}},
+    "classes that are a number": {"classes": 5, "settings": {}},
+    "300 classes": {"classes": ["c"] * 300, "settings": {}},
+    "no classes": {"classes": [], "settings": {}},
+    "classes that are lists": {"classes": [["background"], ["cat"]], "settings": {}},
+    "of another stage": {"stage": "train_classifier"},
+    "weights that do not fit": {"settings": {}},
+}
+
+
+def described(folder: Path, *, meta: Mapping[str, Any]) -> str:
+    good_network(folder / "a.pt", meta=meta)
+    return "" if "backbone" in str(meta) else "a.pt"
+
+
+def binary(folder: Path, *, content: bytes | Callable[[], bytes], name: str = "a.pt") -> str:
+    (folder / name).write_bytes(content() if callable(content) else content)
+    return name
+
+
+def overlapping() -> bytes:
+    """One member that the directory names a thousand times."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("archive/data.pkl", bytes(100_000))
+        entry = archive.filelist[0]
+        archive.filelist += [entry] * 1000
+    return out.getvalue()
+
+
+def legacy(*codes: bytes) -> bytes:
+    """torch's form before version 1.6."""
+    return pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2) + b"".join(codes)
+
+
+# ---------------------------------------------------------------- pickled tags
+
+
+def npy(code: bytes, *, header: str = "{'descr': '|O', 'fortran_order': False, 'shape': (), }") -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + code
+
+
+def read_tags(folder: Path) -> None:
+    convert_labels(labels=folder / "a.npy", output=folder.parent / "out" / "labels.csv")
+
+
+def dtype(kind: str, state: bytes) -> bytes:
+    return b"cnumpy\ndtype\n(" + text(kind) + b"\x89\x88tR" + state + b"b"
+
+
+def plain_state(flags: int, order: str = "|") -> bytes:
+    return b"(K\x03" + text(order) + b"NNN" + number(-1) + number(-1) + b"K" + bytes([flags]) + b"t"
+
+
+def array(kind: bytes, content: bytes, *, shape: bytes = b"(K\x01t") -> bytes:
+    return b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR(K\x01" + shape + kind + b"\x89" + content + b"tb"
+
+
+def tags(value: bytes) -> bytes:
+    return npy(b"\x80\x03}" + text("2007_000032") + value + b"s.")
+
+
+POINTERS = b"C\x08AAAAAAAA"
+TAGS: dict[str, bytes] = {
+    "empty": b"",
+    "text": b"image,labels\n",
+    "numbers": npy(bytes(80), header="{'descr': '<f4', 'fortran_order': False, 'shape': (20,), }"),
+    "a header that is a program": npy(b"", header="__import__('os').system('touch ../outside/ran')"),
+    "a header of brackets": npy(b"", header="(" * 60_000),
+    "a header of 10^18 values": npy(b"N.", header="{'descr': '|O', 'fortran_order': False, 'shape': (10**18,), }"),
+    "objects at addresses in the file": tags(b"cnumpy.core.numeric\n_frombuffer\n(" + POINTERS + dtype("O8", plain_state(0)) + b"(K\x01t" + text("C") + b"tR"),
+    "objects at addresses by another way": tags(array(dtype("O8", plain_state(0)), POINTERS)),
+    "numbers that are references": tags(array(dtype("f8", plain_state(63, "<")), b"](G" + struct.pack(">d", 1.5) + b"e")),
+    "a dtype with fields": tags(array(dtype("f8", b"(K\x03" + text("|") + b"N(" + text("a") + b"t}" + number(-1) + number(-1) + b"K\0t"), POINTERS)),
+    "a dtype of 2 GB": tags(array(dtype("f8", b"(K\x03" + text("|") + b"NNN" + number(2_000_000_000) + number(1) + b"K\0t"), POINTERS)),
+    "a state for a function": npy(b"\x80\x02c_codecs\nencode\n}" + text("a") + b"K\x01sb."),
+    "a state for a class": npy(b"\x80\x02cnumpy\ndtype\n}" + text("of_objects") + b"\x89sb."),
+    "an array of 10^12": tags(array(dtype("f4", plain_state(0, "<")), POINTERS, shape=b"(\x8a\x06\0\0\0\0\0\x01t")),
+    "an array of other bytes": tags(array(dtype("f4", plain_state(0, "<")), POINTERS, shape=b"(K\x14t")),
+    "an array that is never filled": tags(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"),
+    "a list for a vector": tags(b"]"),
+    "an id out of the root": npy(b"\x80\x03}" + text("../../etc/passwd") + array(dtype("u1", plain_state(0)), b"C\x14" + bytes(20), shape=b"(K\x14t") + b"s."),
+    **{f"pickle: {name}": npy(code) for name, code in PROGRAMS.items()},
+}
+
+
+# ---------------------------------------------------------------- the rest
+
+
+def read_u2net(folder: Path) -> None:
+    find_weights(str(folder / "a.onnx"))
+
+
+def read_published(folder: Path) -> None:
+    read_params(folder / "a.params")
+
+
+def read_index(folder: Path) -> None:
+    ImageIndex(folder / "index.csv")
+
+
+def read_any_json(folder: Path) -> None:
+    read_json(folder / "a.json")
+
+
+def large(folder: Path, *, name: str) -> str:
+    with (folder / name).open("wb") as file:
+        file.truncate(1 << 36)
+    return name
+
+
+def index(folder: Path, *, row: Mapping[str, str], raw: str = "") -> str:
+    (folder / "classes.csv").write_text("class_id,name\n0,background\n1,cat\n")
+    line = dict.fromkeys(INDEX_COLUMNS, "") | {"image_id": "a", "split": "train", "height": "8", "width": "8", "labels": "cat", "image": "a.png"} | row
+    (folder / "index.csv").write_text(",".join(INDEX_COLUMNS) + "\n" + (raw or ",".join(line.values())) + "\n")
+    return "index.csv"
+
+
+INDICES: dict[str, Mapping[str, str]] = {
+    "an id out of the folder": {"image_id": "../../outside/ran"},
+    "an id of two dots": {"image_id": ".."},
+    "an id with NUL": {"image_id": "a\0b"},
+    "a height of 30 digits": {"height": "9" * 30},
+    "a size of billions": {"height": "999999999", "width": "999999999"},
+    "a field of 10 MB": {"labels": "x" * 10_000_000},
+    "another class": {"labels": "dog"},
+}
+PARAMS: dict[str, bytes] = {
+    "empty": b"",
+    "4 billion axes": struct.pack("<QQQ", 0x112, 0, 1) + struct.pack("<I", 0xFFFFFFF0) + bytes(40),
+    "10^18 arrays": struct.pack("<QQQ", 0x112, 0, 10**18) + bytes(100),
+    "negative sizes": struct.pack("<QQQ", 0x112, 0, 1) + struct.pack("<IiI2q", 0xF993FAC9, 0, 2, -1, -5) + bytes(64),
+    "a name of 10^18": struct.pack("<QQQ", 0x112, 0, 0) + struct.pack("<QQ", 1, 10**18),
+}
+
+
+def cases() -> list[Case]:
+    """All of them."""
+    out = [Case(kind="maps", name=name, build=partial(maps, change=change), read=read_maps) for name, change in MAPS.items()]
+    out.append(Case(kind="maps", name="ids out of the folder", build=partial(maps, change=traversal), read=unpack_maps, legal=None))
+    out += [Case(kind="maps", name=f"cut to {keep}", build=partial(cut, keep=keep), read=read_maps) for keep in (0, 0.01, 0.3, 0.6, 0.95)]
+    out.append(Case(kind="maps", name="1 TB with nothing in it", build=sparse_file, read=read_maps, legal=None))
+    out.append(Case(kind="maps", name="text", build=partial(binary, content=b"no maps", name="a.h5"), read=read_maps))
+    out += [Case(kind="network", name=name, build=partial(network, change=change), read=read_net) for name, change in NETWORKS.items()]
+    out += [Case(kind="network", name=f"says of itself: {name}", build=partial(described, meta=meta), read=read_segmenter) for name, meta in METAS.items()]
+    packed = partial(network, change=lambda n, d: bytes(300_000_000) if n.endswith("/data/0") else d, packing=zipfile.ZIP_DEFLATED)
+    out.append(Case(kind="network", name="300 MB in 300 kB", build=packed, read=read_net))
+    files: dict[str, bytes | Callable[[], bytes]] = {
+        "empty": b"", "text": b"no network", "a bare pickle that calls os.system": PROGRAMS["os.system"], "a member named a thousand times": overlapping,
+        "the old form, with os.system": legacy(PROGRAMS["os.system"]), "the old form, with 2 GB of bytes": legacy(PROGRAMS["2 GB of bytes"]),
+        "the old form, with a key of a million tuples": legacy(PROGRAMS["a key of a million tuples"]), "the old form, cut": legacy(),
+    }  # fmt: skip
+    for name, content in files.items():
+        out.append(Case(kind="network", name=name, build=partial(binary, content=content), read=read_net))
+        out.append(Case(kind="network", name=f"backbone.weights: {name}", build=partial(binary, content=content), read=read_backbone))
+    out += [Case(kind="pickled tags", name=name, build=partial(binary, content=content, name="a.npy"), read=read_tags) for name, content in TAGS.items()]
+    out += [
+        Case(kind="published weights", name=name, build=partial(binary, content=content, name="a.params"), read=read_published)
+        for name, content in PARAMS.items()
+    ]
+    out += [Case(kind="published weights", name=f"u2net: {name}", build=partial(binary, content=content, name="a.onnx"), read=read_u2net)
+            for name, content in {"empty": b"", "one bit off": bytes(4_574_861), "text": b"onnx"}.items()]  # fmt: skip
+    out.append(Case(kind="published weights", name="u2net: 64 GB", build=partial(large, name="a.onnx"), read=read_u2net))
+    out.append(Case(kind="published weights", name="resnet38: 64 GB", build=partial(large, name="a.params"), read=read_published))
+    out += [Case(kind="index", name=name, build=partial(index, row=row), read=read_index) for name, row in INDICES.items()]
+    out.append(Case(kind="index", name="a quote left open", build=partial(index, row={}, raw='"a'), read=read_index))
+    out.append(Case(kind="index", name="JSON of 64 GB", build=partial(large, name="a.json"), read=read_any_json))
+    return out
+
+
+assert SECRET
