@@ -63,10 +63,12 @@ def test_a_shared_training_ends_like_that_of_one_process(index, tmp_path):
     ],
 )
 def test_a_failure_of_one_process_ends_all_with_its_cause(index, tmp_path, what, error, words):
-    began = time.monotonic()
     with pytest.raises(error, match=words):
         together(train_with, what=what, folder=tmp_path, index=index, patience=12.0 if what == "hangs" else 60.0)
-    assert time.monotonic() - began < 90  # starting the processes included
+    if what == "killed":
+        seconds = time.time() - (tmp_path / "died").stat().st_mtime
+        print(f"told {seconds:.1f} s after the death")
+        assert seconds < 20
     assert not (tmp_path / "model.pt").exists()
 
 
