@@ -29,7 +29,7 @@ rule train_classifier:
         "training the classifier of {wildcards.method}, round {wildcards.round}"
     shell:
         "wsss train_classifier --index {input.index:q} --regions {input.regions:q} --saliency {input.saliency:q} --previous {input.previous:q} --settings {params.settings:q}"
-        " --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --output {output.network:q} --record {output.record:q} --log {log:q}"
+        " --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --devices {resources.gpu} --output {output.network:q} --record {output.record:q} --log {log:q}"
 
 
 rule extract_scores:

@@ -29,7 +29,7 @@ rule train_segmenter:
         "training the segmenter {wildcards.variant} of {wildcards.method}, cycle {wildcards.cycle}"
     shell:
         "wsss train_segmenter --index {input.index:q} --masks {input.masks:q} --previous {input.previous:q} --classifier {input.classifier:q}"
-        " --settings {params.settings:q} --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --output {output.network:q} --record {output.record:q} --log {log:q}"
+        " --settings {params.settings:q} --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --devices {resources.gpu} --output {output.network:q} --record {output.record:q} --log {log:q}"
 
 
 rule predict_masks:

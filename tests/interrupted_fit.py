@@ -1,4 +1,4 @@
-"""A short training in a process of its own, to be killed: `python -m tests.interrupted_fit FOLDER EPOCHS WORKERS`."""
+"""A short training, also in processes of its own, to be stopped or killed: `python -m tests.interrupted_fit FOLDER EPOCHS WORKERS [PROCESSES]`."""
 
 from __future__ import annotations
 
@@ -9,31 +9,47 @@ import numpy as np
 import torch
 from torch import nn
 
+from wsss import ranks
 from wsss.artefacts import ImageIndex
 from wsss.imaging import Normalisation
+from wsss.launching import run_together
 from wsss.loading import TrainingImages
 from wsss.networks import save_network
 from wsss.sections import AugmentSection, ComputeSection, OptimiserSection, TrainingSection
 from wsss.training import fit
 
+from .tiny_set import write_tiny_set
+
 
 class Network(nn.Module):
     """Convolutions, BatchNorm and dropout: all that a resumed training must restore."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, batchnorm: bool = True) -> None:
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3))
-        self.head = nn.Sequential(nn.Conv2d(6, 3, 1), nn.BatchNorm2d(3))
+        self.head = nn.Sequential(nn.Conv2d(6, 3, 1), nn.BatchNorm2d(3) if batchnorm else nn.Identity())
 
     def forward(self, image_n: torch.Tensor) -> torch.Tensor:
         """(N, 3, c, c) to (N, 3)."""
         return self.head(self.backbone(image_n)).mean((2, 3))
 
 
-def network() -> Network:
-    """The same start every time."""
+def network(*, batchnorm: bool = True) -> Network:
+    """The same start every time; without `batchnorm` all that is left of it is the backbone's, which can be frozen."""
     torch.manual_seed(5)
-    return Network()
+    return Network(batchnorm=batchnorm)
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    """Whether two networks hold the same bits."""
+    first, second = a.state_dict(), b.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def write_set(folder: Path) -> Path:
+    """The index of nine pictures of noise."""
+    rng = np.random.default_rng(0)
+    return write_tiny_set(folder, {f"p{k}": (rng.integers(0, 256, (36, 44, 3), dtype=np.uint8), [1 + k % 3]) for k in range(9)})[0]
 
 
 def training_images(index: Path) -> TrainingImages:
@@ -56,14 +72,41 @@ def train(index: Path, resume: Path, *, epochs: int, workers: int = 0, inputs: s
     optimiser = changed.pop("optimiser", OptimiserSection(lr=1e-2, head_lr_factor=3))
     record = fit(
         model, training_images(index) if images is None else images, losses=changed.pop("losses", losses), parameters=(list(model.backbone.parameters()), list(model.head.parameters())),
-        settings=TrainingSection(epochs=epochs, min_steps=changed.pop("min_steps", 1), batch_size=4, optimiser=optimiser), freeze_batchnorm=changed.pop("freeze_batchnorm", False),
-        compute=ComputeSection(device="cpu", threads=1, workers=workers), resume=resume, inputs=inputs,
+        settings=TrainingSection(epochs=epochs, min_steps=changed.pop("min_steps", 1), batch_size=changed.pop("batch_size", 4), optimiser=optimiser),
+        freeze_batchnorm=changed.pop("freeze_batchnorm", False), compute=ComputeSection(device="cpu", threads=1, workers=workers), resume=resume, inputs=inputs,
     )  # fmt: skip
     assert not changed
     return model, record
 
 
+def train_frozen(*, folder: Path, index: Path, epochs: int, workers: int = 0, **changed) -> dict:
+    """A training that several processes can share: FOLDER/model.pt, and FOLDER/.resume/model.pt on the way."""
+    given = {"optimiser": OptimiserSection(kind="sgd", lr=0.05, weight_decay=0.0), "freeze_batchnorm": True, "model": network(batchnorm=False), **changed}
+    trained, record = train(index, folder / ".resume" / "model.pt", epochs=epochs, workers=workers, **given)
+    if ranks.first():
+        save_network(folder / "model.pt", state=trained.state_dict(), meta={"record": record})
+    return record
+
+
+def train_free(*, folder: Path, index: Path, epochs: int, workers: int = 0) -> None:
+    """As `train_frozen`, with BatchNorm that learns its statistics."""
+    train_frozen(
+        folder=folder,
+        index=index,
+        epochs=epochs,
+        workers=workers,
+        freeze_batchnorm=False,
+        model=network(),
+        optimiser=OptimiserSection(lr=1e-2, head_lr_factor=3),
+    )
+
+
 if __name__ == "__main__":
-    where = Path(sys.argv[1])
-    trained, _ = train(where / "dataset" / "index.csv", where / ".resume" / "model.pt", epochs=int(sys.argv[2]), workers=int(sys.argv[3]))
-    save_network(where / "model.pt", state=trained.state_dict(), meta={})
+    where, (epochs, workers, *processes) = Path(sys.argv[1]), map(int, sys.argv[2:])
+    arguments = {"folder": where, "index": where / "dataset" / "index.csv", "epochs": epochs, "workers": workers}
+    if processes:
+        from tests.interrupted_fit import train_frozen as shared  # by its name: the processes import it
+
+        run_together(shared, arguments, count=processes[0], cuda=False)
+    else:
+        train_free(**arguments)

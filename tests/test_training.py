@@ -1,14 +1,6 @@
-"""The training loop: optimiser, schedules, frozen statistics, equal runs, resuming after a kill, saved networks."""
+"""The training loop: optimiser, schedules, frozen statistics, equal runs, modes and devices."""
 
 from __future__ import annotations
-
-import logging
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,25 +8,15 @@ import torch
 from torch import nn
 
 from wsss.artefacts import ArtefactError
-from wsss.networks import load_network, restore_network, save_network
 from wsss.sections import ComputeSection, OptimiserSection
-from wsss.training import digest, evaluating, finish, make_optimiser, pick_device, rate_factor, set_train_mode
+from wsss.training import evaluating, make_optimiser, pick_device, rate_factor, set_train_mode
 
-from .conftest import ROOT
-from .interrupted_fit import Network, losses, network, train, training_images
-from .tiny_set import write_tiny_set
+from .interrupted_fit import equal, losses, network, train, training_images, write_set
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    pictures = {f"p{k}": (rng.integers(0, 256, (36, 44, 3), dtype=np.uint8), [1 + k % 3]) for k in range(9)}
-    return write_tiny_set(tmp_path_factory.mktemp("set"), pictures)[0]
-
-
-def equal(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    return write_set(tmp_path_factory.mktemp("set"))
 
 
 # ---------------------------------------------------------------- optimiser and schedule
@@ -195,191 +177,7 @@ def test_a_damaged_image_is_told_in_one_line(index, tmp_path, workers):
     assert str(caught.value) == f"{tmp_path / 'gone.png'}: no such image"
 
 
-# ---------------------------------------------------------------- resuming
-
-
-class Stopped(Exception):  # noqa: N818
-    """A kill within this process."""
-
-
-def stop_in(index, resume, *, epoch, epochs=4, inputs="a", optimiser=None):
-    """Train until the first step of `epoch`."""
-    calls = []
-
-    def breaks(outputs, batch):
-        calls.append(1)
-        if len(calls) > 2 * (epoch - 1):
-            raise Stopped
-        return losses(outputs, batch)
-
-    with pytest.raises(Stopped):
-        train(index, resume, epochs=epochs, losses=breaks, inputs=inputs, **({"optimiser": optimiser} if optimiser else {}))
-
-
-@pytest.mark.parametrize(
-    "optimiser", [OptimiserSection(lr=1e-2), OptimiserSection(kind="sgd", lr=0.05, schedule="step", milestones=[1, 3])], ids=["adamw-poly", "sgd-step"]
-)
-@pytest.mark.parametrize("epoch", [2, 4])
-def test_a_resumed_training_ends_like_an_uninterrupted_one(index, tmp_path, caplog, optimiser, epoch):
-    whole, record = train(index, tmp_path / "whole.pt", epochs=4, optimiser=optimiser)
-    stop_in(index, tmp_path / "r.pt", epoch=epoch, optimiser=optimiser)
-    caplog.set_level(logging.INFO, "wsss")
-    resumed, same = train(index, tmp_path / "r.pt", epochs=4, optimiser=optimiser)
-    assert f"resuming after epoch {epoch - 1}" in caplog.text
-    assert equal(whole, resumed)
-    assert [e["loss"] for e in same["loss_curve"]] == [e["loss"] for e in record["loss_curve"]]
-
-
-def test_a_finished_training_is_not_repeated(index, tmp_path):
-    whole, record = train(index, tmp_path / "r.pt", epochs=2)
-
-    def never(outputs, batch):
-        raise AssertionError
-
-    again, same = train(index, tmp_path / "r.pt", epochs=2, losses=never)
-    assert equal(whole, again)
-    assert same["loss_curve"] == record["loss_curve"]
-
-
-def test_a_resume_file_of_other_settings_is_ignored(index, tmp_path, caplog):
-    whole, _ = train(index, tmp_path / "whole.pt", epochs=3)
-    stop_in(index, tmp_path / "r.pt", epoch=3, epochs=3, inputs="others")
-    caplog.set_level(logging.INFO, "wsss")
-    found, _ = train(index, tmp_path / "r.pt", epochs=3)
-    assert "belongs to other settings" in caplog.text
-    assert equal(found, whole)
-
-
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other", "flipped"])
-def test_a_damaged_resume_file_is_survived(index, tmp_path, capsys, damage):
-    resume = tmp_path / "r.pt"
-    stop_in(index, resume, epoch=2, epochs=2)
-    data = resume.read_bytes()
-    bias = torch.load(resume, weights_only=True)["model"]["backbone.0.bias"].numpy().tobytes()
-    assert bias in data
-    if damage == "other":
-        torch.save([1, 2], resume)
-    else:
-        resume.write_bytes(
-            {"cut": data[: len(data) // 2], "empty": b"", "text": b"hello", "flipped": data.replace(bias, bytes([bias[0] ^ 1]) + bias[1:])}[damage]
-        )
-    found, _ = train(index, resume, epochs=2)
-    assert "cannot be read" in capsys.readouterr().err
-    assert equal(found, train(index, tmp_path / "whole.pt", epochs=2)[0])
-
-
-def test_finish_leaves_nothing(tmp_path):
-    resume = tmp_path / ".resume" / "a.pt"
-    resume.parent.mkdir()
-    for name in ("a.pt", ".a.pt.tmp-17"):
-        (resume.parent / name).touch()
-    finish(resume)
-    assert not resume.parent.exists()
-    finish(resume)  # nothing there is fine
-    resume.parent.mkdir()
-    (resume.parent / "b.pt").touch()
-    finish(resume)
-    assert (resume.parent / "b.pt").exists()
-
-
-def test_a_killed_process_goes_on_bit_by_bit(index, tmp_path):
-    epochs, workers = 40, 1
-    folder = tmp_path / "killed"
-    folder.mkdir()
-    (folder / "dataset").symlink_to(index.parent)
-    command = [sys.executable, "-m", "tests.interrupted_fit", str(folder), str(epochs), str(workers)]
-    resume = folder / ".resume" / "model.pt"
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 120
-    while not resume.exists():
-        assert process.poll() is None, "the training ended by itself"
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    time.sleep(random.random() * 0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "killed too late: raise the number of epochs"
-    assert not (folder / "model.pt").exists()
-    assert 1 <= len(torch.load(resume, weights_only=True)["curve"]) < epochs
-    subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.PIPE)
-    whole, _ = train(index, tmp_path / "whole.pt", epochs=epochs)
-    state, _ = load_network(folder / "model.pt")
-    assert all(torch.equal(v, state[k]) for k, v in whole.state_dict().items())
-
-
-def test_digests():
-    assert digest("a", "b") != digest("ab") != digest("a\0b")
-    assert digest("a") == digest("a")
-
-
-def test_digests_follow_file_contents(tmp_path):
-    (tmp_path / "a").write_text("1")
-    (tmp_path / "b").write_text("1")
-    before = digest(tmp_path / "a")
-    assert before == digest(tmp_path / "b")
-    (tmp_path / "a").write_text("2")
-    assert digest(tmp_path / "a") != before
-
-
-# ---------------------------------------------------------------- saved networks, modes, devices
-
-
-def test_a_network_comes_back(tmp_path):
-    model = network().to(memory_format=torch.channels_last)
-    meta = {"classes": ["background", "cat"], "lr": 0.1, "settings": {"round": 1, "previous": None}}
-    save_network(tmp_path / "n.pt", state=model.state_dict(), meta=meta)
-    state, found = load_network(tmp_path / "n.pt")
-    assert found == meta
-    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
-    other = Network()
-    assert restore_network(other, tmp_path / "n.pt") == meta
-    assert equal(other, model)
-    save_network(tmp_path / "other name.pt", state=network().state_dict(), meta=meta)
-    assert (tmp_path / "n.pt").read_bytes() == (tmp_path / "other name.pt").read_bytes()
-
-
-class Thing:
-    """A pickled object."""
-
-    made = 0
-
-    def __reduce__(self):
-        return (Thing.make, ())
-
-    @staticmethod
-    def make():
-        Thing.made += 1
-        return {}
-
-
-def test_files_that_are_no_networks_are_refused(tmp_path):
-    torch.save({"format": 1, "meta": {}, "state": Thing()}, tmp_path / "object.pt")
-    torch.save({"format": 2, "meta": {}, "state": {}}, tmp_path / "format.pt")
-    torch.save(network().state_dict(), tmp_path / "bare.pt")
-    save_network(tmp_path / "cut.pt", state=network().state_dict(), meta={})
-    (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:500])
-    save_network(tmp_path / "flipped.pt", state=network().state_dict(), meta={})
-    data = bytearray((tmp_path / "flipped.pt").read_bytes())
-    data[data.index(network().state_dict()["backbone.0.weight"].numpy().tobytes()) + 7] ^= 1
-    (tmp_path / "flipped.pt").write_bytes(data)
-    expected = {
-        "flipped": "damaged",
-        "object": "not a network of this package",
-        "bare": "not a network of this package",
-        "cut": "damaged",
-        "format": "format 2, expected 1",
-        "gone": "no such network",
-    }
-    for name, words in expected.items():
-        with pytest.raises(ArtefactError, match=rf"{name}\.pt: .*{words}"):
-            load_network(tmp_path / f"{name}.pt")
-    assert Thing.made == 0
-
-
-def test_a_network_of_another_shape_is_refused(tmp_path):
-    save_network(tmp_path / "n.pt", state=nn.Conv2d(1, 2, 3).state_dict(), meta={})
-    for other in (nn.Conv2d(1, 3, 3), nn.Linear(2, 2), network()):
-        with pytest.raises(ArtefactError, match=r"n\.pt: made for another network .*train it again"):
-            restore_network(other, tmp_path / "n.pt")
+# ---------------------------------------------------------------- modes and devices
 
 
 def test_modes_are_restored_after_an_exception():
@@ -392,9 +190,9 @@ def test_modes_are_restored_after_an_exception():
             assert same is model
             assert not any(m.training for m in model.modules())
             assert not model(torch.zeros(1, 3, 8, 8)).requires_grad
-            raise Stopped
+            raise KeyError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(KeyError):
         inside()
     assert [m.training for m in model.modules()] == modes
     assert model(torch.zeros(2, 3, 8, 8)).requires_grad
@@ -404,9 +202,9 @@ def test_fit_restores_modes_after_an_exception(index, tmp_path):
     model = network().eval()
 
     def breaks(outputs, batch):
-        raise Stopped
+        raise KeyError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(KeyError):
         train(index, tmp_path / "r.pt", epochs=1, losses=breaks, model=model)
     assert not any(m.training for m in model.modules())
 

@@ -77,6 +77,16 @@ def test_an_unrelated_key_reruns_nothing(project, over):
     assert project.reruns(over) == {}
 
 
+def test_a_training_has_as_many_processes_as_gpus_and_another_number_reruns_nothing(project):
+    two = ("--resources", "gpu=2", "--set-resources", "train_classifier:gpu=2", "train_segmenter:gpu=2")
+    assert project.reruns(None, *two) == {}
+    for more, count in (((), "1"), (two, "2")):
+        planned = project.snakemake("-n", "-p", "--forcerun", "train_classifier", "train_segmenter", *more)
+        commands = [line for line in (planned.stdout + planned.stderr).splitlines() if re.search(r"wsss train_\w+ --index", line)]
+        assert len(commands) > 3
+        assert {re.search(r"--devices (\d+)", line).group(1) for line in commands} == {count}
+
+
 def test_a_crf_setting_reruns_refine_masks_and_what_follows(project):
     jobs = project.reruns({"pseudo": {"crf": {"preset": "irn"}}})
     assert set(jobs) == {"refine_masks", *SEGMENT, *LAST}

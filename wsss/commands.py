@@ -48,6 +48,9 @@ STAGES = {
 }
 """Stage (= rule = function = subcommand = log folder) to package folder."""
 
+TRAININGS = ("train_classifier", "train_segmenter")
+"""Stages whose work several processes can share."""
+
 
 def load_stage(name: str) -> Callable[..., None]:
     """The stage's function, from the module of the same name."""
@@ -71,6 +74,8 @@ def stage_command(name: str) -> click.Command:
     if "compute" in hints:
         options.append(click.Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), help="Overrides compute.device."))
         options.append(click.Option(["--workers"], type=int, help="Overrides compute.workers."))
+    if name in TRAININGS:
+        options.append(click.Option(["--devices"], type=click.IntRange(0), default=1, help="Processes, one a GPU, that share each batch (0: one, as if 1)."))
     options.append(click.Option(["--log", "log_file"], type=click.Path(path_type=Path, dir_okay=False), help="Log file; absent: stderr."))
 
     @functools.wraps(function)
@@ -79,15 +84,28 @@ def stage_command(name: str) -> click.Command:
             over = {k: arguments.pop(k) for k in ("device", "workers")}
             arguments["compute"] = arguments["compute"].model_copy(update={k: v for k, v in over.items() if v is not None})
         models = {k: v.model_dump_json() for k, v in arguments.items() if isinstance(v, BaseModel)}
+        devices = arguments.pop("devices", 1)
         with reported(), logging_to(log_file, stage=name, settings=" ".join(f"{k}={v}" for k, v in models.items())):
             given = {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
             with recorded(name, STAGES[name], given):
-                function(**given)
+                _call(function, given, devices=devices)
 
     summary = (inspect.getdoc(function) or name).split("\n\n")[0]
     lists = {"--" + n.replace("_", "-") for n, hint in hints.items() if get_origin(hint) is list}
     optional = {"--" + n.replace("_", "-") for n, hint in hints.items() if _is_optional(hint)}
     return _StageCommand(name, callback=run, params=options, help=summary, lists=lists, optional=optional)
+
+
+def _call(function: Callable[..., None], arguments: dict[str, Any], *, devices: int) -> None:
+    """The stage, in this process or in several."""
+    if devices > 1:
+        from wsss.launching import processes_for, run_together
+
+        compute = arguments["compute"]
+        if (count := processes_for(devices, compute=compute)) > 1:
+            run_together(function, arguments, count=count, cuda=compute.device != "cpu")
+            return
+    function(**arguments)
 
 
 class _StageCommand(click.Command):

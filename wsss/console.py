@@ -27,10 +27,8 @@ def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None
     """Log to `path` (or stderr): first lines what runs and where, last line how long it took, an error in between if there was one."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8") if path else logging.StreamHandler()
-    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+        path.write_text("")
+    handler = _add_handler(path)
     began = time.monotonic()
     log.info("%s: wsss %s (%s), Python %s, settings %s", stage, __version__, revision(), platform.python_version(), settings)
     log.info("on %s", where())
@@ -50,6 +48,27 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
+
+
+def _add_handler(path: Path | None) -> logging.Handler:
+    # appending: several processes of a training may write to it
+    handler = logging.FileHandler(path, mode="a", encoding="utf-8") if path else logging.StreamHandler()
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    return handler
+
+
+def log_targets() -> list[Path | None]:
+    """Where this process logs to: files, and None for stderr."""
+    return [Path(h.baseFilename) if isinstance(h, logging.FileHandler) else None for h in log.handlers if isinstance(h, logging.StreamHandler)]
+
+
+def continue_log(targets: list[Path | None] | None) -> None:
+    """Go on with the log of the process that started this one; with None be silent for good: no log, no warnings, no progress."""
+    log.disabled = targets is None
+    for target in targets or []:
+        _add_handler(target)
 
 
 def revision() -> str:
@@ -78,6 +97,9 @@ def progress(items: Iterable[T], *, what: str, total: int | None = None, unit: s
     """Iterate with a bar (rate, time left) on a terminal, or a plain log line about every tenth of the way."""
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
+    if log.disabled:
+        yield from items
+        return
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True)
         return
@@ -95,5 +117,7 @@ def progress(items: Iterable[T], *, what: str, total: int | None = None, unit: s
 
 def warn(message: str, *arguments: object) -> None:
     """A warning that must not be missed: in the log and on stderr."""
+    if log.disabled:
+        return
     log.warning(message, *arguments)
     print(printable("warning: " + message % arguments), file=sys.stderr)

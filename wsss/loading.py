@@ -13,9 +13,10 @@ from wsss import draws
 from wsss.artefacts import IGNORE, ArtefactError, ImageRow
 from wsss.imaging import Normalisation, erase, normalise, read_image, resize_image, resize_mask
 from wsss.sections import AugmentSection
+from wsss.stopping import ignore_signals
 
 CACHE_BYTES = 600_000_000
-"""Decoded images are kept in memory up to this size, over all loader processes together."""
+"""Decoded images are kept in memory up to this size, over all loader processes of all processes of a training together."""
 
 
 def read_picture(row: ImageRow) -> np.ndarray:
@@ -31,7 +32,11 @@ def read_picture(row: ImageRow) -> np.ndarray:
 
 
 class TrainingImages(torch.utils.data.Dataset):
-    """Random crops of training images; items are asked for by (epoch, position)."""
+    """Random crops of training images; items are asked for by (epoch, position).
+
+    Attributes:
+        processes: How many processes of a training hold such an object, and share the memory for decoded images.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class TrainingImages(torch.utils.data.Dataset):
         self.rows, self.normalisation, self.augment = rows, normalisation, augment
         self.seed, self.stage, self.round, self.mean_rgb = seed, stage, round, mean_rgb
         self.erased, self.planes = erased, dict(planes or {})
+        self.processes = 1
         self._cache: dict[int, np.ndarray] = {}
         self._cached = 0
 
@@ -119,35 +125,47 @@ class TrainingImages(torch.utils.data.Dataset):
         if region is not None and region.any():
             image_u8 = erase(image_u8, region, colour=self.mean_rgb)
         loader = torch.utils.data.get_worker_info()
-        if self._cached + image_u8.nbytes <= CACHE_BYTES // (loader.num_workers if loader else 1):
+        if self._cached + image_u8.nbytes <= CACHE_BYTES // ((loader.num_workers if loader else 1) * self.processes):
             self._cache[position] = image_u8
             self._cached += image_u8.nbytes
         return image_u8
 
 
 def start_loader(worker: int) -> None:
-    """Called in each loader process: one thread each, and no use of OpenCV's pool, whose threads a fork does not copy."""
+    """Called in each loader process: one thread each, and no use of OpenCV's pool, whose threads a fork does not copy; signals that ask the training to stop are left to the training."""
     cv2.setNumThreads(0)
+    ignore_signals()
 
 
 class EpochOrder(torch.utils.data.Sampler):
-    """Batches of (epoch, position) in an order keyed on (seed, stage, round, epoch); a last, smaller batch is dropped unless it is the only one."""
+    """Batches of (epoch, position) in an order keyed on (seed, stage, round, epoch); a last, smaller batch is dropped unless it is the only one.
 
-    def __init__(self, images: TrainingImages, *, batch_size: int) -> None:
-        """Order of `images`; set `epoch` before iterating.
+    Attributes:
+        epoch: To iterate over.
+        begin: The first batch of it.
+    """
+
+    def __init__(self, images: TrainingImages, *, batch_size: int, rows: Callable[[int], slice] = slice) -> None:
+        """Order of `images`; set `epoch` and `begin` before iterating.
 
         Args:
             images: The training images.
             batch_size: Images a step.
+            rows: Batch size to the rows that this process loads: all, unless several processes share a batch.
         """
-        self.images, self.batch_size, self.epoch = images, min(batch_size, max(1, len(images))), 0
+        self.images, self.batch_size = images, min(batch_size, max(1, len(images)))
+        self.rows, self.epoch, self.begin = rows(self.batch_size), 0, 0
 
     def __len__(self) -> int:
         return len(self.images) // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Batches of one epoch."""
+        """This process's rows of the batches of one epoch, from batch `begin` on."""
+        for batch in self.whole()[self.begin :]:
+            yield [(self.epoch, position) for position in batch[self.rows]]
+
+    def whole(self) -> list[list[int]]:
+        """Positions of the images of every batch of the epoch."""
         i = self.images
-        order = draws.generator(i.seed, i.stage, i.round, self.epoch).permutation(len(i))
-        for k in range(len(self)):
-            yield [(self.epoch, int(p)) for p in order[k * self.batch_size : (k + 1) * self.batch_size]]
+        order = draws.generator(i.seed, i.stage, i.round, self.epoch).permutation(len(i)).tolist()
+        return [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self))]

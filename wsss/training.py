@@ -1,15 +1,17 @@
-"""The only training loop and its resume files.
+"""The only training loop.
 
-Everything random is keyed: the order of images on (seed, stage, round, epoch), augmentation on the image as well, dropout by seeding torch at each epoch's start. So a training killed
-and restarted from its last epoch ends with the weights of an uninterrupted one (same device type and thread count), whatever the number of loader processes.
+Everything random is keyed: the order of images on (seed, stage, round, epoch), augmentation on the image as well, dropout by seeding torch at each epoch's start. So a training stopped
+or killed, and restarted from its resume file, ends with the weights of an uninterrupted one (same device type, thread count and processes), whatever the number of loader processes.
+Several processes that share its batches (`wsss/ranks.py`) change its result by rounding alone.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import math
 import resource
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,14 +20,16 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
-from wsss import draws
-from wsss.artefacts import ArtefactError, atomic
+from wsss import draws, ranks
+from wsss.artefacts import ArtefactError
 from wsss.console import log, progress, warn
 from wsss.loading import EpochOrder, TrainingImages, start_loader
-from wsss.networks import read_archive
+from wsss.resume import ResumeFile, State
 from wsss.sections import ComputeSection, OptimiserSection, TrainingSection
+from wsss.stopping import HelperContext, stop_signals
 
 Losses = Callable[[Any, Mapping[str, Any]], dict[str, torch.Tensor]]
 
@@ -45,6 +49,8 @@ def pick_device(compute: ComputeSection) -> torch.device:
     cuda = compute.device != "cpu" and torch.cuda.is_available()
     if cuda:  # else cuDNN picks convolutions by timing them, and sums in any order
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    if cuda and ranks.size() > 1:
+        return torch.device("cuda", ranks.rank())
     return torch.device("cuda" if cuda else "cpu")
 
 
@@ -121,55 +127,99 @@ def fit(
         parameters: (pretrained, new) parameters; the new ones learn `head_lr_factor` times faster.
         settings: Epochs (more of them where they make fewer than min_steps steps), batch size, optimiser.
         freeze_batchnorm: Keep pretrained BatchNorm statistics.
-        compute: Device, precision, threads, workers.
-        resume: File of the last finished epoch; used if its digest equals `inputs`. Remove it with `finish` once the product is written.
+        compute: Device, precision, threads, workers (of all processes of the training together, at least one each).
+        resume: File that a stopped or killed training goes on from; used if its digest equals `inputs`. Remove it with `finish` once the product is written.
         inputs: Digest of settings, code and inputs.
 
     Returns:
-        The record: loss_curve (a mapping an epoch), final_loss, seconds, peak_memory_mb, device, images, steps.
+        The record: loss_curve (a mapping an epoch), final_loss, seconds, peak_memory_mb (of this process), device, processes, images, steps.
 
     Raises:
-        ValueError: If the loss is not finite, or there are no images.
+        ValueError: If the loss is not finite, there are no images, or several processes cannot share the batches.
         ArtefactError: If a training image or one of its planes cannot be used.
+        InterruptedError: If a signal asked to stop; the training can go on from there.
     """
     device = pick_device(compute)
-    order = EpochOrder(images, batch_size=settings.batch_size)
+    order = EpochOrder(images, batch_size=settings.batch_size, rows=ranks.own_rows)
+    _check_batches(order)
+    # an environment of its own: within a SLURM job Fabric would otherwise read ranks from SLURM's variables
+    devices = 1 if device.index is None else [device.index]
+    fabric = Fabric(accelerator=device.type, devices=devices, precision=compute.precision, plugins=[LightningEnvironment()])
+    model.to(device).to(memory_format=torch.channels_last)
+    with _modes_restored(model):
+        set_train_mode(model, freeze_batchnorm=freeze_batchnorm)
+        ranks.share_batchnorm(model, device=device)
+    optimiser = make_optimiser(parameters, settings=settings.optimiser)
+    epochs = _epochs(settings, order=order)
+    pass_ = _Pass(fabric, model=model, optimiser=optimiser, losses=losses, order=order, settings=settings, epochs=epochs, freeze_batchnorm=freeze_batchnorm)
+    file = ResumeFile(resume, model=model, optimiser=optimiser, fabric=fabric, inputs=f"{inputs} {device.type}")
+    with _modes_restored(model):
+        curve = _train(pass_, _loader(order, compute=compute, device=device), file=file, epochs=epochs)
+    _warn_if_diverged(curve)
+    seconds = round(sum(e["seconds"] for e in curve), 2)
+    log.info("%d epochs, %d images on %s in %.1f s, %d MB", epochs, len(images), device, seconds, peak_memory_mb())
+    return {
+        "loss_curve": curve, "final_loss": curve[-1]["loss"], "seconds": seconds, "peak_memory_mb": peak_memory_mb(), "device": str(device),
+        "processes": ranks.size(), "images": len(images), "steps": epochs * len(order),
+    }  # fmt: skip
+
+
+def _check_batches(order: EpochOrder) -> None:
+    """Stop if there is nothing to train on, or a process would have no image."""
     if not len(order):
         raise ValueError("there are no training images")
-    fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision=compute.precision)
-    model.to(device).to(memory_format=torch.channels_last)
-    optimiser = make_optimiser(parameters, settings=settings.optimiser)
+    if order.batch_size < ranks.size():
+        raise ValueError(f"a batch of {order.batch_size} images cannot be shared by {ranks.size()} processes; use fewer (--devices), or a larger batch_size")
+    if ranks.size() > 1:
+        log.info("%d processes share each batch of %d images", ranks.size(), order.batch_size)
+
+
+def _epochs(settings: TrainingSection, *, order: EpochOrder) -> int:
+    """Epochs of this training; says so where they are more than asked for."""
     epochs = settings.passes(len(order))
     if epochs > settings.epochs:
         log.info(
             "%d epochs instead of %d: %d images make %d steps an epoch, and min_steps is %d",
             epochs,
             settings.epochs,
-            len(images),
+            len(order.images),
             len(order),
             settings.min_steps,
         )
-    pass_ = _Pass(fabric, model=model, optimiser=optimiser, losses=losses, settings=settings, epochs=epochs, freeze_batchnorm=freeze_batchnorm)
-    inputs = f"{inputs} {device.type}"
-    curve = _load(resume, model=model, optimiser=optimiser, fabric=fabric, inputs=inputs)
+    return epochs
+
+
+def _loader(order: EpochOrder, *, compute: ComputeSection, device: torch.device) -> torch.utils.data.DataLoader:
+    """The loader of this process's images."""
+    workers = -(-compute.workers // ranks.size())
+    context = HelperContext() if workers and sys.platform == "linux" else None  # elsewhere a signal to all processes ends the loaders, and costs the epoch
+    order.images.processes = ranks.size()
     # a generator of its own: the loader draws a seed whenever it starts, which must not move the stream that dropout draws from
-    loader = torch.utils.data.DataLoader(
-        images, batch_sampler=order, num_workers=compute.workers, persistent_workers=compute.workers > 0, pin_memory=device.type == "cuda",
-        worker_init_fn=start_loader, generator=torch.Generator(),
+    return torch.utils.data.DataLoader(
+        order.images, batch_sampler=order, num_workers=workers, persistent_workers=workers > 0, pin_memory=device.type == "cuda",
+        worker_init_fn=start_loader, generator=torch.Generator(), multiprocessing_context=context,
     )  # fmt: skip
-    with _modes_restored(model):
-        for epoch in range(len(curve), epochs):
-            torch.manual_seed(draws.key(images.seed, images.stage, images.round, epoch))
-            order.epoch = epoch
-            curve.append(pass_(loader, epoch=epoch))
-            _save(resume, model=model, optimiser=optimiser, fabric=fabric, inputs=inputs, curve=curve)
-    _warn_if_diverged(curve)
-    seconds = round(sum(e["seconds"] for e in curve), 2)
-    log.info("%d epochs, %d images on %s in %.1f s, %d MB", epochs, len(images), device, seconds, peak_memory_mb())
-    return {
-        "loss_curve": curve, "final_loss": curve[-1]["loss"], "seconds": seconds, "peak_memory_mb": peak_memory_mb(), "device": str(device),
-        "images": len(images), "steps": epochs * len(order),
-    }  # fmt: skip
+
+
+def _train(pass_: _Pass, loader: torch.utils.data.DataLoader, *, file: ResumeFile, epochs: int) -> list[dict[str, float]]:
+    """The loss curve, after the epochs that are still to do."""
+    state, order, device = file.load(), pass_.order, pass_.fabric.device
+    with stop_signals() as asked:
+        while len(state.curve) < epochs:
+            order.epoch, order.begin = len(state.curve), state.step
+            if state.step:
+                state.restore_draws(device)
+            else:
+                torch.manual_seed(draws.key(order.images.seed, order.images.stage, order.images.round, order.epoch))
+            number = pass_(loader, state, asked=asked)
+            ranks.check_equal(pass_.network, epoch=len(state.curve))
+            if ranks.first():
+                file.save(state)
+            if number and len(state.curve) < epochs:
+                ranks.wait()  # else the others would end, and with them the one that writes
+                where = f"in epoch {order.epoch + 1}, step {state.step} of {len(order)}" if state.step else f"after epoch {order.epoch + 1}"
+                raise InterruptedError(f"stopped by {signal.Signals(number).name} {where}; start again to go on from there")
+    return state.curve
 
 
 DIVERGED = 10
@@ -193,34 +243,55 @@ class _Pass:
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
         losses: Losses,
+        order: EpochOrder,
         settings: TrainingSection,
         epochs: int,
         freeze_batchnorm: bool,
     ) -> None:
         self.fabric, self.network, self.losses, self.settings, self.epochs, self.freeze_batchnorm = fabric, model, losses, settings, epochs, freeze_batchnorm
+        self.order = order
         self.rates = [group["lr"] for group in optimiser.param_groups]
         self.model, self.optimiser = fabric.setup(model, optimiser)
 
-    def __call__(self, loader: torch.utils.data.DataLoader, *, epoch: int) -> dict[str, float]:
-        """The entry of the loss curve: epoch (from 1), loss, each named loss (means over steps), seconds."""
-        epochs, steps, began = self.epochs, len(loader), time.monotonic()
-        milestone_epoch = epoch * self.settings.epochs // epochs  # milestones are written for `epochs`, and stretch with a training that is longer
+    def __call__(self, loader: torch.utils.data.DataLoader, state: State, *, asked: Callable[[], int]) -> int:
+        """Go on with the epoch after those of `state`, to its end or until a signal asks to stop; gives the signal's number, or 0.
+
+        At the end the epoch's entry joins the curve: epoch (from 1), loss, each named loss (means over steps), seconds.
+        """
+        epoch, epochs, steps = len(state.curve), self.epochs, len(self.order)
+        began, number = time.monotonic() - state.seconds, 0
+        positions = self.order.whole()
         set_train_mode(self.network, freeze_batchnorm=self.freeze_batchnorm)
-        sums: dict[str, float] = {}
-        for k, batch in enumerate(progress(_batches(loader), what=f"epoch {epoch + 1}/{epochs}", total=steps, unit="step")):
-            factor = rate_factor(self.settings.optimiser, step=epoch * steps + k, steps=epochs * steps, epoch=milestone_epoch)
-            for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
-                group["lr"] = rate * factor
-            batch = {**batch, "progress": (epoch * steps + k) / (epochs * steps)}
+        batches = progress(_batches(loader), what=f"epoch {epoch + 1}/{epochs}", total=steps - state.step, unit="step")
+        for k, batch in enumerate(batches, state.step):
+            self._set_rates(step=epoch * steps + k, steps=epochs * steps, epoch=epoch)
+            batch = {**batch, "image_id": [self.order.images.rows[p].image_id for p in positions[k]], "progress": (epoch * steps + k) / (epochs * steps)}
             for name, value in self._step(batch, where=f"epoch {epoch + 1}, step {k + 1}").items():
-                sums[name] = sums.get(name, 0.0) + value
-        entry = {"epoch": epoch + 1, **{name: value / steps for name, value in sums.items()}, "seconds": round(time.monotonic() - began, 2)}
+                state.sums[name] = state.sums.get(name, 0.0) + value
+            state.step, state.seconds = k + 1, time.monotonic() - began
+            if number := ranks.any_signal(asked(), device=self.fabric.device):
+                break
+        if state.step < steps:
+            state.remember_draws(self.fabric.device)
+            return number
+        entry = {"epoch": epoch + 1, **{name: value / steps for name, value in state.sums.items()}, "seconds": round(state.seconds, 2)}
         log.info("epoch %d/%d: %s", epoch + 1, epochs, ", ".join(f"{k} {v:.4f}" for k, v in entry.items() if k not in ("epoch", "seconds")))
-        return entry
+        state.curve.append(entry)
+        state.step, state.sums, state.seconds, state.draws = 0, {}, 0.0, {}
+        return number
+
+    def _set_rates(self, *, step: int, steps: int, epoch: int) -> None:
+        milestone_epoch = epoch * self.settings.epochs // self.epochs  # milestones are written for `epochs`, and stretch with a training that is longer
+        factor = rate_factor(self.settings.optimiser, step=step, steps=steps, epoch=milestone_epoch)
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
 
     def _step(self, batch: Mapping[str, Any], *, where: str) -> dict[str, float]:
+        count = self.order.batch_size
         batch = {key: v.to(self.fabric.device, non_blocking=True) if isinstance(v, torch.Tensor) else v for key, v in batch.items()}
-        named = self.losses(self.model(batch["image_n"].contiguous(memory_format=torch.channels_last)), batch)
+        with ranks.whole_batch_dropout(count):
+            outputs = self.model(batch["image_n"].contiguous(memory_format=torch.channels_last))
+        named = self.losses(ranks.whole(outputs, count=count), ranks.whole(batch, count=count))
         total = torch.stack(list(named.values())).sum()
         values = {name: float(loss.detach()) for name, loss in {"loss": total, **named}.items()}
         if not math.isfinite(values["loss"]):
@@ -228,6 +299,7 @@ class _Pass:
             raise ValueError(f"the loss is {values['loss']} in {where} (learning rate {rate:.2g}); lower optimiser.lr, or use compute.precision 32")
         self.optimiser.zero_grad()
         self.fabric.backward(total)
+        ranks.add_gradients(p for group in self.optimiser.param_groups for p in group["params"])
         self.optimiser.step()
         return values
 
@@ -243,48 +315,3 @@ def _batches(loader: torch.utils.data.DataLoader) -> Iterator[Mapping[str, Any]]
 def peak_memory_mb() -> int:
     """Largest resident memory of this process so far, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-def digest(*parts: str | Path) -> str:
-    """Digest of texts and of files' contents: what a resume file belongs to."""
-    out = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        out.update(part.read_bytes() if isinstance(part, Path) else part.encode())
-        out.update(b"\0")
-    return out.hexdigest()
-
-
-def finish(resume: Path) -> None:
-    """Remove a resume file, what killed writers left of it, and its folder when empty: the product is written."""
-    resume.unlink(missing_ok=True)
-    for left in resume.parent.glob(f".{resume.name}.tmp-*"):
-        left.unlink()
-    if resume.parent.is_dir() and not any(resume.parent.iterdir()):
-        resume.parent.rmdir()
-
-
-def _save(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, fabric: Fabric, inputs: str, curve: list[dict[str, float]]) -> None:
-    with atomic(path) as temporary:
-        scaler = fabric.strategy.precision.state_dict()  # the loss scale of 16-mixed
-        torch.save({"inputs": inputs, "curve": curve, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler}, temporary)
-
-
-def _load(path: Path, *, model: nn.Module, optimiser: torch.optim.Optimizer, fabric: Fabric, inputs: str) -> list[dict[str, float]]:
-    """Restore model and optimiser; the curve of the finished epochs, or [] if there is nothing to go on from."""
-    if not path.exists():
-        return []
-    try:
-        saved = read_archive(path, device=fabric.device)
-        known, curve = saved["inputs"], list(saved["curve"])
-        parts = saved["model"], saved["optimiser"], saved["scaler"]
-    except Exception as error:  # torch raises what it likes on a damaged file
-        warn("resume file %s cannot be read (%s): starting anew", path, type(error).__name__)
-        return []
-    if known != inputs:
-        log.info("resume file %s belongs to other settings, code, inputs or another device: starting anew", path)
-        return []
-    model.load_state_dict(parts[0])
-    optimiser.load_state_dict(parts[1])
-    fabric.strategy.precision.load_state_dict(parts[2])
-    log.info("resuming after epoch %d", len(curve))
-    return curve

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,28 +101,28 @@ def test_training_sees_the_erased_pictures(index: Path, tmp_path: Path) -> None:
     assert blind["final_loss"] > record["final_loss"] + 0.02  # nothing is left to learn from
 
 
+def command_line(index: Path, folder: Path, given: ClassifierSettings, *more: object) -> list[str]:
+    """The stage on the command line."""
+    compute = '{"device":"cpu","threads":1,"workers":0}'
+    words = ["train_classifier", "--index", index, "--regions", "--saliency", "--settings", given.model_dump_json(), "--compute", compute]
+    words += ["--output", folder / "classifier.pt", "--record", folder / "training.json", *more]
+    return [sys.executable, "-m", "wsss", *map(str, words)]
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, "it ended before it could be stopped"
+        assert time.monotonic() < until, f"no {path}"
+        time.sleep(0.01)
+
+
 def test_a_kill_in_the_middle_changes_nothing(index: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """SIGKILL during epoch 2 or later; the same command then ends with the bytes of an uninterrupted run."""
     given = settings(epochs=5, batch_size=2, augment={"crop": 128, "resize_min": 100, "resize_max": 128})  # an epoch is long enough to be caught in
     folder = tmp_path / "killed"
-    command = [
-        "train_classifier",
-        "--index",
-        index,
-        "--regions",
-        "--saliency",
-        "--settings",
-        given.model_dump_json(),
-        "--compute",
-        '{"device":"cpu","threads":1,"workers":0}',
-    ]
-    command += ["--output", folder / "classifier.pt", "--record", folder / "training.json"]
-    with subprocess.Popen([sys.executable, "-m", "wsss", *map(str, command)], stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 120
-        while not (folder / ".resume" / "classifier.pt").exists():
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < until, "no resume file"
-            time.sleep(0.01)
+    with subprocess.Popen(command_line(index, folder, given), stderr=subprocess.DEVNULL) as process:
+        wait_for(folder / ".resume" / "classifier.pt", process)
         time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -150,6 +151,32 @@ def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(index
     second = settings(epochs=1).model_copy(update={"round": 2})
     with pytest.raises(ArtefactError, match="network of the classes class2, class1, class3, expected class1, class2, class3, in this order"):
         train(index, tmp_path / "c", settings=second, previous=tmp_path / "b" / "classifier.pt")
+
+
+def test_two_processes_have_one_log_and_stop_at_one_signal(index: Path, tmp_path: Path) -> None:
+    """SIGTERM to the command alone stops both of its processes; one line is said, and one process writes."""
+    given = settings(backbone={"freeze_batchnorm": True}, epochs=8, batch_size=2, augment={"crop": 128, "resize_min": 100, "resize_max": 128})
+    command = command_line(index, tmp_path / "a", given, "--devices", 2, "--log", tmp_path / "a.log")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(tmp_path / "a" / ".resume" / "classifier.pt", process)
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate()[1]
+    assert process.returncode == 1
+    assert re.fullmatch(r"error: stopped by SIGTERM (in epoch \d, step \d of 5|after epoch \d); start again to go on from there\n", told)
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [".resume"]
+    assert "train_classifier: stopped after" in (tmp_path / "a.log").read_text().splitlines()[-1]
+    again = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True)
+    assert again.stderr == ""
+    lines = [line.split(" ", 2)[2] for line in (tmp_path / "a.log").read_text().splitlines()]
+    assert lines[0].startswith("train_classifier: wsss")
+    assert lines[-1].startswith("train_classifier: done in")
+    assert "2 processes share each batch of 2 images" in lines
+    assert len([line for line in lines if line.startswith("resuming after")]) == 1
+    epochs = [line.partition(":")[0] for line in lines if re.match(r"epoch \d/8: loss", line)]
+    assert epochs == sorted(set(epochs))
+    assert epochs[-1] == "epoch 8/8"
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["classifier.pt", "training.json"]
+    assert read_json(tmp_path / "a" / "training.json")["processes"] == 2
 
 
 def test_what_a_resume_file_belongs_to(index: Path) -> None:

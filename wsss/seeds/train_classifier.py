@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wsss import draws
+from wsss import draws, ranks
 from wsss.artefacts import ImageIndex, ImageRow, write_json
 from wsss.console import log
 from wsss.loading import TrainingImages
 from wsss.networks import restore_network, save_network
 from wsss.provenance import code_digest
+from wsss.resume import digest, finish
 from wsss.sections import ComputeSection
 from wsss.seeds.earlier import Erased
 from wsss.seeds.method import FACTS, SeedMethod, load_method
 from wsss.stage_settings import ClassifierSettings
 from wsss.store import MapSet
-from wsss.training import digest, finish, fit
+from wsss.training import fit
 
 STAGE = "train_classifier"
 
@@ -82,10 +83,11 @@ def train_classifier(
         resume=resume,
         inputs=digest(identity(settings, compute=compute, rows=rows), *files),
     )
-    meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
-    write_json(record, done)
-    save_network(output, state=model.state_dict(), meta=meta)
-    finish(resume)
+    if ranks.first():
+        meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
+        write_json(record, done)
+        save_network(output, state=model.state_dict(), meta=meta)
+        finish(resume)
     log.info("final loss %.4f", done["final_loss"])
 
 

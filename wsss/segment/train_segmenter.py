@@ -7,19 +7,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wsss import draws
+from wsss import draws, ranks
 from wsss.artefacts import IGNORE, ArtefactError, ImageIndex, ImageRow, write_json
 from wsss.console import log, progress, warn
 from wsss.imaging import read_mask
 from wsss.loading import TrainingImages
 from wsss.networks import load_network, restore_network, save_network
 from wsss.provenance import code_digest
+from wsss.resume import digest, finish
 from wsss.sections import ComputeSection
 from wsss.segment.networks import Segmenter, build_segmenter, parameter_groups
 from wsss.segment.psl import psl_losses
 from wsss.stage_settings import SegmenterSettings
 from wsss.store import MapSet
-from wsss.training import digest, finish, fit
+from wsss.training import fit
 
 STAGE = "train_segmenter"
 
@@ -92,10 +93,11 @@ def train_segmenter(
         resume=resume,
         inputs=digest(settings.model_dump_json(), machine, code_digest(__name__), states(rows), index, index.parent / "classes.csv", *masks, *truth, *start),
     )
-    write_json(record, done)
-    meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
-    save_network(output, state=model.state_dict(), meta=meta)
-    finish(resume)
+    if ranks.first():
+        write_json(record, done)
+        meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
+        save_network(output, state=model.state_dict(), meta=meta)
+        finish(resume)
 
 
 def start_from_classifier(model: Segmenter, path: Path, *, class_names: list[str]) -> None:
