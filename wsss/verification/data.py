@@ -99,7 +99,8 @@ def picture_faults(index: ImageIndex, lines: list[dict[str, str]]) -> list[Found
     out: list[Found] = []
     for row, line, picture in zip(rows, lines, check_pictures(rows, Faults(), num_classes=index.num_classes), strict=True):
         if picture.faults:
-            out += [(str(row.image), text.removeprefix(": ")) for _, text in picture.faults]
+            texts = [text() if callable(text) else text for _, text in picture.faults]
+            out += [(str(row.image), text.removeprefix(": ")) for text in texts]
         elif picture.content != line["content"]:
             masks = " with its masks" if row.mask else ""
             out.append((str(row.image), f"found other pixels{masks} (digest {picture.content}), expected {line['content']} as when the index was made"))
