@@ -175,7 +175,7 @@ def test_two_processes_have_one_log_and_stop_at_one_signal(index: Path, tmp_path
     epochs = [line.partition(":")[0] for line in lines if re.match(r"epoch \d/8: loss", line)]
     assert epochs == sorted(set(epochs))
     assert epochs[-1] == "epoch 8/8"
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["classifier.pt", "training.json"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["classifier.pt", "classifier.pt.provenance.json", "training.json"]
     assert read_json(tmp_path / "a" / "training.json")["processes"] == 2
 
 
