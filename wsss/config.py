@@ -185,7 +185,7 @@ def _cross_faults(config: Config) -> list[str]:
     known = [*FACTS, *config.recipes]
     faults += [f"recipes.{n}: the name is taken by a folder of the results; choose another" for n in config.recipes if n in RESERVED]
     faults += [
-        f"recipes.{n!r:.80}: names are lower-case letters, digits and _, at most {MOST_RUN_NAME}"
+        f"recipes.{repr(n)[1:-1][:80]}: names are lower-case letters, digits and _, at most {MOST_RUN_NAME}"
         for n in [*config.recipes, *config.segment.recipes]
         if not re.fullmatch(NAME, n) or n.endswith("\n") or len(n) > MOST_RUN_NAME
     ]
