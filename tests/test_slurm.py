@@ -173,6 +173,7 @@ def test_shards_share_the_gpus_and_a_damaged_one_stops_nothing_else(trained):
     assert (trained.folder / targets[2]).exists()
 
 
+@pytest.mark.slow
 def test_a_cancelled_training_goes_on_after_its_last_epoch(training, trained):
     project, head = training
     subprocess.run(["scancel", slurm_jobs(project)[0]["JobId"]], check=True)
