@@ -12,7 +12,7 @@ from wsss.graph import Graph, relevant
 from wsss.instance_graph import InstanceGraph
 from wsss.provenance import code_digest, listing_digest
 from wsss.stage_settings import PlanSettings
-from wsss.seeds.method import FACTS, should_stop
+from wsss.seeds.method import FACTS, rounds_until_stop
 
 try:
     GRAPH = Graph(load(config))
@@ -86,14 +86,11 @@ def rounds_used(method):
     if not GRAPH.is_auto(method):
         return GRAPH.max_rounds(method)
 
-    policy, metrics = GRAPH.settings(method).seeds.rounds.stop, []
-    for r in range(1, GRAPH.max_rounds(method) + 1):
+    def figures(r):
         path = checkpoints.measure_round.get(method=GRAPH.region_source(method, r), round=r).output[0]
-        metrics.append(json.loads(Path(path).read_text()))
-        verdict = should_stop(metrics, policy)
-        if verdict:
-            return r - 1 if verdict == "discard" else r
-    return GRAPH.max_rounds(method)
+        return json.loads(Path(path).read_text())
+
+    return rounds_until_stop(GRAPH.max_rounds(method), GRAPH.settings(method).seeds.rounds.stop, figures=figures)
 
 
 def all_rounds():

@@ -19,7 +19,7 @@ from wsss.graph import Graph, relevant
 from wsss.instance_graph import InstanceGraph
 from wsss.provenance_records import stage_code
 from wsss.sections import Config, Section
-from wsss.seeds.method import should_stop
+from wsss.seeds.method import rounds_until_stop
 from wsss.stage_settings import IndexSettings, PlanSettings, SaliencySettings
 
 SHARD = r"(?P<shard>(train|val)-\d+)"
@@ -105,15 +105,11 @@ def rounds_used(config: Config, *, run: Path) -> dict[str, int]:
 
 
 def _stopped(graph: Graph, method: str, *, run: Path) -> int:
-    metrics: list[dict[str, Any]] = []
-    for r in range(1, graph.max_rounds(method) + 1):
+    def figures(r: int) -> dict[str, Any] | None:
         path = run / Path(graph.round_metrics(method, r)).relative_to(graph.base)
-        if not path.is_file():
-            return r
-        metrics.append(read_json(path))
-        if verdict := should_stop(metrics, graph.settings(method).seeds.rounds.stop):
-            return r - 1 if verdict == "discard" else r
-    return graph.max_rounds(method)
+        return read_json(path) if path.is_file() else None
+
+    return rounds_until_stop(graph.max_rounds(method), graph.settings(method).seeds.rounds.stop, figures=figures)
 
 
 @cache

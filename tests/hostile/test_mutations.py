@@ -33,7 +33,7 @@ from wsss.resnet38 import read_params
 from wsss.sections import FolderSection
 from wsss.store import MapReader
 
-from . import artefacts, outlines, pictures
+from . import artefacts, outlines, pictures, stored_maps
 from .attempt import ALLOWED, LONGEST, attempt
 
 USUAL = 200
@@ -232,7 +232,7 @@ KINDS: dict[str, tuple[Callable[[Path], bytes], Callable[[Path], None]]] = {
     "mask": (palette, mask_of),
     "proposals JSON": (lambda _: PROPOSALS.encode(), functools.partial(proposals_of, suffix=".json")),
     "proposals .mat": (mat, functools.partial(proposals_of, suffix=".mat")),
-    "maps": (made(artefacts.good_maps), maps_of),
+    "maps": (made(stored_maps.good_maps), maps_of),
     "network": (made(artefacts.good_network), network_of),
     "pickled tags": (made(tags), tags_of),
     "published weights": (params, params_of),

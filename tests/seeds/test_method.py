@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 from wsss.sections import StopSection
-from wsss.seeds.method import FACTS, load_method, should_stop
+from wsss.seeds.method import FACTS, load_method, rounds_until_stop, should_stop
 
 
 def rounds(*pairs):
@@ -60,3 +60,20 @@ def test_registered_methods_follow_the_protocol(kind):
 def test_facts_need_no_torch():
     code = "import sys, wsss.seeds.method, wsss.sections, wsss.draws, wsss.seeds.earlier; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [((0.1, 0.1, 0.1), 3), ((0.1, 0.5), 1), ((0.1, 0.1, 0.5), 2), ((), 1), ((0.1,), 2)],
+    ids=["never stops", "without the second", "without the third", "nothing measured", "the second to do"],
+)
+def test_rounds_until_stop(losses, expected):
+    asked = []
+
+    def figures(r):
+        asked.append(r)
+        return {"final_loss": losses[r - 1], "new_area": 0.3} if r <= len(losses) else None
+
+    assert rounds_until_stop(3, StopSection(rule="loss", loss_ratio=2.0), figures=figures) == expected
+    assert asked == list(range(1, len(asked) + 1))  # in order, and no further than the stop
+    assert len(asked) <= expected + 1

@@ -8,7 +8,7 @@ Shape legend: N images of a batch, C foreground classes, K present classes, H×W
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -153,3 +153,21 @@ def should_stop(metrics: Sequence[Mapping[str, float]], policy: StopSection) -> 
     if policy.rule == "area" and last["new_area"] < policy.min_new_area:
         return "keep"
     return ""
+
+
+def rounds_until_stop(most: int, policy: StopSection, *, figures: Callable[[int], Mapping[str, float] | None]) -> int:
+    """How many rounds `should_stop` leaves.
+
+    Args:
+        most: Largest number of rounds.
+        policy: The rule and its limits.
+        figures: Round (from 1) to its figures, asked for in order until the rule stops; None where it is not measured yet: that round is still to do.
+    """
+    metrics: list[Mapping[str, float]] = []
+    for r in range(1, most + 1):
+        if (measured := figures(r)) is None:
+            return r
+        metrics.append(measured)
+        if verdict := should_stop(metrics, policy):
+            return r - 1 if verdict == "discard" else r
+    return most
