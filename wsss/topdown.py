@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Literal
 
 import torch
@@ -166,15 +166,16 @@ class _Share:
     def __call__(self, mass: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
         signed = self.rules.inputs == "signed"
         if signed:
-            sizes, above = [x.abs() for x in inputs], [x.clamp(min=0) for x in inputs]
+            above = [x.clamp(min=0) for x in inputs]
         else:
-            floor = torch.stack([x.flatten(1).amin(1).view(-1, *[1] * (x.dim() - 1)) for x in inputs]).amin(0)
-            sizes = above = [x - floor for x in inputs]
+            floor = reduce(torch.minimum, [x.flatten(1).amin(1).view(-1, *[1] * (x.dim() - 1)) for x in inputs])
+            above = [x - floor for x in inputs]
         sources: list[tuple[int, torch.Tensor, Weights]] = [(k, x, "positive") for k, x in enumerate(above)]
         if signed and self.negative_weights:
             sources += [(k, x.clamp(max=0), "negative") for k, x in enumerate(inputs) if (x < 0).any()]
         arrived, dead = self._hand_down(mass, sources, count=len(inputs))
         if self.rules.dead_ends == "spread" and dead.any():
+            sizes = [x.abs() for x in inputs] if signed else above
             more, _ = self._hand_down(mass * dead, [(k, x + LEAST, "equal") for k, x in enumerate(sizes)], count=len(inputs))
             arrived = [a + b for a, b in zip(arrived, more, strict=True)]
         return arrived
@@ -183,11 +184,11 @@ class _Share:
         """What reaches the inputs, and where the layer's output has no source."""
         with torch.enable_grad():
             leaves = [x.detach().requires_grad_() for _, x, _ in sources]
-            total = torch.stack([self.linear(x, weights) for x, (_, _, weights) in zip(leaves, sources, strict=True)]).sum(0)
+            total = reduce(torch.add, [self.linear(x, weights) for x, (_, _, weights) in zip(leaves, sources, strict=True)])
         dead = total.detach() < EPSILON
         per_unit = mass * (~dead / total.detach().clamp(min=EPSILON))
         parts = [(k, x * g) for (k, x, _), g in zip(sources, torch.autograd.grad(total, leaves, per_unit), strict=True)]
-        return [torch.stack([part for k, part in parts if k == number]).sum(0) for number in range(count)], dead
+        return [reduce(torch.add, [part for k, part in parts if k == number]) for number in range(count)], dead
 
 
 @dataclass
