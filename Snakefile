@@ -68,6 +68,7 @@ rule segmentation:
 rule instances:
     input:
         INSTANCES.products(),
+        INSTANCES.fragments(),
 
 
 rule report:

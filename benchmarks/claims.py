@@ -32,23 +32,28 @@ class ClaimSet:
         claims: Name to (least mean gain, gain of a metrics.csv), both as fractions.
         levels: The figures that the claims compare.
         runs: (model seed, generator seed) of each run.
+        target: What Snakemake is asked for.
+        tables: Where in the run's folder the figures are, a pattern.
     """
 
     overlay: str
     claims: Mapping[str, tuple[float, Callable[[pd.DataFrame], float]]]
     levels: Callable[[pd.DataFrame], dict[str, float]]
     runs: list[tuple[int, int]] = field(default_factory=lambda: SEEDS)
+    target: str = "all"
+    tables: str = "metrics.csv"
 
 
-def run_workflow(seed: int, generator: int, *, overlay: str, cores: str, extra: list[str]) -> pd.DataFrame:
-    """Run (or resume) one seed; its metrics.csv."""
+def run_workflow(seed: int, generator: int, *, claims: ClaimSet, cores: str, extra: list[str]) -> pd.DataFrame:
+    """Run (or resume) one seed; its figures."""
     name = f"claims-s{seed}-g{generator}"
     own = ROOT / "results" / f"{name}.yaml"
     own.parent.mkdir(exist_ok=True)
     own.write_text(json.dumps({"run": name, "seed": seed, "dataset": {"scenes": {"generator_seed": generator}}}))
-    command = ["snakemake", "--cores", cores, "--configfile", overlay, *extra, str(own), "--quiet", "all"]
+    command = ["snakemake", claims.target, "--cores", cores, "--configfile", claims.overlay, *extra, str(own), "--quiet", "all"]
     subprocess.run(command, cwd=ROOT, check=True)
-    return pd.read_csv(ROOT / "results" / name / "metrics.csv")  # before another set of the same seed writes its own
+    tables = sorted((ROOT / "results" / name).glob(claims.tables))
+    return pd.concat([pd.read_csv(t) for t in tables], ignore_index=True)  # before another set of the same seed writes its own
 
 
 def value(table: pd.DataFrame, metric: str, *, of_class: bool = False, **where: object) -> float:
@@ -236,7 +241,7 @@ def prm_levels(table: pd.DataFrame) -> dict[str, float]:
 SETS = {
     "aepsl": ClaimSet(overlay="configs/claims.yaml", claims=AEPSL, levels=aepsl_levels, runs=[*SEEDS, OTHER_SCENES]),
     "methods": ClaimSet(overlay="configs/scenes_all.yaml", claims=EPS | ESOL, levels=method_levels),
-    "prm": ClaimSet(overlay="configs/scenes_instances.yaml", claims=PRM, levels=prm_levels),
+    "prm": ClaimSet(overlay="configs/scenes_instances.yaml", claims=PRM, levels=prm_levels, target="instances", tables="metrics/*/instances.csv"),
 }
 
 
@@ -267,7 +272,7 @@ def main() -> None:
     for run in [*SEEDS, OTHER_SCENES]:
         for name in arguments.sets:
             if run in SETS[name].runs[: arguments.runs]:
-                tables[name][run] = run_workflow(*run, overlay=SETS[name].overlay, cores=arguments.cores, extra=arguments.configfile)
+                tables[name][run] = run_workflow(*run, claims=SETS[name], cores=arguments.cores, extra=arguments.configfile)
     for name in arguments.sets:
         text = table_of(SETS[name], tables[name])
         (ROOT / "results" / f"claims-{name}.md").write_text(text)
