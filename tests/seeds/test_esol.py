@@ -69,6 +69,22 @@ def test_a_tap_of_weight_zero_does_not_learn(side, taps):
     assert set(moving.nonzero().flatten().tolist()) == taps
 
 
+def test_taps_of_weight_zero_that_do_not_learn_are_left_out_without_a_difference():
+    found = []
+    for learns in (True, False):
+        torch.manual_seed(0)
+        sampler = Sampler(5, side_weight=0.0, reverse=0.0)
+        torch.nn.init.normal_(sampler.offsets.weight, std=0.5)
+        with torch.no_grad():
+            sampler.kernel[:, :, 1, 1].normal_()
+        sampler.kernel.requires_grad_(learns)
+        assert sampler._centre_alone() is not learns
+        features = torch.randn(2, 5, 9, 8, requires_grad=True)
+        out = sampler(features)
+        found.append([out, *torch.autograd.grad(out.square().sum(), [features, *sampler.offsets.parameters()])])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_clipping():
     features = torch.tensor([[[[1.0, 4.0, -2.0]], [[-1.0, -3.0, -2.0]]]])
     assert torch.equal(clip_features(features, ratio=0.5), torch.tensor([[[[1.0, 2.0, -2.0]], [[-1.0, -3.0, -2.0]]]]))
