@@ -11,7 +11,6 @@
 #   results/{run}/proposals/{kind}/{shard}.json                        mask proposals, the same for every method
 #   results/{run}/{method}/instances/               responses/{shard}.h5  {shard}.json  instances.json  pictures/*.png
 #   results/{run}/metrics/{method}/{name}.csv  ->  metrics.csv  ->  report/index.html
-#
 # Equal work has one owner (round_source in rules/common.smk): cam's round 1 is erasing's.
 # Ask for targets by name (all, seeds, pseudo_masks, segmentation, instances, report), not for paths: with automatic rounds only targets know how many there are.
 from snakemake.utils import min_version
