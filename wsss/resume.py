@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from torch import nn
 
 from wsss.artefacts import atomic
 from wsss.console import log, warn
+from wsss.memory import lack_of_memory
 from wsss.networks import read_archive
+from wsss.writers import remove_leftovers
 
 
 @dataclass
@@ -78,6 +81,8 @@ class ResumeFile:
                 return State()
             state, parts = State(**saved["state"]), (saved["model"], saved["optimiser"], saved["scaler"])
         except Exception as error:  # torch raises what it likes on a damaged file
+            if lack_of_memory(error):
+                raise
             warn("resume file %s cannot be read (%s): starting anew", self.path, type(error).__name__)
             return State()
         self.model.load_state_dict(parts[0])
@@ -99,7 +104,6 @@ def digest(*parts: str | Path) -> str:
 def finish(resume: Path) -> None:
     """Remove a resume file, what killed writers left of it, and its folder when empty: the product is written."""
     resume.unlink(missing_ok=True)
-    for left in resume.parent.glob(f".{resume.name}.tmp-*"):
-        left.unlink()
-    if resume.parent.is_dir() and not any(resume.parent.iterdir()):
+    remove_leftovers(resume.parent)
+    with suppress(OSError):  # there are others, or it is gone
         resume.parent.rmdir()
