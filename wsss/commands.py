@@ -92,6 +92,7 @@ def stage_command(name: str) -> click.Command:
         with reported(), stopping_at_once(), logging_to(log_file, stage=name, settings=" ".join(f"{k}={v}" for k, v in models.items())):
             given = {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
             _remove_leftovers(name, arguments["output"])
+            _end_trainings(given)
             with recorded(name, STAGES[name], given):
                 _call(function, given, devices=devices)
 
@@ -105,6 +106,16 @@ def _remove_leftovers(name: str, output: Path) -> None:
     """Take away what a killed job left where this one will write; of folders that are no run's, only in the folder itself."""
     ours = name == "index_images" or any((folder / "dataset" / "index.csv").is_file() for folder in output.absolute().parents)
     remove_leftovers(output.parent, below=ours)
+
+
+def _end_trainings(arguments: dict[str, Any]) -> None:
+    """Remove the resume files of the networks that a stage reads: they are there to stay."""
+    networks = [v for k, v in arguments.items() if isinstance(v, Path) and v.suffix == ".pt" and k != "output" and v.is_file()]
+    if networks:
+        from wsss.resume import finish, resume_of  # stages that read networks have imported torch
+
+        for network in networks:
+            finish(resume_of(network))
 
 
 def _call(function: Callable[..., None], arguments: dict[str, Any], *, devices: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from wsss.artefacts import atomic
 from wsss.console import log, warn
 from wsss.memory import lack_of_memory
 from wsss.networks import read_archive
+from wsss.stopping import HEAD
 from wsss.writers import remove_leftovers
 
 
@@ -101,8 +103,22 @@ def digest(*parts: str | Path) -> str:
     return out.hexdigest()
 
 
+def resume_of(network: Path) -> Path:
+    """Where the resume file of a training lies, by its product."""
+    return network.parent / ".resume" / network.name
+
+
+def keep_or_finish(resume: Path) -> None:
+    """Called when the product is written: by hand the resume file goes. Within a workflow it stays, until a stage that reads the product takes it away.
+
+    Snakemake removes the outputs of a job that is killed at its very end, after everything is written; the training is then over at once, not begun anew.
+    """
+    if not os.environ.get(HEAD):
+        finish(resume)
+
+
 def finish(resume: Path) -> None:
-    """Remove a resume file, what killed writers left of it, and its folder when empty: the product is written."""
+    """Remove a resume file, what killed writers left of it, and its folder when empty."""
     resume.unlink(missing_ok=True)
     remove_leftovers(resume.parent)
     with suppress(OSError):  # there are others, or it is gone
