@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 STAMP := .venv/installed
 
-.PHONY: install run test test-slow fuzz test-slurm test-slurm-slow test-gpu lint claims benchmarks clean
+.PHONY: install run test test-slow fuzz kills test-slurm test-slurm-slow test-gpu lint claims benchmarks clean
 
 install: $(STAMP)
 
@@ -21,6 +21,10 @@ test-slow: $(STAMP)
 # Damaged files of every kind; WSSS_FUZZ: how many of each (2000), WSSS_FUZZ_SEED: other ones.
 fuzz: $(STAMP)
 	pytest -m slow tests/hostile/test_mutations.py
+
+# A run that is killed again and again; WSSS_KILLS: how often (50), WSSS_KILLS_SEED: other moments.
+kills: $(STAMP)
+	pytest -s -m slow tests/faults/test_kills.py
 
 test-slurm: $(STAMP)
 	pytest -rs -m "slurm and not slow"

@@ -12,12 +12,15 @@ from wsss.graph import Graph, relevant
 from wsss.instance_graph import InstanceGraph
 from wsss.provenance import code_digest, listing_digest
 from wsss.stage_settings import PlanSettings
+from wsss.stopping import announce_head
 from wsss.seeds.method import FACTS, rounds_until_stop
 
 try:
     GRAPH = Graph(load(config))
 except ConfigError as error:
     sys.exit(f"error: {error}")
+
+announce_head()
 
 # The rules' shell finds the `wsss` of the Python that runs Snakemake, whether its environment is activated or not; with --sdm conda that of the rule's environment.
 if not any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):

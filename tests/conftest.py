@@ -27,6 +27,17 @@ def finished(tmp_path_factory) -> Project:
 
 
 @pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Project:
+    """A run up to its first pseudo masks, undisturbed, to compare disturbed ones with; nobody changes it."""
+    from .toy_run import SMALL, Project
+
+    project = Project(tmp_path_factory.mktemp("prepared") / "run")
+    done = project.snakemake("results/toy/cam/pseudo/plain/cycle-0/train-0.h5", over=SMALL)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return project
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real photographs and weights, or a skip."""
     folder = Path(os.environ.get("WSSS_SHARED", ROOT.parent / "shared"))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from wsss.networks import load_network
 from wsss.resume import digest, finish
 from wsss.sections import OptimiserSection
 from wsss.stopping import SIGNALS, stop_signals
+from wsss.writers import temporary_of
 
 from .conftest import ROOT
 from .interrupted_fit import equal, losses, train, train_free, train_frozen, write_set
@@ -130,7 +132,7 @@ def test_a_damaged_resume_file_is_survived(index, tmp_path, capsys, damage):
 def test_finish_leaves_nothing(tmp_path):
     resume = tmp_path / ".resume" / "a.pt"
     resume.parent.mkdir()
-    for name in ("a.pt", ".a.pt.tmp-17"):
+    for name in ("a.pt", temporary_of(Path("a.pt"), pid=99_999_999)):
         (resume.parent / name).touch()
     finish(resume)
     assert not resume.parent.exists()

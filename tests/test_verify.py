@@ -20,6 +20,7 @@ from wsss.__main__ import main
 from wsss.artefacts import ArtefactError, write_json
 from wsss.provenance_records import SUFFIX, file_digest, find_records, own_digest, read_record, record_of
 from wsss.verification.verify import find_run, verify
+from wsss.writers import temporary_of
 
 from .photographs import write_photographs
 
@@ -186,7 +187,7 @@ def test_a_record_of_an_earlier_product_does_not_stand_for_a_new_one(run):
     [
         ("cam/seeds/round-1/.resume/classifier.pt", "a resume file of a training that is done"),
         ("cam/seeds/round-9/.resume/classifier.pt", "a training that did not end: no classifier.pt"),
-        ("cam/seeds/round-1/scores/.train-0.h5.tmp-77", "what a killed writer left"),
+        (str(temporary_of(Path("cam/seeds/round-1/scores/train-0.h5"), pid=99_999_999)), "what a killed writer left"),
     ],
 )
 def test_what_killed_jobs_left_is_named(run, left, words):

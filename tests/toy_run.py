@@ -32,6 +32,15 @@ TOY = {
     "compute": {"device": "cpu", "threads": 1, "workers": 0, "shards": {"train": 2}},
 }
 
+SMALL = {
+    "methods": ["cam"],
+    "seeds": {"classifier": {"epochs": 12}},
+    "pseudo": {"seed": {"cue": "saliency"}, "refine": "crf"},
+    "segment": {"methods": ["cam"], "variants": ["plain"]},
+    "compute": {"shards": {"train": 1}},
+}
+"""One method, one shard, laid over it, for the tests of faults: saliency, and a CRF in two processes."""
+
 
 class Project:
     """A copy of the workflow and the package in a folder of its own, so that tests may edit the code."""
@@ -63,6 +72,10 @@ class Project:
     ) -> subprocess.CompletedProcess[str]:
         command = self.command(*arguments, over=over, machine=machine)
         return subprocess.run(command, cwd=self.folder, env=self.environment(*path), capture_output=True, text=True, check=False)
+
+    def command_line(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A `wsss` command in the folder."""
+        return subprocess.run([sys.executable, "-m", "wsss", *words], cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=False)
 
     def reruns(self, over: dict | None = None, *targets: str, path: Sequence[Path] = ()) -> dict[str, int]:
         """Jobs that `snakemake -n` would run, by rule."""

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from wsss.limits import MOST_JSON_BYTES, MOST_PIXELS, id_fault, regular
+from wsss.writers import temporary_of
 
 IGNORE = 255
 """Mask value that takes no part in training and evaluation."""
@@ -198,15 +199,18 @@ def read_json(path: Path, *, most: int = MOST_JSON_BYTES) -> Any:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, flushed: bool = True) -> Iterator[Path]:
     """A temporary path in the same folder that becomes `path` when the block ends well, and vanishes when it does not.
 
-    The file is flushed to disk before the rename, so that `path` is whole or absent even after a power cut.
+    The file is flushed to disk before the rename, so that `path` is whole or absent even after a power cut; without `flushed`, only after a kill.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = temporary_of(path)
     try:
         yield temporary
+        if not flushed:
+            os.replace(temporary, path)
+            return
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -19,6 +19,7 @@ import torchvision
 from torch import nn
 
 from wsss.imaging import IMAGENET, Normalisation
+from wsss.memory import lack_of_memory
 from wsss.networks import check_archive
 from wsss.resnet38 import ResNet38, check_fits, read_params
 from wsss.sections import BackboneSection
@@ -265,6 +266,8 @@ def _create(name: str, *, hub: bool, stride: int) -> Any:
             shape = tuple(net.eval().forward_features(torch.zeros(1, 3, PROBE, PROBE)).shape)
         net.train(training)
     except (OSError, RuntimeError) as error:
+        if lack_of_memory(error):
+            raise
         if not hub:
             raise ValueError(f"backbone: {name} gives no feature maps ({error}); choose a convolutional network") from None
         raise ValueError(f"backbone: the weights of {name} cannot be fetched ({error}); give backbone.weights a path to a state dict, or none") from None

@@ -20,8 +20,11 @@ from pydantic import BaseModel
 from wsss.config import settings
 from wsss.console import log, logging_to
 from wsss.limits import printable
+from wsss.memory import lack_of_memory, told
 from wsss.provenance import PACKAGE
 from wsss.provenance_records import recorded
+from wsss.stopping import Stop, follow_head, stopping_at_once
+from wsss.writers import remove_leftovers
 
 STAGES = {
     "index_images": "dataset",
@@ -85,8 +88,11 @@ def stage_command(name: str) -> click.Command:
             arguments["compute"] = arguments["compute"].model_copy(update={k: v for k, v in over.items() if v is not None})
         models = {k: v.model_dump_json() for k, v in arguments.items() if isinstance(v, BaseModel)}
         devices = arguments.pop("devices", 1)
-        with reported(), logging_to(log_file, stage=name, settings=" ".join(f"{k}={v}" for k, v in models.items())):
+        follow_head()
+        with reported(), stopping_at_once(), logging_to(log_file, stage=name, settings=" ".join(f"{k}={v}" for k, v in models.items())):
             given = {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
+            _remove_leftovers(name, arguments["output"])
+            _end_trainings(given)
             with recorded(name, STAGES[name], given):
                 _call(function, given, devices=devices)
 
@@ -94,6 +100,22 @@ def stage_command(name: str) -> click.Command:
     lists = {"--" + n.replace("_", "-") for n, hint in hints.items() if get_origin(hint) is list}
     optional = {"--" + n.replace("_", "-") for n, hint in hints.items() if _is_optional(hint)}
     return _StageCommand(name, callback=run, params=options, help=summary, lists=lists, optional=optional)
+
+
+def _remove_leftovers(name: str, output: Path) -> None:
+    """Take away what a killed job left where this one will write; of folders that are no run's, only in the folder itself."""
+    ours = name == "index_images" or any((folder / "dataset" / "index.csv").is_file() for folder in output.absolute().parents)
+    remove_leftovers(output.parent, below=ours)
+
+
+def _end_trainings(arguments: dict[str, Any]) -> None:
+    """Remove the resume files of the networks that a stage reads: they are there to stay."""
+    networks = [v for k, v in arguments.items() if isinstance(v, Path) and v.suffix == ".pt" and k != "output" and v.is_file()]
+    if networks:
+        from wsss.resume import finish, resume_of  # stages that read networks have imported torch
+
+        for network in networks:
+            finish(resume_of(network))
 
 
 def _call(function: Callable[..., None], arguments: dict[str, Any], *, devices: int) -> None:
@@ -134,15 +156,18 @@ class _StageCommand(click.Command):
 
 
 class reported:  # noqa: N801 - reads as a statement: `with reported():`
-    """A `with` block whose ValueError or OSError becomes one message on stderr, the traceback in the log, and exit code 1."""
+    """A `with` block whose ValueError or OSError, a signal to stop, or lack of memory becomes one message on stderr, the traceback in the log, and exit code 1."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None) -> None:
-        if isinstance(error, ValueError | OSError):
+        if error is None:
+            return
+        short = lack_of_memory(error)
+        if short or isinstance(error, ValueError | OSError | Stop):
             log.debug("traceback", exc_info=error)
-            click.echo(printable(f"error: {error}"), err=True)
+            click.echo(printable(f"error: {told(error) if short else error}"), err=True)
             sys.exit(1)
 
 

@@ -21,8 +21,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, Jpeg2KImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from wsss.artefacts import ArtefactError
+from wsss.artefacts import ArtefactError, atomic
 from wsss.limits import MOST_PIXELS, MOST_SCANS, PICTURE_FORMATS, regular
+from wsss.memory import lack_of_memory
 
 WHITE = (255, 255, 255)
 STRIP = 256
@@ -89,6 +90,8 @@ def opened(path: Path, *, what: str = "image") -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise ArtefactError(f"{path}: not a readable {what} (none of {', '.join(PICTURE_FORMATS)})") from None
     except Exception as error:  # Pillow raises what it likes on damaged files
+        if lack_of_memory(error):
+            raise
         raise ArtefactError(f"{path}: not a readable {what} ({str(error)[:200] or type(error).__name__})") from None
 
 
@@ -166,10 +169,11 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def save_mask(path: Path, mask: np.ndarray) -> None:
-    """Write a mask (H, W) uint8 as a palette PNG in VOC's colours."""
+    """Write a mask (H, W) uint8 as a palette PNG in VOC's colours, whole or not at all."""
     picture = Image.fromarray(mask, mode="P")
     picture.putpalette(VOC_COLOURS.tobytes())
-    picture.save(path, "PNG")
+    with atomic(path) as temporary:
+        picture.save(temporary, "PNG")
 
 
 def normalise(image_u8: np.ndarray, normalisation: Normalisation) -> np.ndarray:

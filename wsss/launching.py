@@ -27,7 +27,7 @@ import torch.distributed as dist
 
 from wsss import console
 from wsss.sections import ComputeSection
-from wsss.stopping import stop_signals
+from wsss.stopping import SIGNALS, end_with_parent, stop_signals
 
 PATIENCE = 600.0
 """Seconds that a process waits for the others in a collective operation before it gives up."""
@@ -108,8 +108,9 @@ def _work(
     report: Connection,
 ) -> None:
     """One of the processes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the watching process passes it on
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    for number in {*SIGNALS} - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)  # the watching process passes them on, as SIGTERM
+    end_with_parent()
     console.continue_log(logs if rank == 0 else None)
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine, whose name may not resolve
@@ -123,14 +124,6 @@ def _work(
     except BaseException as error:
         report.send((_kind(error), str(error) or type(error).__name__, traceback.format_exc()[-8000:]))
         os._exit(1)  # ending in order would wait for the others
-
-
-def _end_with_parent() -> None:
-    """Nobody would notice what this process does once the watching one is gone."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _kind(error: BaseException) -> str:
@@ -156,7 +149,8 @@ def _passing_on(processes: list[SpawnProcess]) -> Iterator[list[str]]:
     if threading.current_thread() is not threading.main_thread():
         yield came
         return
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    unheard = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()  # nohup
+    before = {number: signal.signal(number, pass_on) for number in {*SIGNALS} - unheard}
     try:
         yield came
     finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -11,7 +13,9 @@ import torch
 
 from wsss import draws
 from wsss.artefacts import IGNORE, ArtefactError, ImageRow
+from wsss.console import log
 from wsss.imaging import Normalisation, erase, normalise, read_image, resize_image, resize_mask
+from wsss.memory import lack_of_memory
 from wsss.sections import AugmentSection
 from wsss.stopping import ignore_signals
 
@@ -135,6 +139,40 @@ def start_loader(worker: int) -> None:
     """Called in each loader process: one thread each, and no use of OpenCV's pool, whose threads a fork does not copy; signals that ask the training to stop are left to the training."""
     cv2.setNumThreads(0)
     ignore_signals()
+
+
+def batches(loader: torch.utils.data.DataLoader) -> Iterator[Mapping[str, Any]]:
+    """The batches; a bad input met by a loader process, or its lack of memory, is told as in this one, without that process's traceback."""
+    try:
+        yield from loader
+    except ArtefactError as error:
+        raise ArtefactError(str(error).rpartition("ArtefactError: ")[2].strip()) from None
+    except (MemoryError, RuntimeError) as error:  # torch makes the second of numpy's first
+        if not lack_of_memory(error):
+            raise
+        raise MemoryError(str(error).strip().splitlines()[-1]) from None
+
+
+@contextmanager
+def loaders_named(workers: int) -> Iterator[None]:
+    """A block in which the death of a loader process is told as what it most often is. torch says it wherever the training happens to be.
+
+    Args:
+        workers: compute.workers.
+
+    Raises:
+        OSError: If a loader process was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search(r"DataLoader worker \(pid", str(error)):
+            raise
+        log.info("%s", str(error).strip().splitlines()[0])
+        raise OSError(
+            f"a process that loads images was killed, most often for lack of memory; compute.workers is {workers}: use fewer, or give the job more memory;"
+            " the training goes on after its last finished epoch when started again"
+        ) from None
 
 
 class EpochOrder(torch.utils.data.Sampler):

@@ -12,6 +12,7 @@ from torch import nn
 
 from wsss.artefacts import ArtefactError, atomic
 from wsss.limits import MOST_DESCRIPTION, check_plain, regular
+from wsss.memory import lack_of_memory
 from wsss.pickles import check_pickle
 
 FORMAT = 1
@@ -103,6 +104,8 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except ArtefactError:
         raise
     except Exception as error:
+        if lack_of_memory(error):
+            raise
         ours = path.suffix == ".pt" and path.is_file()  # nobody is told to delete what is no file of ours
         advice = "`snakemake --forcerun FILE` makes a damaged one of a run anew" if ours else "expected a run's classifier.pt or segmenter.pt"
         raise ArtefactError(f"{path}: not a network of this package, or a damaged one ({_reason(error)}); {advice}") from None

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import cv2
 
+from wsss.stopping import begin_helper
+
 T = TypeVar("T")
 R = TypeVar("R")
 BLOCK = 16
@@ -38,14 +40,26 @@ def map_blocks(function: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T
         for block in blocks:
             yield from function(block)
         return
-    pool = ProcessPoolExecutor(min(workers, len(blocks)), multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
+    others, whole = set(multiprocessing.active_children()), False
+    pool = ProcessPoolExecutor(min(workers, len(blocks)), multiprocessing.get_context("spawn"), initializer=_begin)
     try:
         for results in pool.map(_run, [function] * len(blocks), blocks):
             yield from results
+        whole = True
     except BrokenProcessPool:
-        raise OSError(f"one of {workers} processes was killed, most often for lack of memory; use fewer (compute.workers) or smaller images") from None
+        raise OSError(
+            f"one of {workers} processes was killed, most often for lack of memory; use fewer (snakemake --set-threads RULE=1; by hand --workers 1) or smaller images"
+        ) from None
     finally:
+        if not whole:  # a signal or a fault: nobody waits for the blocks in progress
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
         pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    cv2.setNumThreads(1)
+    begin_helper()
 
 
 def _run(function: Callable[[Sequence[T]], Iterable[R]], block: Sequence[T]) -> list[R]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,7 +14,10 @@ from torch import nn
 
 from wsss.artefacts import atomic
 from wsss.console import log, warn
+from wsss.memory import lack_of_memory
 from wsss.networks import read_archive
+from wsss.stopping import HEAD
+from wsss.writers import remove_leftovers
 
 
 @dataclass
@@ -78,6 +83,8 @@ class ResumeFile:
                 return State()
             state, parts = State(**saved["state"]), (saved["model"], saved["optimiser"], saved["scaler"])
         except Exception as error:  # torch raises what it likes on a damaged file
+            if lack_of_memory(error):
+                raise
             warn("resume file %s cannot be read (%s): starting anew", self.path, type(error).__name__)
             return State()
         self.model.load_state_dict(parts[0])
@@ -96,10 +103,23 @@ def digest(*parts: str | Path) -> str:
     return out.hexdigest()
 
 
+def resume_of(network: Path) -> Path:
+    """Where the resume file of a training lies, by its product."""
+    return network.parent / ".resume" / network.name
+
+
+def keep_or_finish(resume: Path) -> None:
+    """Called when the product is written: by hand the resume file goes. Within a workflow it stays, until a stage that reads the product takes it away.
+
+    Snakemake removes the outputs of a job that is killed at its very end, after everything is written; the training is then over at once, not begun anew.
+    """
+    if not os.environ.get(HEAD):
+        finish(resume)
+
+
 def finish(resume: Path) -> None:
-    """Remove a resume file, what killed writers left of it, and its folder when empty: the product is written."""
+    """Remove a resume file, what killed writers left of it, and its folder when empty."""
     resume.unlink(missing_ok=True)
-    for left in resume.parent.glob(f".{resume.name}.tmp-*"):
-        left.unlink()
-    if resume.parent.is_dir() and not any(resume.parent.iterdir()):
+    remove_leftovers(resume.parent)
+    with suppress(OSError):  # there are others, or it is gone
         resume.parent.rmdir()

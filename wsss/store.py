@@ -29,6 +29,7 @@ import hdf5plugin
 import numpy as np
 
 from wsss.artefacts import ArtefactError, atomic
+from wsss.memory import lack_of_memory
 from wsss.store_layout import check_layout
 
 FORMAT = 1
@@ -212,6 +213,8 @@ class MapReader:
             try:
                 array = self._open(name)[offset[k] : offset[k + 1]].reshape(shape[k])
             except DAMAGE as error:
+                if lack_of_memory(error):
+                    raise
                 raise ArtefactError(f"{self.path}: image {image_id}: {name} cannot be read ({error}); delete the file and rerun") from None
             if zlib.crc32(array.data) != crc[k]:
                 raise ArtefactError(f"{self.path}: image {image_id}: {name} does not match its checksum (damaged on disk); delete the file and rerun")

@@ -24,9 +24,8 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
 from wsss import draws, ranks
-from wsss.artefacts import ArtefactError
 from wsss.console import log, progress, warn
-from wsss.loading import EpochOrder, TrainingImages, start_loader
+from wsss.loading import EpochOrder, TrainingImages, batches, loaders_named, start_loader
 from wsss.resume import ResumeFile, State
 from wsss.sections import ComputeSection, OptimiserSection, TrainingSection
 from wsss.stopping import HelperContext, stop_signals
@@ -138,6 +137,7 @@ def fit(
         ValueError: If the loss is not finite, there are no images, or several processes cannot share the batches.
         ArtefactError: If a training image or one of its planes cannot be used.
         InterruptedError: If a signal asked to stop; the training can go on from there.
+        OSError: If a process that loads images was killed.
     """
     device = pick_device(compute)
     order = EpochOrder(images, batch_size=settings.batch_size, rows=ranks.own_rows)
@@ -153,7 +153,7 @@ def fit(
     epochs = _epochs(settings, order=order)
     pass_ = _Pass(fabric, model=model, optimiser=optimiser, losses=losses, order=order, settings=settings, epochs=epochs, freeze_batchnorm=freeze_batchnorm)
     file = ResumeFile(resume, model=model, optimiser=optimiser, fabric=fabric, inputs=f"{inputs} {device.type}")
-    with _modes_restored(model):
+    with _modes_restored(model), loaders_named(compute.workers):
         curve = _train(pass_, _loader(order, compute=compute, device=device), file=file, epochs=epochs)
     _warn_if_diverged(curve)
     seconds = round(sum(e["seconds"] for e in curve), 2)
@@ -262,8 +262,8 @@ class _Pass:
         began, number = time.monotonic() - state.seconds, 0
         positions = self.order.whole()
         set_train_mode(self.network, freeze_batchnorm=self.freeze_batchnorm)
-        batches = progress(_batches(loader), what=f"epoch {epoch + 1}/{epochs}", total=steps - state.step, unit="step")
-        for k, batch in enumerate(batches, state.step):
+        loaded = progress(batches(loader), what=f"epoch {epoch + 1}/{epochs}", total=steps - state.step, unit="step")
+        for k, batch in enumerate(loaded, state.step):
             self._set_rates(step=epoch * steps + k, steps=epochs * steps, epoch=epoch)
             batch = {**batch, "image_id": [self.order.images.rows[p].image_id for p in positions[k]], "progress": (epoch * steps + k) / (epochs * steps)}
             for name, value in self._step(batch, where=f"epoch {epoch + 1}, step {k + 1}").items():
@@ -302,14 +302,6 @@ class _Pass:
         ranks.add_gradients(p for group in self.optimiser.param_groups for p in group["params"])
         self.optimiser.step()
         return values
-
-
-def _batches(loader: torch.utils.data.DataLoader) -> Iterator[Mapping[str, Any]]:
-    """The batches; a bad input met by a loader process is told as in this one, without that process's traceback."""
-    try:
-        yield from loader
-    except ArtefactError as error:
-        raise ArtefactError(str(error).rpartition("ArtefactError: ")[2].strip()) from None
 
 
 def peak_memory_mb() -> int:

@@ -138,7 +138,7 @@ def test_a_kill_in_the_middle_changes_nothing(index: Path, tmp_path: Path, caplo
 
 def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     """With one label a picture the index does not change when classes.csv is put into another order: the resume file must be told apart by classes.csv itself."""
-    monkeypatch.setattr("wsss.seeds.train_classifier.finish", lambda resume: None)  # as if killed right before
+    monkeypatch.setattr("wsss.seeds.train_classifier.keep_or_finish", lambda resume: None)  # as if killed right before
     train(index, tmp_path / "a", settings=settings(epochs=1))
     assert (tmp_path / "a" / ".resume" / "classifier.pt").exists()
     table = index.parent / "classes.csv"

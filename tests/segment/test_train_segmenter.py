@@ -56,7 +56,7 @@ def test_a_training_stopped_after_an_epoch_ends_with_the_same_weights(drawn, tmp
 
 def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(tmp_path, monkeypatch, caplog):
     drawn = draw(tmp_path / "set")
-    monkeypatch.setattr(stage, "finish", lambda resume: None)  # as if killed right before
+    monkeypatch.setattr(stage, "keep_or_finish", lambda resume: None)  # as if killed right before
     first = train(drawn, tmp_path / "a", settings(epochs=1))
     assert (tmp_path / "a" / ".resume" / "segmenter.pt").is_file()
     table = drawn.index.parent / "classes.csv"

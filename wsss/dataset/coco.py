@@ -240,14 +240,10 @@ def draw_block(tasks: Sequence[tuple[str, Picture]], *, folder: Path) -> Iterato
     for image_id, picture in tasks:
         planes = draw(picture)
         paths = folder / "masks" / f"{image_id}.png", folder / "instances" / f"{image_id}.png"
-        for path, plane, save in zip(paths, planes, (save_mask, _save_grey), strict=True):
-            with atomic(path) as temporary:
-                save(temporary, plane)
+        save_mask(paths[0], planes[0])
+        with atomic(paths[1]) as temporary:
+            Image.fromarray(planes[1]).save(temporary, "PNG")
         yield paths
-
-
-def _save_grey(path: Path, plane: np.ndarray) -> None:
-    Image.fromarray(plane).save(path, "PNG")
 
 
 def draw(picture: Picture) -> tuple[np.ndarray, np.ndarray]:

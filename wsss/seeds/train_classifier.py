@@ -14,7 +14,7 @@ from wsss.console import log
 from wsss.loading import TrainingImages
 from wsss.networks import restore_network, save_network
 from wsss.provenance import code_digest
-from wsss.resume import digest, finish
+from wsss.resume import digest, keep_or_finish, resume_of
 from wsss.sections import ComputeSection
 from wsss.seeds.earlier import Erased
 from wsss.seeds.method import FACTS, SeedMethod, load_method
@@ -68,7 +68,7 @@ def train_classifier(
         erased=Erased(regions) if regions else None,
         planes={"saliency": SaliencyPlane(saliency)} if saliency else None,
     )
-    resume = output.parent / ".resume" / output.name
+    resume = resume_of(output)
     weights = [path] if (path := Path(settings.backbone.weights)).is_file() else []
     beside = [index.parent / "classes.csv", index.parent / "statistics.json"]  # the head's channels, and the colour of padding
     files = [index, *beside, *weights, *([previous] if previous else []), *regions, *saliency]
@@ -87,7 +87,7 @@ def train_classifier(
         meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
         write_json(record, done)
         save_network(output, state=model.state_dict(), meta=meta)
-        finish(resume)
+        keep_or_finish(resume)
     log.info("final loss %.4f", done["final_loss"])
 
 

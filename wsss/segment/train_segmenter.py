@@ -14,7 +14,7 @@ from wsss.imaging import read_mask
 from wsss.loading import TrainingImages
 from wsss.networks import load_network, restore_network, save_network
 from wsss.provenance import code_digest
-from wsss.resume import digest, finish
+from wsss.resume import digest, keep_or_finish, resume_of
 from wsss.sections import ComputeSection
 from wsss.segment.networks import Segmenter, build_segmenter, parameter_groups
 from wsss.segment.psl import psl_losses
@@ -80,7 +80,7 @@ def train_segmenter(
         mean_rgb=data.mean_rgb,
         planes={"mask": planes, "inside": Inside()} if settings.psl.enabled else {"mask": planes},
     )
-    resume = output.parent / ".resume" / output.name
+    resume = resume_of(output)
     machine = compute.model_dump_json(include={"precision", "threads"})
     done = fit(
         model,
@@ -97,7 +97,7 @@ def train_segmenter(
         write_json(record, done)
         meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
         save_network(output, state=model.state_dict(), meta=meta)
-        finish(resume)
+        keep_or_finish(resume)
 
 
 def start_from_classifier(model: Segmenter, path: Path, *, class_names: list[str]) -> None:

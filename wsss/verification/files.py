@@ -13,6 +13,7 @@ from wsss.catalogue import PLACES, Product
 from wsss.provenance_records import SUFFIX, find_records
 from wsss.store import MapReader
 from wsss.verification.state import AGAIN, Finding, RunState
+from wsss.writers import writer_lives
 
 
 def check_presence(state: RunState, expected: Mapping[str, Product]) -> None:
@@ -76,12 +77,13 @@ def damage(path: Path) -> str:
 
 
 def check_leftovers(state: RunState, expected: Mapping[str, Product]) -> None:
-    """Resume files, what killed writers left, and products of another configuration."""
-    for path in sorted(state.folder.rglob(".resume/*")):
+    """Resume files, what killed writers left (not what a process of this machine is writing), and products of another configuration."""
+    for path in sorted(p for p in state.folder.rglob(".resume/*") if ".tmp-" not in p.name):
         text, mend = _resume(path)
         state.fault(str(path.relative_to(state.folder)), f"found {text}, expected none", mend)
-    for path in sorted(p for p in state.folder.rglob(".*.tmp-*") if p.parent.name != ".resume"):
-        state.fault(str(path.relative_to(state.folder)), "found what a killed writer left, expected none", f"rm {shlex.quote(str(path))}")
+    for path in sorted(state.folder.rglob(".*.tmp-*")):
+        if not writer_lives(path):
+            state.fault(str(path.relative_to(state.folder)), "found what a killed writer left, expected none", f"rm {shlex.quote(str(path))}")
     if other := [o for o in state.records if expected and o not in expected]:
         text = f"no product of this configuration, nor are {len(other) - 1} more" if len(other) > 1 else "no product of this configuration"
         state.findings.append(Finding(file=str(state.folder / other[0]), text=f"{text} (earlier rounds, methods or shards)", warning=True))
@@ -91,8 +93,6 @@ def _resume(path: Path) -> tuple[str, str]:
     """What a file under .resume/ is, and the command that ends its being there."""
     product = path.parent.parent / path.name
     remove = f"rm {shlex.quote(str(path))}"
-    if ".tmp-" in path.name:
-        return "what a killed training left", remove
     if product.is_file():
         return "a resume file of a training that is done", remove
     return f"a training that did not end: no {product.name}", AGAIN

@@ -1,0 +1,125 @@
+"""Processes that a stage starts and that die, a stage that dies and leaves them, and lack of memory: one clear error, nobody waits for ever, and the next try ends as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import pytest
+
+from wsss.stopping import HEAD
+
+from .comparing import leftovers, same
+from .jobs import alive, wait_for
+from .stages import KEPT, MASKS, ROUND, RUN, StageRuns
+
+NETWORK = ROUND / "classifier.pt"
+LARGE = {"classifier": {"batch_size": 12, "augment": {"crop": 1024}}}
+
+
+@pytest.fixture(scope="module")
+def stages(prepared, tmp_path_factory) -> StageRuns:
+    """Each test makes its product anew."""
+    return StageRuns(prepared, tmp_path_factory.mktemp("lost") / "run")
+
+
+def one_error(text: str) -> str:
+    """The only line that a stage said."""
+    (line,) = text.splitlines()
+    assert line.startswith("error: "), text
+    return line
+
+
+def remove(stages: StageRuns, *products) -> None:
+    for product in products:
+        (stages.folder / product).unlink(missing_ok=True)
+
+
+def test_a_dead_loader_of_a_training_is_named_and_costs_an_epoch(stages, prepared):
+    remove(stages, NETWORK, ROUND / "training.json")
+    started = stages.start("train_classifier", workers=2)
+    wait_for(lambda: started.logged(r" epoch 2/12: loss ") or started.process.poll() is not None)
+    loaders = started.helpers()
+    assert len(loaders) == 2, started.told
+    os.kill(loaders[0], signal.SIGKILL)
+    assert started.ended(seconds=60) == 1
+    said = one_error(started.told)
+    assert re.search(r"a process that loads images was killed, most often for lack of memory; compute.workers is 2: use fewer", said)
+    wait_for(lambda: not any(map(alive, loaders)), seconds=20)
+    assert not (stages.folder / NETWORK).exists()
+    stages.finish("train_classifier", workers=1)
+    assert int(re.search(r"resuming after epoch (\d+)", started.log.read_text()).group(1)) >= 1
+    assert same(stages.folder / NETWORK, prepared.folder / NETWORK, name=NETWORK.name)
+    assert leftovers(stages.folder / RUN) == []
+
+
+@pytest.mark.parametrize(("stage", "product"), [("refine_masks", MASKS), ("estimate_saliency", RUN / "saliency/barrier/train-0.h5")])
+def test_a_dead_process_of_a_pool_is_named(stages, prepared, stage, product):
+    """The CRF and the saliency of a shard are shared by processes; an extraction of scores has none."""
+    remove(stages, product)
+    started = stages.start(stage)
+    wait_for(lambda: len(started.helpers()) == 2 or started.process.poll() is not None, every=0.001)
+    helpers = started.helpers()
+    os.kill(helpers[0], signal.SIGKILL)
+    assert started.ended(seconds=60) == 1
+    assert "one of 2 processes was killed, most often for lack of memory; use fewer (snakemake --set-threads RULE=1; by hand --workers 1)" in one_error(
+        started.told
+    )
+    wait_for(lambda: not any(map(alive, helpers)), seconds=20)
+    assert not (stages.folder / product).exists()
+    stages.finish(stage, workers=1)
+    assert same(stages.folder / product, prepared.folder / product, name=product.name)
+
+
+@pytest.mark.parametrize(("stage", "product", "workers"), [("refine_masks", MASKS, 2), ("train_classifier", NETWORK, 1)])
+def test_helpers_do_not_outlive_a_killed_stage(stages, stage, product, workers):
+    """Else they would wait for work for ever, with their memory."""
+    remove(stages, product)
+    started = stages.start(stage, workers=workers)
+    wait_for(lambda: len(started.helpers()) == workers or started.process.poll() is not None, every=0.001)
+    helpers = started.helpers()
+    assert len(helpers) == workers
+    os.kill(started.pid, signal.SIGKILL)
+    started.ended()
+    wait_for(lambda: not any(map(alive, helpers)), seconds=30)
+
+
+def test_a_training_killed_as_it_ends_is_not_begun_anew(stages, prepared, monkeypatch):
+    """Everything is written, then the process is killed: Snakemake takes the outputs away."""
+    resume = stages.folder / RUN / KEPT
+    monkeypatch.setenv(HEAD, "a workflow")
+    remove(stages, NETWORK, ROUND / "training.json")
+    stages.finish("train_classifier")
+    assert resume.exists()
+    remove(stages, NETWORK, ROUND / "training.json")
+    stages.finish("train_classifier")
+    log = stages.log("train_classifier").read_text()
+    assert "resuming after epoch 12" in log
+    assert "epoch 12/12: loss" not in log
+    assert same(stages.folder / NETWORK, prepared.folder / NETWORK, name=NETWORK.name)
+    stages.finish("extract_scores")
+    assert not resume.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "product", "settings", "workers", "megabytes"),
+    [
+        ("train_classifier", NETWORK, LARGE, 0, 300),
+        ("train_classifier", NETWORK, LARGE, 1, 150),
+        ("extract_scores", ROUND / "scores/train-0.h5", {"scores": {"scales": [4.0]}}, None, 40),
+    ],
+    ids=["a training", "its loader", "an extraction"],
+)
+def test_lack_of_memory_is_one_line(stages, stage, product, settings, workers, megabytes):
+    """A limit on the process's memory, and settings that need more: numpy, torch and OpenCV really do not get it."""
+    remove(stages, product)
+    options = {} if workers is None else {"workers": workers}
+    started = stages.start(stage, runner=("-m", "tests.faults.short_of_memory", str(megabytes)), settings=settings, **options)
+    assert started.ended(seconds=120) == 1, started.told
+    said = one_error(started.told)
+    lack = r"error: out of memory \(.+\); what takes less: fewer compute.workers, a smaller batch_size or crop"
+    assert re.match(lack, said), said
+    assert not (stages.folder / product).exists()
+    assert leftovers(stages.folder / RUN) == []
+    stages.finish(stage)
