@@ -20,9 +20,8 @@ def test_a_stage_by_hand(finished, tmp_path, product):
         for log in (None, made / "logs" / "a.log"):
             done = run_apart(words_of(run, product, output=made / "new" / "a.h5", log=log), folder=finished.folder)
             assert done.returncode == 1
-            assert (
-                only_error(done.stderr) == f"error: {log or made / 'new'}: {READ_ONLY}" or only_error(done.stderr) == f"error: {made / 'new/a.h5'}: {READ_ONLY}"
-            )
+            named = [log] if log else [made / "new", made / "new" / "a.h5"]
+            assert only_error(done.stderr) in [f"error: {path}: {READ_ONLY}" for path in named]
     assert list(made.iterdir()) == []
 
 
@@ -31,7 +30,8 @@ def test_the_workflow(finished):
     before = contents(base)
     with read_only(base):
         done = finished.snakemake("--forcerun", "results/toy/erasing/masks/val.csv")
-        print(done.stdout[-3000:], done.stderr[-3000:])
         assert done.returncode != 0
+        assert "Write-protected output files for rule export_masks" in done.stdout + done.stderr  # Snakemake's own words
+        assert "Traceback" not in done.stdout + done.stderr
     assert contents(base) == before
     assert finished.reruns() == {}
