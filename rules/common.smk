@@ -7,9 +7,10 @@ from pathlib import Path
 from shlex import quote
 
 from wsss.config import ConfigError, load
-from wsss.dataset.listing import given_folder, listing_roots
+from wsss.dataset.listing import dataset_digest, given_folder
 from wsss.graph import Graph, relevant
 from wsss.instance_graph import InstanceGraph
+from wsss.json_files import StopFigures, read_checked
 from wsss.provenance import code_digest, listing_digest
 from wsss.stage_settings import PlanSettings
 from wsss.stopping import announce_head
@@ -91,7 +92,7 @@ def rounds_used(method):
 
     def figures(r):
         path = checkpoints.measure_round.get(method=GRAPH.region_source(method, r), round=r).output[0]
-        return json.loads(Path(path).read_text())
+        return read_checked(Path(path), StopFigures, mend="delete it and start again")
 
     return rounds_until_stop(GRAPH.max_rounds(method), GRAPH.settings(method).seeds.rounds.stop, figures=figures)
 

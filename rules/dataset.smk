@@ -18,7 +18,7 @@ rule index_images:
     params:
         settings=relevant_settings("index_images"),
         code=code("dataset.index_images"),
-        listing=lambda w: listing_digest(*listing_roots(GRAPH.config)),  # a function: jobs of other rules on a cluster's nodes need not list the data set
+        listing=lambda w: dataset_digest(GRAPH.config),  # a function: jobs of other rules on a cluster's nodes need not list the data set
     message:
         "checking every image of the data set and writing its index"
     shell:

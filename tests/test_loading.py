@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from wsss.artefacts import ArtefactError, ImageIndex
-from wsss.imaging import Normalisation
-from wsss.loading import EpochOrder, TrainingImages, read_picture, start_loader
+from wsss.imaging import Normalisation, read_picture
+from wsss.loading import EpochOrder, TrainingImages, start_loader
 from wsss.sections import AugmentSection
 
 from .tiny_set import write_tiny_set

@@ -150,6 +150,19 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(index, tmp_path, bad):
     assert all(bool(p.isfinite().all()) for p in model.parameters())
 
 
+def test_weights_that_are_no_numbers_are_never_given_out(index, tmp_path):
+    """The loss of the last step is 0 and its gradient no number: no later loss would show it."""
+    calls = []
+
+    def breaks(outputs, batch):
+        calls.append(1)
+        return {"error": losses(outputs, batch)["error"] if len(calls) < 4 else (0 * outputs).abs().sqrt().sum()}
+
+    with pytest.raises(ValueError, match=r"tensors of the trained network hold NaN or infinity, e\.g\. backbone.*lower optimiser\.lr"):
+        train(index, tmp_path / "r.pt", epochs=2, losses=breaks)
+    assert len(calls) == 4
+
+
 @pytest.mark.parametrize(("factor", "said"), [(1.0, False), (1e6, True)])
 def test_a_loss_that_grows_without_end_is_said_loudly(index, tmp_path, capsys, factor, said):
     """Finite, and yet nothing was learnt: the last epoch's loss is far above the first one's."""

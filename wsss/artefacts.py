@@ -12,10 +12,12 @@ dataset/shards/{split}-{n}.csv  image_id
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,8 +102,20 @@ class ImageIndex:
 
     @cached_property
     def mean_rgb(self) -> np.ndarray:
-        """(3,) float32 mean colour of the training images, [0, 255]."""
-        return np.asarray(read_json(self.folder / "statistics.json")["mean_rgb"], np.float32)
+        """(3,) float32 mean colour of the training images, [0, 255].
+
+        Raises:
+            ArtefactError: If statistics.json is missing or does not hold it.
+        """
+        path = self.folder / "statistics.json"
+        content = read_json(path)
+        try:
+            mean = np.asarray(content["mean_rgb"], np.float32)
+        except (KeyError, TypeError, ValueError):
+            mean = np.zeros(0, np.float32)
+        if mean.shape != (3,) or not ((mean >= 0) & (mean <= 255)).all():
+            raise ArtefactError(f"{path}: found no mean_rgb of three numbers in [0, 255], expected what index_images writes; rerun index_images")
+        return mean
 
     def split(self, split: str) -> list[ImageRow]:
         """The rows of a split, in index order.
@@ -198,29 +212,85 @@ def read_json(path: Path, *, most: int = MOST_JSON_BYTES) -> Any:
             raise ArtefactError(f"{path}: not valid JSON ({str(error)[:200]}); delete it and rerun its stage") from None
 
 
+class UnwritableError(OSError):
+    """A file that the system would not let be written; the message says which, why, and what to do."""
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "it is on a file system that is mounted read-only",
+    errno.EACCES: "no permission to write there",
+    errno.EPERM: "no permission to write there",
+    errno.EFBIG: "it is larger than files may be",
+    errno.EIO: "the disk reports an error",
+}
+"""Why a file cannot be written, by the system's error number."""
+
+
+def unwritable(path: Path, error: OSError) -> UnwritableError | None:
+    """The error to raise where `path` could not be written; None if `error` is about something else."""
+    reason = UNWRITABLE.get(error.errno or 0)
+    if reason is None or isinstance(error, UnwritableError):
+        return None
+    if error.errno in FULL:
+        folder = next(p for p in path.absolute().parents if p.is_dir())
+        advice = f"{shutil.disk_usage(folder).free:,} bytes are free in {folder}; make room and start again: what is finished is kept"
+    else:
+        advice = "make it writable and start again"
+    return UnwritableError(f"{path}: cannot be written: {reason}; {advice}")
+
+
 @contextmanager
 def atomic(path: Path, *, flushed: bool = True) -> Iterator[Path]:
     """A temporary path in the same folder that becomes `path` when the block ends well, and vanishes when it does not.
 
-    The file is flushed to disk before the rename, so that `path` is whole or absent even after a power cut; without `flushed`, only after a kill.
+    Args:
+        path: The file.
+        flushed: Flush the file to disk before the rename, so that `path` is whole or absent even after a power cut, not only after a kill. Not for each of thousands of pictures: a list that is
+            written after them declares them.
+
+    Raises:
+        UnwritableError: If the disk is full, or nothing may be written there; what was at `path` is as before.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_of(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if not flushed:
-            os.replace(temporary, path)
-            return
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if flushed:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if flushed:
+            _flush_folder(path.parent)
+    except Exception as error:
+        cause = _system_error(error)
+        if cause is not None and (cause.filename is None or Path(os.fsdecode(cause.filename)) in (temporary, path, *path.parents)):
+            raise unwritable(path, cause) or error from None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that is read-only even this is refused
+            temporary.unlink(missing_ok=True)
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """The error itself, or the full disk that it came of: torch raises one of its own while it cleans up."""
+    if isinstance(error, OSError):
+        return error
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error
+        error = error.__context__
+    return None
+
+
+def _flush_folder(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from wsss.artefacts import read_json
 from wsss.commands import STAGES
 from wsss.graph import Graph, relevant
 from wsss.instance_graph import InstanceGraph
+from wsss.json_files import StopFigures, read_checked
 from wsss.provenance_records import stage_code
 from wsss.sections import Config, Section
 from wsss.seeds.method import rounds_until_stop
@@ -107,7 +107,7 @@ def rounds_used(config: Config, *, run: Path) -> dict[str, int]:
 def _stopped(graph: Graph, method: str, *, run: Path) -> int:
     def figures(r: int) -> dict[str, Any] | None:
         path = run / Path(graph.round_metrics(method, r)).relative_to(graph.base)
-        return read_json(path) if path.is_file() else None
+        return read_checked(path, StopFigures) if path.is_file() else None
 
     return rounds_until_stop(graph.max_rounds(method), graph.settings(method).seeds.rounds.stop, figures=figures)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import errno
 import functools
 import importlib
 import inspect
+import os
 import re
 import shlex
 import sys
@@ -17,12 +19,14 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import click
 from pydantic import BaseModel
 
+from wsss.artefacts import FULL, unwritable
 from wsss.config import settings
 from wsss.console import log, logging_to
+from wsss.input_checks import check_inputs, mend_clock
 from wsss.limits import printable
 from wsss.memory import lack_of_memory, told
 from wsss.provenance import PACKAGE
-from wsss.provenance_records import recorded
+from wsss.provenance_records import input_files, record_of, recorded
 from wsss.stopping import Stop, follow_head, stopping_at_once
 from wsss.writers import remove_leftovers
 
@@ -91,9 +95,12 @@ def stage_command(name: str) -> click.Command:
         follow_head()
         with reported(), stopping_at_once(), logging_to(log_file, stage=name, settings=" ".join(f"{k}={v}" for k, v in models.items())):
             given = {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
-            _remove_leftovers(name, arguments["output"])
+            output: Path = arguments["output"]
+            _remove_leftovers(name, output)
             _end_trainings(given)
-            with recorded(name, STAGES[name], given):
+            mend_clock([record_of(output), *(p for paths in input_files(name, given).values() for p in paths)], output=output)
+            with recorded(name, STAGES[name], given) as inputs:
+                check_inputs(inputs)
                 _call(function, given, devices=devices)
 
     summary = (inspect.getdoc(function) or name).split("\n\n")[0]
@@ -167,8 +174,15 @@ class reported:  # noqa: N801 - reads as a statement: `with reported():`
         short = lack_of_memory(error)
         if short or isinstance(error, ValueError | OSError | Stop):
             log.debug("traceback", exc_info=error)
-            click.echo(printable(f"error: {told(error) if short else error}"), err=True)
+            click.echo(printable(f"error: {told(error) if short else _in_words(error)}"), err=True)
             sys.exit(1)
+
+
+def _in_words(error: BaseException) -> BaseException:
+    """The error, in words where a file could not be written outside `artefacts.atomic`, e.g. a folder could not be made."""
+    if isinstance(error, OSError) and error.errno in (*FULL, errno.EROFS) and error.filename:
+        return unwritable(Path(os.fsdecode(error.filename)), error) or error
+    return error
 
 
 class _Model(click.ParamType):

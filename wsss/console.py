@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from wsss import __version__
+from wsss.artefacts import unwritable
 from wsss.limits import printable
 
 T = TypeVar("T")
@@ -26,8 +27,7 @@ log = logging.getLogger("wsss")
 def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None]:
     """Log to `path` (or stderr): first lines what runs and where, last line how long it took, an error in between if there was one."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
+        _begin(path)
     handler = _add_handler(path)
     began = time.monotonic()
     log.info("%s: wsss %s (%s), Python %s, settings %s", stage, __version__, revision(), platform.python_version(), settings)
@@ -43,6 +43,35 @@ def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None
         handler.close()
 
 
+def _begin(path: Path) -> None:
+    """An empty log file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    except OSError as error:
+        raise unwritable(path, error) or error from None
+
+
+class _LogFile(logging.FileHandler):
+    """Says once that the log cannot be written, e.g. because the disk is full: the stage's own error is what must be read."""
+
+    silent = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Instead of a traceback for every line."""
+        error = sys.exc_info()[1]
+        if not self.silent and isinstance(error, OSError):
+            print(printable(f"warning: {unwritable(Path(self.baseFilename), error) or error}"), file=sys.stderr)
+            self.silent = True
+        elif not isinstance(error, OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Without another error for lines that could not be written."""
+        with suppress(OSError):
+            super().close()
+
+
 class _Lines(logging.Formatter):
     """As usual, with control characters spelt out: names in a log come from files."""
 
@@ -52,7 +81,7 @@ class _Lines(logging.Formatter):
 
 def _add_handler(path: Path | None) -> logging.Handler:
     # appending: several processes of a training may write to it
-    handler = logging.FileHandler(path, mode="a", encoding="utf-8") if path else logging.StreamHandler()
+    handler = _LogFile(path, mode="a", encoding="utf-8") if path else logging.StreamHandler()
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)

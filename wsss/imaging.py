@@ -1,4 +1,4 @@
-"""Pictures and maps as arrays, and the pixel conventions. Pure, apart from the two readers.
+"""Pictures and maps as arrays, and the pixel conventions. Pure, apart from what reads and writes pictures.
 
 image_u8  (H, W, 3) uint8 RGB, [0, 255]
 image_n   (3, H, W) float32, normalised by a network's own mean and standard deviation
@@ -9,6 +9,7 @@ Sizes are (height, width). Resizing has half-pixel centres (torch's align_corner
 
 from __future__ import annotations
 
+import io
 import mmap
 import re
 import warnings
@@ -21,7 +22,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, Jpeg2KImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from wsss.artefacts import ArtefactError, atomic
+from wsss.artefacts import ArtefactError, ImageRow, atomic
 from wsss.limits import MOST_PIXELS, MOST_SCANS, PICTURE_FORMATS, regular
 from wsss.memory import lack_of_memory
 
@@ -131,6 +132,18 @@ def read_image(path: Path) -> np.ndarray:
         return _to_rgb(picture)
 
 
+def read_picture(row: ImageRow) -> np.ndarray:
+    """The image_u8 of a row of the index.
+
+    Raises:
+        ArtefactError: If it is unreadable, or of another size than when it was indexed (labels and regions would not fit).
+    """
+    image_u8 = read_image(row.image)
+    if image_u8.shape[:2] != (row.height, row.width):
+        raise ArtefactError(f"{row.image}: found {image_u8.shape[:2]}, the index says {(row.height, row.width)} (height, width); rerun index_images")
+    return image_u8
+
+
 def _to_rgb(picture: Image.Image) -> np.ndarray:
     if picture.mode == "F":
         raise ValueError("floating-point grey, whose range is not stated: save it with 8 or 16 bits")
@@ -172,8 +185,22 @@ def save_mask(path: Path, mask: np.ndarray) -> None:
     """Write a mask (H, W) uint8 as a palette PNG in VOC's colours, whole or not at all."""
     picture = Image.fromarray(mask, mode="P")
     picture.putpalette(VOC_COLOURS.tobytes())
-    with atomic(path) as temporary:
-        picture.save(temporary, "PNG")
+    save_picture(path, picture)
+
+
+def save_picture(path: Path, picture: Image.Image, *, form: str = "PNG", **options: int) -> None:
+    """Write a picture, whole or not at all.
+
+    Args:
+        path: The file.
+        picture: Pillow's picture.
+        form: Pillow's name of the format.
+        **options: Pillow's for the format, e.g. compress_level.
+    """
+    encoded = io.BytesIO()  # Pillow, given a file, does not notice that a full disk took only a part of a JPEG
+    picture.save(encoded, form, **options)
+    with atomic(path, flushed=False) as temporary:
+        temporary.write_bytes(encoded.getbuffer())
 
 
 def normalise(image_u8: np.ndarray, normalisation: Normalisation) -> np.ndarray:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsss.artefacts import IGNORE, ArtefactError
-from wsss.imaging import save_mask
+from wsss.artefacts import IGNORE, ArtefactError, atomic
+from wsss.imaging import save_mask, save_picture
 from wsss.limits import id_fault
 from wsss.store import MapReader
 
@@ -69,7 +69,8 @@ def unpack(path: Path, *, output: Path, kind: str) -> int:
             for name, array in record.arrays.items():
                 stem = f"{image_id.replace('/', '__')}.{name}"
                 if kind == "npy":
-                    np.save(output / f"{stem}.npy", array, allow_pickle=False)
+                    with atomic(output / f"{stem}.npy", flushed=False) as temporary, temporary.open("wb") as file:
+                        np.save(file, array, allow_pickle=False)
                     written += 1
                     continue
                 planes = [(stem, array)] if array.ndim == 2 else [(f"{stem}.class-{c}", plane) for c, plane in zip(record.class_ids, array, strict=True)]
@@ -77,7 +78,7 @@ def unpack(path: Path, *, output: Path, kind: str) -> int:
                     if name == "mask":
                         save_mask(output / f"{plane_stem}.png", plane)
                     else:
-                        Image.fromarray(_picture(plane)).save(output / f"{plane_stem}.png")
+                        save_picture(output / f"{plane_stem}.png", Image.fromarray(_picture(plane)))
                     written += 1
     return written
 

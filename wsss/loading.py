@@ -14,25 +14,13 @@ import torch
 from wsss import draws
 from wsss.artefacts import IGNORE, ArtefactError, ImageRow
 from wsss.console import log
-from wsss.imaging import Normalisation, erase, normalise, read_image, resize_image, resize_mask
+from wsss.imaging import Normalisation, erase, normalise, read_picture, resize_image, resize_mask
 from wsss.memory import lack_of_memory
 from wsss.sections import AugmentSection
 from wsss.stopping import ignore_signals
 
 CACHE_BYTES = 600_000_000
 """Decoded images are kept in memory up to this size, over all loader processes of all processes of a training together."""
-
-
-def read_picture(row: ImageRow) -> np.ndarray:
-    """The image_u8 of a row of the index.
-
-    Raises:
-        ArtefactError: If it is unreadable, or of another size than when it was indexed (labels and regions would not fit).
-    """
-    image_u8 = read_image(row.image)
-    if image_u8.shape[:2] != (row.height, row.width):
-        raise ArtefactError(f"{row.image}: found {image_u8.shape[:2]}, the index says {(row.height, row.width)} (height, width); rerun index_images")
-    return image_u8
 
 
 class TrainingImages(torch.utils.data.Dataset):

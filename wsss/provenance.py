@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import os
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -81,11 +82,16 @@ def _file(name: str) -> Path | None:
     return None
 
 
-def listing_digest(*paths: Path) -> str:
-    """Digest of the files under `paths`: relative name, size and modification time; a missing path counts as such."""
+def listing_digest(*paths: Path, left_out: Collection[Path] = ()) -> str:
+    """Digest of the files under `paths`: relative name, size and modification time; a missing path counts as such.
+
+    Args:
+        *paths: Files and folders.
+        left_out: Files under them that do not count.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for root in paths:
-        files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+        files = sorted(p for p in root.rglob("*") if p not in left_out and p.is_file()) if root.is_dir() else [root]
         for path in files:
             try:
                 state = path.stat()

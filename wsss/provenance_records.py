@@ -56,7 +56,7 @@ LIBRARIES = (
 
 
 @contextmanager
-def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[None]:
+def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[dict[str, list[dict[str, Any]]]]:
     """A `with` block around a stage, after which the record of its products lies beside its `output`.
 
     Inputs and code are digested before the block: one that changes meanwhile no longer fits the record, and `wsss verify` says so.
@@ -65,6 +65,9 @@ def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[
         stage: Name of the stage.
         folder: Package folder of its module.
         arguments: The stage's keyword arguments: paths, lists of paths, settings.
+
+    Yields:
+        The states of its inputs, by parameter.
 
     Raises:
         OSError: If an input cannot be read or the record cannot be written.
@@ -76,7 +79,7 @@ def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[
     code, record = stage_code(stage, folder, kind=kind_of(settings)), record_of(output)
     record.unlink(missing_ok=True)
     began = time.monotonic()
-    yield
+    yield inputs
     seconds = round(time.monotonic() - began, 2)
     products = [arguments[n] for n in names] + [
         p for pattern in BESIDE.get(stage, ()) for p in sorted(output.parent.glob(pattern.format(stem=glob.escape(output.stem))))

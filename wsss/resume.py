@@ -26,6 +26,7 @@ class State:
 
     Attributes:
         curve: The entry of each finished epoch.
+        start: Loss of the very first step.
         step: Steps done of the epoch after them.
         sums: Each named loss, summed over these steps.
         seconds: Spent on them.
@@ -33,6 +34,7 @@ class State:
     """
 
     curve: list[dict[str, float]] = field(default_factory=list)
+    start: float = 0.0
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -69,8 +71,8 @@ class ResumeFile:
     def save(self, state: State) -> None:
         """Write it, whole or not at all."""
         parts = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "scaler": self.fabric.strategy.precision.state_dict()}
-        with atomic(self.path) as temporary:
-            torch.save({"inputs": self.inputs, "state": asdict(state), **parts}, temporary)
+        with atomic(self.path) as temporary, temporary.open("wb") as file:  # given a path, torch does not say that a disk is full
+            torch.save({"inputs": self.inputs, "state": asdict(state), **parts}, file)
 
     def load(self) -> State:
         """Restore model and optimiser; how far they are, or a state of nothing done if there is nothing to go on from."""

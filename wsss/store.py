@@ -108,16 +108,18 @@ class MapWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
+            content = self._packed()
             with atomic(self.path) as temporary:
-                self._save(temporary)
+                temporary.write_bytes(content)
                 with MapReader(temporary) as check:
                     if check.image_ids != list(self._ids):
                         raise ArtefactError(f"{self.path}: the written file does not read back; check the disk and rerun")
                     for image_id in check.image_ids:
                         check.read(image_id)
 
-    def _save(self, path: Path) -> None:
-        with h5py.File(path, "w", libver=("v110", "v112")) as file:
+    def _packed(self) -> bytes:
+        """The file's content, made in memory: where a disk is full, HDF5 crashes the process when it closes what it could not write."""
+        with h5py.File("maps.h5", "w", libver=("v110", "v112"), driver="core", backing_store=False) as file:
             file.attrs["format"] = FORMAT
             for name, text in (("stage", self.stage), ("settings", json.dumps(self.settings, sort_keys=True)), ("code", self.code)):
                 file.attrs.create(name, _texts([text])[0])
@@ -135,6 +137,8 @@ class MapWriter:
                 group["crc32"] = np.array([zlib.crc32(a.data) for a in arrays], np.uint32)
             file.attrs["crc32"] = _table_crc(file)
             file.attrs["complete"] = True
+            file.flush()
+            return bytes(file.id.get_file_image())
 
 
 class MapReader:

@@ -154,8 +154,10 @@ def fit(
     pass_ = _Pass(fabric, model=model, optimiser=optimiser, losses=losses, order=order, settings=settings, epochs=epochs, freeze_batchnorm=freeze_batchnorm)
     file = ResumeFile(resume, model=model, optimiser=optimiser, fabric=fabric, inputs=f"{inputs} {device.type}")
     with _modes_restored(model), loaders_named(compute.workers):
-        curve = _train(pass_, _loader(order, compute=compute, device=device), file=file, epochs=epochs)
-    _warn_if_diverged(curve)
+        state = _train(pass_, _loader(order, compute=compute, device=device), file=file, epochs=epochs)
+    curve = state.curve
+    _check_finite(model, settings=settings.optimiser)
+    _warn_if_diverged(curve, start=state.start)
     seconds = round(sum(e["seconds"] for e in curve), 2)
     log.info("%d epochs, %d images on %s in %.1f s, %d MB", epochs, len(images), device, seconds, peak_memory_mb())
     return {
@@ -201,8 +203,8 @@ def _loader(order: EpochOrder, *, compute: ComputeSection, device: torch.device)
     )  # fmt: skip
 
 
-def _train(pass_: _Pass, loader: torch.utils.data.DataLoader, *, file: ResumeFile, epochs: int) -> list[dict[str, float]]:
-    """The loss curve, after the epochs that are still to do."""
+def _train(pass_: _Pass, loader: torch.utils.data.DataLoader, *, file: ResumeFile, epochs: int) -> State:
+    """How far it is after the epochs that were still to do: at its end."""
     state, order, device = file.load(), pass_.order, pass_.fabric.device
     with stop_signals() as asked:
         while len(state.curve) < epochs:
@@ -219,18 +221,28 @@ def _train(pass_: _Pass, loader: torch.utils.data.DataLoader, *, file: ResumeFil
                 ranks.wait()  # else the others would end, and with them the one that writes
                 where = f"in epoch {order.epoch + 1}, step {state.step} of {len(order)}" if state.step else f"after epoch {order.epoch + 1}"
                 raise InterruptedError(f"stopped by {signal.Signals(number).name} {where}; start again to go on from there")
-    return state.curve
+    return state
 
 
-DIVERGED = 10
-"""Times the first epoch's loss from which a training has gone astray, though its numbers are finite."""
+def _check_finite(model: nn.Module, *, settings: OptimiserSection) -> None:
+    """Stop if the last step, whose loss nobody computes any more, has left weights that are no numbers."""
+    if bad := [name for name, value in model.state_dict().items() if value.is_floating_point() and not bool(value.isfinite().all())]:
+        raise ValueError(
+            f"{len(bad)} tensors of the trained network hold NaN or infinity, e.g. {bad[0]}; lower optimiser.lr (it began at {settings.lr:.2g}), or use compute.precision 32"
+        )
 
 
-def _warn_if_diverged(curve: Sequence[Mapping[str, float]]) -> None:
-    """Say loudly that the last epoch's loss is far above the first one's."""
-    first, last = curve[0]["loss"], curve[-1]["loss"]
-    if first > 0 and last > DIVERGED * first:
-        warn("the loss grew from %.4g in the first epoch to %.4g in the last: the training has diverged; lower optimiser.lr", first, last)
+DIVERGED = {"epoch": 10, "step": 100}
+"""Times the loss of the first epoch, or of the first step, from which a training has gone astray, though its numbers are finite."""
+
+
+def _warn_if_diverged(curve: Sequence[Mapping[str, float]], *, start: float) -> None:
+    """Say loudly that the last epoch's loss is far above the first one's, or above that of the first step: it may have gone astray before the first epoch was over."""
+    last = curve[-1]["loss"]
+    for what, first in (("epoch", curve[0]["loss"]), ("step", start)):
+        if first > 0 and last > DIVERGED[what] * first:
+            warn("the loss grew from %.4g in the first %s to %.4g in the last epoch: the training has diverged; lower optimiser.lr", first, what, last)
+            return
 
 
 class _Pass:
@@ -268,6 +280,7 @@ class _Pass:
             batch = {**batch, "image_id": [self.order.images.rows[p].image_id for p in positions[k]], "progress": (epoch * steps + k) / (epochs * steps)}
             for name, value in self._step(batch, where=f"epoch {epoch + 1}, step {k + 1}").items():
                 state.sums[name] = state.sums.get(name, 0.0) + value
+            state.start = state.start or state.sums["loss"]
             state.step, state.seconds = k + 1, time.monotonic() - began
             if number := ranks.any_signal(asked(), device=self.fabric.device):
                 break

@@ -87,7 +87,7 @@ def run(tmp_path, monkeypatch) -> tuple[PlanSettings, list[dict]]:
     records = Graph(settings.config).records(settings.rounds)
     for k, file in enumerate(dict.fromkeys(r["file"] for r in records)):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
-        Path(file).write_text(json.dumps({m: k + n / 10 for n, m in enumerate((*ROUND_FIGURES, *TIMING_FIGURES))}))
+        Path(file).write_text(json.dumps({m: (k + n / 10) / 10 for n, m in enumerate((*ROUND_FIGURES, *TIMING_FIGURES))}))
     return settings, records
 
 
@@ -112,7 +112,7 @@ def test_a_record_that_lacks_a_figure_or_is_missing_is_named(run, tmp_path):
     with pytest.raises(ArtefactError, match=r"training\.json: peak_memory_mb missing"):
         collect(tmp_path, settings=settings)
     file.write_text('{"seconds": NaN, "peak_memory_mb": 1}')
-    with pytest.raises(ArtefactError, match=r"training\.json: seconds is nan"):
+    with pytest.raises(ArtefactError, match=r"training\.json: seconds: found nan, expected a finite number"):
         collect(tmp_path, settings=settings)
     file.unlink()
     with pytest.raises(ArtefactError, match=r"training\.json: no such file"):

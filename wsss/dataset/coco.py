@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from wsss.artefacts import IGNORE, atomic
+from wsss.artefacts import IGNORE
 from wsss.console import log, progress, warn
 from wsss.dataset.checks import LISTED, MOST_CLASSES, DataError, Faults, SourceRow, link_fault, nearest, path_fault
 from wsss.dataset.json_stream import check_members, members
 from wsss.dataset.names import check_names
 from wsss.dataset.sources import Source
-from wsss.imaging import save_mask
+from wsss.imaging import save_mask, save_picture
 from wsss.limits import MOST_IMAGES, MOST_PIXELS, short
 from wsss.outlines import encode
 from wsss.processes import map_blocks
@@ -241,8 +241,7 @@ def draw_block(tasks: Sequence[tuple[str, Picture]], *, folder: Path) -> Iterato
         planes = draw(picture)
         paths = folder / "masks" / f"{image_id}.png", folder / "instances" / f"{image_id}.png"
         save_mask(paths[0], planes[0])
-        with atomic(paths[1]) as temporary:
-            Image.fromarray(planes[1]).save(temporary, "PNG")
+        save_picture(paths[1], Image.fromarray(planes[1]))
         yield paths
 
 

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from wsss.limits import MOST_TABLE_BYTES, regular
+from wsss.provenance import listing_digest
 from wsss.sections import Config, DatasetSection
 from wsss.stage_settings import ProposalSettings, SaliencySettings
 
 
+def dataset_digest(config: Config) -> str:
+    """Digest of what the index depends on: pictures and masks by name, size and time, a CSV of tags and VOC's lists by their rows in any order."""
+    tables = label_files(config.dataset) if config.dataset.kind in ("folder", "voc") else []
+    rows = [_rows_digest(path, header=config.dataset.kind == "folder") for path in tables]
+    return "-".join([listing_digest(*listing_roots(config), left_out=tables), *rows])
+
+
+def _rows_digest(path: Path, *, header: bool) -> str:
+    """Digest of a table's rows in any order, the first one first where it is a header; of its size and time where it cannot be read."""
+    try:
+        regular(path, most=MOST_TABLE_BYTES)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in cells] for cells in csv.reader(file, strict=True) if cells]
+    except (OSError, ValueError, csv.Error):
+        return listing_digest(path)
+    return hashlib.blake2b(json.dumps([*rows[:header], *sorted(rows[header:])]).encode(), digest_size=8).hexdigest()
+
+
 def listing_roots(config: Config) -> list[Path]:
-    """Files and folders whose listing the index depends on."""
+    """Files and folders whose listing the index depends on, apart from tables (`label_files`)."""
     d = config.dataset
     if d.kind == "voc":
         root = Path(d.voc.root)
@@ -20,7 +43,6 @@ def listing_roots(config: Config) -> list[Path]:
             for name in (
                 "JPEGImages",
                 "Annotations",
-                "ImageSets/Segmentation",
                 "SegmentationClassAug",
                 "SegmentationClass",
                 "SegmentationObject",
@@ -32,7 +54,7 @@ def listing_roots(config: Config) -> list[Path]:
         used = [d.coco.train_annotations, d.coco.train_images, *([d.coco.val_annotations, d.coco.val_images] if d.coco.val_annotations else [])]
         return [root / name for name in used]
     if d.kind == "folder":
-        return [Path(d.folder.root), Path(d.folder.root) / d.folder.tags, *([Path(d.folder.masks)] if d.folder.masks else [])]
+        return [Path(d.folder.root), *([Path(d.folder.masks)] if d.folder.masks else [])]
     return []
 
 

@@ -17,11 +17,10 @@ import numpy as np
 from PIL import Image
 
 from wsss import console, draws
-from wsss.artefacts import atomic
 from wsss.dataset import backdrops, objects, painting
 from wsss.dataset.painting import UNIT, Placed
 from wsss.dataset.textures import random_coat
-from wsss.imaging import VOC_COLOURS
+from wsss.imaging import VOC_COLOURS, save_picture
 from wsss.sections import ScenesSection
 
 COOCCURRING = "train"
@@ -244,14 +243,11 @@ def _write(folder: Path, *, split: str, number: int, settings: ScenesSection) ->
     scene = draw_scene(settings.generator_seed, split, number, min_side=settings.min_side, max_side=settings.max_side)
     image_id = f"{split}_{number:04d}"
     paths = {"image": f"images/{image_id}.png", "mask": f"masks/{image_id}.png", "instances": f"instances/{image_id}.png", "context": f"context/{image_id}.png"}
-    # Not flushed one by one: the index, written last by its stage, is what declares them whole.
-    with atomic(folder / paths["image"], flushed=False) as temporary:
-        Image.fromarray(scene.image_u8).save(temporary, "PNG", compress_level=1)
+    save_picture(folder / paths["image"], Image.fromarray(scene.image_u8), compress_level=1)
     for key, plane in (("mask", scene.mask), ("instances", scene.instances), ("context", scene.context)):
         picture = Image.fromarray(plane)
         if key != "context":
             picture.putpalette(VOC_COLOURS.tobytes())
-        with atomic(folder / paths[key], flushed=False) as temporary:
-            picture.save(temporary, "PNG")
+        save_picture(folder / paths[key], picture)
     height, width = scene.mask.shape
     return {"image_id": image_id, "split": split, "height": height, "width": width, "labels": scene.labels, **paths}

@@ -7,8 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from wsss.artefacts import METRIC_COLUMNS, ArtefactError, open_text, read_json, write_csv
+from wsss.artefacts import METRIC_COLUMNS, ArtefactError, open_text, write_csv
 from wsss.graph import Graph
+from wsss.json_files import Figures, read_checked
 from wsss.stage_settings import PlanSettings
 
 ROUND_FIGURES = ("final_loss", "new_area", "claimed_share", "erased_share")
@@ -85,7 +86,7 @@ def record_rows(settings: PlanSettings) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     for record in Graph(settings.config).records(settings.rounds):
         path = Path(record["file"])
-        values = read_json(path)
+        values = read_checked(path, Figures)
         stage, names = ("round", ROUND_FIGURES) if record["kind"] == "round" else ("timing", TIMING_FIGURES)
         if missing := [m for m in names if m not in values]:
             raise ArtefactError(f"{path}: {', '.join(missing)} missing; delete it and rerun its stage")

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from wsss.artefacts import IGNORE, METRIC_COLUMNS, ArtefactError, ImageIndex, ImageRow, read_json, write_csv
+from wsss.artefacts import IGNORE, METRIC_COLUMNS, ArtefactError, ImageIndex, ImageRow, write_csv
 from wsss.console import log, progress
 from wsss.evaluate.instance_metrics import InstanceTally, class_mean, pointing_hits, response_quality
 from wsss.imaging import read_mask
+from wsss.json_files import read_instances
 from wsss.outlines import unpack
 from wsss.stage_settings import RowKeys
 from wsss.store import MapRecord, MapSet
@@ -34,7 +35,7 @@ def measure_instances(*, index: Path, instances: list[Path], responses: list[Pat
         ArtefactError: If an input is missing or damaged, or masks do not fit.
     """
     data = ImageIndex(index)
-    found = {image_id: entries for path in instances for image_id, entries in read_json(path).items()}
+    found = {image_id: entries for path in instances for image_id, entries in read_instances(path, num_classes=data.num_classes).items()}
     tally, peaks, measured = InstanceTally(), PeakTally(data.num_classes), 0
     with MapSet(responses) as store:
         for image in progress(data.split(row.split), what="instances"):
@@ -43,7 +44,12 @@ def measure_instances(*, index: Path, instances: list[Path], responses: list[Pat
             if image.image_id not in found:
                 raise ArtefactError(f"image {image.image_id} is in none of {', '.join(map(str, instances))}; delete these files and rerun")
             entries, truth = found[image.image_id], true_instances(image)
-            masks = unpack([e["segmentation"] for e in entries], size=(image.height, image.width))
+            try:
+                masks = unpack([e["segmentation"] for e in entries], size=(image.height, image.width))
+            except ValueError as error:
+                raise ArtefactError(
+                    f"image {image.image_id}: {error}; in one of {', '.join(map(str, instances))}: `snakemake --forcerun FILE` makes it anew"
+                ) from None
             class_ids, scores = np.array([e["category_id"] for e in entries], int), np.array([e["score"] for e in entries], float)
             tally.add(masks, class_ids, scores, truth=truth[0], truth_class_ids=truth[1], void=truth[2])
             if responses:

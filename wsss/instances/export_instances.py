@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, read_json, write_json
+from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
 from wsss.console import progress
 from wsss.imaging import save_mask
-from wsss.outlines import unpack
+from wsss.json_files import read_instances
+from wsss.outlines import encode, unpack
 
 MOST = 254
 """Instances that fit into a picture of numbers."""
@@ -34,14 +35,18 @@ def export_instances(*, index: Path, instances: list[Path], output: Path) -> Non
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for path in instances:
-        for image_id, entries in progress(read_json(path).items(), what="instances"):
+        for image_id, entries in progress(read_instances(path, num_classes=data.num_classes).items(), what="instances"):
             if image_id not in data.rows:
                 raise ArtefactError(f"{path}: image {image_id} is not in {index}; delete it and rerun retrieve_instances")
             row = data.rows[image_id]
             number = len(images) + 1
             images.append({"id": number, "image_id": image_id, "file_name": row.image.name, "height": row.height, "width": row.width})
-            annotations += [_annotation(entry, image=number, number=len(annotations) + k) for k, entry in enumerate(entries, 1)]
-            save_mask(folder / f"{image_id}.png", picture(entries, row))
+            try:
+                annotations += [_annotation(entry, row, image=number, number=len(annotations) + k) for k, entry in enumerate(entries, 1)]
+                numbers = picture(entries, row)
+            except ValueError as error:
+                raise ArtefactError(f"{path}: image {image_id}: {error}; `snakemake --forcerun {path}` makes it anew") from None
+            save_mask(folder / f"{image_id}.png", numbers)
     wanted = {f"{image['image_id']}.png" for image in images}
     for stale in folder.glob("*.png"):
         if stale.name not in wanted:
@@ -59,7 +64,7 @@ def picture(entries: list[dict[str, Any]], row: ImageRow) -> np.ndarray:
     return numbers
 
 
-def _annotation(entry: dict[str, Any], *, image: int, number: int) -> dict[str, Any]:
-    outline = {"size": entry["segmentation"]["size"], "counts": entry["segmentation"]["counts"].encode()}
+def _annotation(entry: dict[str, Any], row: ImageRow, *, image: int, number: int) -> dict[str, Any]:
+    outline = encode(entry["segmentation"], size=(row.height, row.width))
     area, box = float(coco_mask.area(outline)), [float(v) for v in coco_mask.toBbox(outline)]
     return {"id": number, "image_id": image, **entry, "area": area, "bbox": box, "iscrowd": 0}

@@ -8,10 +8,9 @@ import numpy as np
 
 from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
 from wsss.console import log, progress, warn
-from wsss.imaging import read_mask
+from wsss.imaging import read_mask, read_picture
 from wsss.instances.sources import read_proposals
 from wsss.instances.watershed import watershed_proposals
-from wsss.loading import read_picture
 from wsss.outlines import pack
 from wsss.sections import ProposalsSection
 from wsss.stage_settings import ProposalSettings

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 
 from wsss.artefacts import ImageIndex, ImageRow
 from wsss.console import log, progress
-from wsss.imaging import Normalisation, normalise, resize_image
-from wsss.loading import read_picture
+from wsss.imaging import Normalisation, normalise, read_picture, resize_image
 from wsss.networks import restore_network
 from wsss.sections import ComputeSection
 from wsss.seeds.method import PeakMethod, load_method

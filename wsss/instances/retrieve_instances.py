@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, read_json, write_json
+from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
 from wsss.console import log, progress, warn
 from wsss.imaging import resize_maps
 from wsss.instances.retrieval import background, components, retrieval_scores, split_components, suppress
+from wsss.json_files import ShardProposals, read_checked
 from wsss.outlines import pack, unpack
 from wsss.sections import RetrievalSection
 from wsss.stage_settings import RetrievalSettings
@@ -55,7 +56,7 @@ def retrieve_instances(
         raise ValueError("retrieve_instances: the route proposals needs responses and proposals; give both, or the route components")
     if not by_proposals and not (masks and (responses or fused)):
         raise ValueError("retrieve_instances: the route components needs masks, and responses or fused scores")
-    outlines: Mapping[str, Any] = read_json(proposals[0]) if by_proposals else {}
+    outlines: Mapping[str, Any] = read_checked(proposals[0], ShardProposals) if by_proposals else {}
     peaks, scores = (MapReader(paths[0]) if paths else None for paths in (responses, fused))
     found: dict[str, Any] = {}
     with MapSet(masks) as store:

@@ -10,7 +10,7 @@ import numpy as np
 
 from wsss.artefacts import ArtefactError, ImageIndex, ImageRow
 from wsss.console import progress
-from wsss.imaging import read_image, resize_maps
+from wsss.imaging import read_picture, resize_maps
 from wsss.processes import map_blocks
 from wsss.pseudo.crf import crf_parameters, dense_crf, label_probabilities
 from wsss.pseudo.guard import BackgroundGuard
@@ -87,4 +87,4 @@ def _crf(row: ImageRow, probabilities: np.ndarray, *, settings: RefineSettings) 
     """(K, H, W) float32, refined if the settings say so."""
     if settings.refine == "none":
         return probabilities
-    return dense_crf(read_image(row.image), probabilities, parameters=crf_parameters(settings.crf))
+    return dense_crf(read_picture(row), probabilities, parameters=crf_parameters(settings.crf))

@@ -12,7 +12,7 @@ import numpy as np
 
 from wsss.artefacts import ImageIndex, ImageRow
 from wsss.console import progress
-from wsss.imaging import erase, read_image, read_mask
+from wsss.imaging import erase, read_mask, read_picture
 from wsss.report.gather import FULL, followed_method, has_truth
 from wsss.report.pictures import data_uri, grey_picture, heat_overlay, image_miou, mask_overlay, regions_to_mask, shrink
 from wsss.seeds.method import FACTS
@@ -160,7 +160,7 @@ class Gallery:
         pairs = []
         for image_id in choose_varied([(r.image_id, tuple(int(c) for c in r.class_ids)) for r in ranked], count):
             row = self.index.rows[image_id]
-            image_u8 = read_image(row.image)
+            image_u8 = read_picture(row)
             mask = maps.read(image_id, "mask")["mask"]
             photo = Figure(picture=shrink(image_u8, side=HERO_SIDE), caption=image_id)
             pairs.append(
@@ -187,7 +187,7 @@ class Gallery:
     # ------------------------------------------------------------ one image
 
     def _trail(self, row: ImageRow, rank: str, *, side: int) -> Trail:
-        image_u8 = read_image(row.image)
+        image_u8 = read_picture(row)
         truth = self._truth(row) if has_truth(row) else None
         return Trail(
             image_id=row.image_id, rank=rank, class_ids=[int(c) for c in row.class_ids],
@@ -197,7 +197,7 @@ class Gallery:
         )  # fmt: skip
 
     def _val_trail(self, row: ImageRow, rank: str, stages: Sequence[Mapping[str, Any]]) -> Trail:
-        image_u8 = read_image(row.image)
+        image_u8 = read_picture(row)
         truth = self._truth(row) if has_truth(row) else None
         figures = [
             self._mask_figure(image_u8, self._maps(s).read(row.image_id, "mask")["mask"], truth, self._caption(s), side=MAX_SIDE)

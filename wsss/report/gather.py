@@ -16,9 +16,10 @@ import numpy as np
 from pydantic import BaseModel
 
 from wsss import __version__
-from wsss.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, ImageRow, open_text, read_json
+from wsss.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, ImageRow, open_text
 from wsss.config import describe
 from wsss.console import revision
+from wsss.json_files import Figures, read_checked
 from wsss.sections import Config
 
 FULL = "full"
@@ -121,7 +122,7 @@ def followed_method(plan: Mapping[str, Any]) -> str:
 
 def read_records(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The plan's training and round records that exist, each with its file's content under `content`."""
-    return [{**record, "content": read_json(Path(record["file"]))} for record in plan["records"] if Path(record["file"]).is_file()]
+    return [{**record, "content": read_checked(Path(record["file"]), Figures)} for record in plan["records"] if Path(record["file"]).is_file()]
 
 
 @dataclass(frozen=True, kw_only=True)

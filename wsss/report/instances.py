@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.artefacts import ImageIndex
-from wsss.imaging import read_image, read_mask
+from wsss.imaging import read_mask, read_picture
 from wsss.report.gallery import Figure, Trail
 from wsss.report.gather import Key, Metrics
 from wsss.report.pictures import mask_overlay, shrink
@@ -57,7 +57,7 @@ def instance_trails(plan: Mapping[str, Any], *, index: ImageIndex, image_ids: Se
     found = []
     for image_id in image_ids:
         row = index.rows[image_id]
-        image_u8 = read_image(row.image)
+        image_u8 = read_picture(row)
         drawn = {e["method"]: path for e in plan.get("instances", []) if (path := Path(e["folder"]) / f"{image_id}.png").is_file()}
         if not drawn:
             continue

@@ -10,10 +10,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from wsss.artefacts import ImageIndex, atomic, write_text
+from wsss.artefacts import ImageIndex, write_text
 from wsss.console import log
 from wsss.graph import Graph
-from wsss.imaging import VOC_COLOURS
+from wsss.imaging import VOC_COLOURS, save_picture
 from wsss.instance_graph import InstanceGraph
 from wsss.report import curves, faults, gather, instances, made, tables
 from wsss.report.contact import contact_sheet, sheet_trails
@@ -58,8 +58,7 @@ def write_sheet(values: Mapping[str, Any], *, output: Path) -> None:
     """The contact sheet of the page's context as a JPEG; nothing is written if there are no images."""
     sheet = contact_sheet(sheet_trails(values["trails"]), class_names=values["class_names"])
     if sheet is not None:
-        with atomic(output) as temporary:
-            Image.fromarray(sheet).save(temporary, "JPEG", quality=SHEET_QUALITY, subsampling=0, optimize=True)
+        save_picture(output, Image.fromarray(sheet), form="JPEG", quality=SHEET_QUALITY, subsampling=0, optimize=True)
 
 
 def plan_of(settings: PlanSettings) -> dict[str, Any]:

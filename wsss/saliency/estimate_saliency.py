@@ -10,7 +10,7 @@ import numpy as np
 
 from wsss.artefacts import ArtefactError, ImageIndex, ImageRow
 from wsss.console import progress, warn
-from wsss.imaging import opened, read_image
+from wsss.imaging import opened, read_picture
 from wsss.processes import map_blocks
 from wsss.saliency.barrier import barrier_saliency
 from wsss.saliency.u2net import find_weights, open_network, u2net_saliency
@@ -61,11 +61,7 @@ def _estimate_block(rows: Sequence[ImageRow], *, section: SaliencySection, weigh
         if section.kind == "folder":
             yield _read_map(row, Path(section.folder.root))
             continue
-        image_u8 = read_image(row.image)
-        if image_u8.shape[:2] != (row.height, row.width):
-            raise ArtefactError(
-                f"{row.image}: is {image_u8.shape[0]}×{image_u8.shape[1]} px (height×width), the index says {row.height}×{row.width}; rerun index_images"
-            )
+        image_u8 = read_picture(row)
         saliency = u2net_saliency(image_u8, network=network) if network else barrier_saliency(image_u8, **section.barrier.model_dump())
         yield np.rint(saliency * 255).astype(np.uint8)
 

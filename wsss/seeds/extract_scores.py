@@ -10,8 +10,7 @@ import torch.nn.functional as F
 
 from wsss.artefacts import ImageIndex
 from wsss.console import log, progress, warn
-from wsss.imaging import Normalisation, erase, normalise, resize_image
-from wsss.loading import read_picture
+from wsss.imaging import Normalisation, erase, normalise, read_picture, resize_image
 from wsss.networks import restore_network
 from wsss.sections import ComputeSection, ScoresSection
 from wsss.seeds.earlier import Erased

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.artefacts import ImageIndex, read_json, write_json
+from wsss.artefacts import ImageIndex, write_json
 from wsss.console import progress
+from wsss.json_files import Figures, read_checked
 from wsss.seeds.earlier import Erased
 
 
@@ -36,4 +37,4 @@ def measure_round(*, index: Path, record: Path, regions: list[Path], earlier: li
             claimed += int(np.count_nonzero(region))
             new += int(np.count_nonzero(region if old is None else region & ~old))
     shares = {"claimed_share": claimed / pixels, "new_area": new / pixels, "erased_share": hidden / pixels}
-    write_json(output, {**read_json(record), **shares})
+    write_json(output, {**read_checked(record, Figures), **shares})

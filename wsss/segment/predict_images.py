@@ -11,7 +11,7 @@ from PIL import Image
 
 from wsss.artefacts import ArtefactError, open_text, write_csv
 from wsss.console import progress
-from wsss.imaging import VOC_COLOURS, read_image, resize_image, save_mask
+from wsss.imaging import VOC_COLOURS, read_image, resize_image, save_mask, save_picture
 from wsss.limits import CONTROL
 from wsss.sections import ComputeSection
 from wsss.segment.inference import TrainedSegmenter, full_mask, load_segmenter, probabilities
@@ -60,7 +60,7 @@ def predict_images(*, model: Path, images: list[Path], output: Path, overlay: bo
         mask = full_mask(f, size=size)
         save_mask(output / f"{file.stem}.png", mask)
         if overlay:
-            Image.fromarray(blend(image_u8, mask)).save(output / f"{file.stem}_overlay.png")
+            save_picture(output / f"{file.stem}_overlay.png", Image.fromarray(blend(image_u8, mask)))
         present = [int(c) for c in np.unique(mask) if c > 0]
         shares = ";".join(f"{(mask == c).mean():.3f}" for c in present)
         rows.append({"image": str(file), "mask": f"{file.stem}.png", "classes": ";".join(trained.class_names[c] for c in present), "shares": shares})

@@ -8,7 +8,7 @@ import numpy as np
 
 from wsss.artefacts import ArtefactError, ImageIndex
 from wsss.console import log, progress, warn
-from wsss.imaging import read_image
+from wsss.imaging import read_picture
 from wsss.sections import ComputeSection
 from wsss.segment.inference import full_mask, load_segmenter, probabilities
 from wsss.stage_settings import PredictSettings
@@ -42,7 +42,7 @@ def predict_masks(*, index: Path, shard: Path, segmenter: Path, settings: Predic
     empty = 0
     with MapWriter(output, stage="predict_masks", settings=settings.model_dump(mode="json")) as writer:
         for row in progress(rows, what="prediction"):
-            f = probabilities(trained, read_image(row.image), psl=settings.psl, predict=settings.predict, labels=row.labels)
+            f = probabilities(trained, read_picture(row), psl=settings.psl, predict=settings.predict, labels=row.labels)
             mask = full_mask(f, size=(row.height, row.width))
             empty += not mask.any()
             own = row.class_ids if row.split == "train" else np.unique(mask[mask > 0])

@@ -1,0 +1,225 @@
+"""Data that change under a run: pictures and tags replaced, sorted anew, lists of shards edited. What depends on them is made again, or a stage stops, or `wsss verify` says so; nothing is silently mixed.
+
+Classes in another order, a changed label, and networks and resume files of another order of classes are tried in tests/test_workflow.py, test_verify.py and seeds/test_train_classifier.py.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from wsss.store import MapReader
+from wsss.verification.verify import verify
+
+from ..photographs import write_photographs
+from .again import call, only_error, put, words_of
+
+BASE = Path("results/changing")
+
+
+class Photographs:
+    """A folder of photographs and a run of it, as far as its saliency maps: the cheapest stage that reads every picture."""
+
+    def __init__(self, project, folder: Path) -> None:
+        self.project, self.folder, self.tags = project, folder, folder / "labels.csv"
+        self.over = {
+            "run": BASE.name, "methods": ["cam"], "segment": {"methods": []}, "saliency": {"kind": "barrier"},
+            "dataset": {"kind": "folder", "folder": {"root": str(folder), "tags": "labels.csv", "classes": ["red", "blue"]}},
+        }  # fmt: skip
+
+    @property
+    def maps(self) -> list[str]:
+        return [f"{BASE}/saliency/barrier/train-{k}.h5" for k in range(self.over.get("compute", {}).get("shards", {}).get("train", 2))]
+
+    def run(self) -> str:
+        """What Snakemake said, the run made."""
+        done = self.project.snakemake(*self.maps, over=self.over)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def reruns(self) -> dict[str, int]:
+        return self.project.reruns(self.over, *self.maps)
+
+
+@pytest.fixture(scope="module")
+def made(finished, tmp_path_factory) -> Photographs:
+    folder = tmp_path_factory.mktemp("photos") / "my photos"
+    write_photographs(folder)
+    for k in (0, 1):  # of a form whose size in bytes says nothing of its pixels
+        Image.open(folder / f"{k}.jpg").save(folder / f"{k}.bmp")
+        (folder / f"{k}.jpg").unlink()
+    tags = folder / "labels.csv"
+    tags.write_text(tags.read_text().replace("\n0.jpg", "\n0.bmp").replace("\n1.jpg", "\n1.bmp"))
+    photographs = Photographs(finished, folder)
+    photographs.run()
+    return photographs
+
+
+@pytest.fixture
+def photos(made, monkeypatch) -> Photographs:
+    """The run, its photographs and tags put back afterwards, with their times."""
+    monkeypatch.chdir(made.project.folder)
+    kept = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in made.folder.iterdir()}
+    yield made
+    for path, (data, time) in kept.items():
+        path.write_bytes(data)
+        os.utime(path, ns=(time, time))
+
+
+def replace(path: Path, picture: Image.Image, *, keep_time: bool) -> None:
+    """Another picture under the same name."""
+    before = path.stat()
+    picture.save(path)
+    if keep_time:
+        os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+
+
+def test_tags_sorted_anew_or_saved_again_make_nothing_anew(photos):
+    header, *rows = photos.tags.read_text().splitlines()
+    random.Random(0).shuffle(rows)
+    photos.tags.write_text("\r\n".join([header, *rows]) + "\r\n\r\n")
+    assert photos.reruns() == {}
+    assert [str(f) for f in verify(BASE, [], images=True).findings] == []
+    photos.tags.write_text("\n".join([header, *rows]).replace("3.jpg,blue", "3.jpg,red") + "\n")
+    assert photos.reruns() == {"index_images": 1, "estimate_saliency": 2}
+
+
+@pytest.mark.parametrize("keep_time", [False, True], ids=["new time", "time kept"])
+def test_a_picture_replaced_under_its_name(photos, keep_time):
+    """Its size in bytes is another: seen by the next run, whatever its time says."""
+    replace(photos.folder / "4.jpg", Image.open(photos.folder / "4.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT), keep_time=keep_time)
+    assert photos.reruns() == {"index_images": 1, "estimate_saliency": 2}
+
+
+def test_a_picture_of_the_same_bytes_and_time_is_told_by_verify(photos):
+    """Name, size and time say nothing: Snakemake sees no change, and the pixels' digest does."""
+    path = photos.folder / "0.bmp"
+    replace(path, Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT), keep_time=True)
+    assert photos.reruns() == {}
+    found = [str(f) for f in verify(BASE, [], images=True).findings]
+    assert len(found) == 1
+    assert f"{path}: found other pixels" in found[0]
+    assert found[0].endswith(f"mend: snakemake --forcerun {BASE}/dataset/index.csv")
+
+
+def test_a_picture_of_another_shape_is_told_by_the_stage_that_reads_it(photos, tmp_path):
+    """As many bytes, the same time, height and width exchanged."""
+    path = photos.folder / "0.bmp"
+    size = path.stat().st_size
+    replace(path, Image.open(path).transpose(Image.Transpose.ROTATE_90), keep_time=True)
+    assert path.stat().st_size == size
+    shard = next(k for k in (0, 1) if "0" in pd.read_csv(BASE / f"dataset/shards/train-{k}.csv", dtype=str)["image_id"].tolist())
+    done = call(words_of(BASE, f"saliency/barrier/train-{shard}.h5", output=tmp_path / "a.h5"))
+    assert done.exit_code == 1
+    assert only_error(done.output) == f"error: {path}: found (72, 64), the index says (64, 72) (height, width); rerun index_images"
+    assert not (tmp_path / "a.h5").exists()
+
+
+@pytest.mark.slow
+def test_a_list_of_a_shard_that_was_edited_stops_the_stage_that_reads_it(photos):
+    """Through the workflow: the list is newer, so that the stage reads it, and it is not what the index wrote."""
+    path = BASE / "dataset/shards/train-0.csv"
+    sound = path.read_bytes()
+    put(path, b"\n".join(sound.splitlines()[:-1]) + b"\n")
+    failed = photos.project.snakemake(*photos.maps, over=photos.over)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert f"error: {path}: found digest " in said
+    assert f"`snakemake --forcerun {BASE}/dataset/index.csv` makes it anew, with what follows" in said
+    assert "Traceback" not in said
+    mended = photos.project.snakemake(*photos.maps, "--forcerun", f"{BASE}/dataset/index.csv", over=photos.over)
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    assert path.read_bytes() == sound
+
+
+@pytest.mark.slow
+def test_other_shards_hold_every_image_once_and_the_same_maps(photos):
+    """Changing their number moves images: every map is made again, equal, and none is left out or in two files."""
+
+    def maps() -> dict[str, np.ndarray]:
+        out: dict[str, np.ndarray] = {}
+        for path in photos.maps:
+            with MapReader(Path(path)) as reader:
+                assert not set(reader.image_ids) & set(out)
+                out |= {i: reader.read(i)["saliency"] for i in reader.image_ids}
+        return out
+
+    before = maps()
+    photos.over["compute"] = {"shards": {"train": 3}}
+    try:
+        photos.run()
+        after = maps()
+    finally:
+        del photos.over["compute"]
+        photos.run()
+    assert sorted(after) == sorted(before) == sorted(map(str, range(12)))
+    assert all(np.array_equal(after[i], before[i]) for i in before)
+    for left in BASE.rglob("train-2.h5*"):  # of three shards; `wsss verify` names it
+        left.unlink()
+    assert [str(f) for f in verify(BASE, [], images=False).findings] == []
+
+
+# ---------------------------------------------------------------- times of files
+
+
+@pytest.fixture
+def times(photos) -> list[Path]:
+    """The files of the run, their times put back afterwards."""
+    files = [p for p in BASE.rglob("*") if p.is_file()]
+    kept = {p: p.stat().st_mtime_ns for p in files}
+    yield files
+    for path, time in kept.items():
+        if path.is_file():
+            os.utime(path, ns=(time, time))
+
+
+DAY = 86_400
+
+
+def test_times_alone_make_nothing_anew(photos, times):
+    """Copied without their times, or by machines whose clocks differ: Snakemake compares contents where a time says that something is newer."""
+    draw = random.Random(0)
+    for path in times:
+        at = path.stat().st_mtime + draw.uniform(-30, 30) * DAY
+        os.utime(path, (at, at))
+    assert photos.reruns() == {}
+    assert [str(f) for f in verify(BASE, [], images=True).findings] == []
+
+
+def put_ahead(files: list[Path]) -> None:
+    """As if they had been written tomorrow."""
+    for path in files:
+        at = path.stat().st_mtime + DAY
+        os.utime(path, (at, at))
+
+
+@pytest.mark.slow
+def test_the_workflow_goes_on_where_inputs_are_from_the_future(photos, times):
+    """A product would look older than what it was made from, and Snakemake would stop there: the stage gives these files times up to now, and says so."""
+    put_ahead([p for p in times if "dataset" in p.parts])
+    before = [Path(m).read_bytes() for m in photos.maps]
+    done = photos.project.snakemake(*photos.maps, "--forcerun", "estimate_saliency", over=photos.over)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "in the future: a clock was set back, or two differ" in said
+    assert [Path(m).read_bytes() for m in photos.maps] == before
+    assert photos.reruns() == {}
+
+
+def test_a_clock_that_was_set_back_between_two_stages(photos, times):
+    """The run is from tomorrow; a label changes, the index is made, and the run is killed: the maps must not look newer than the index that they were not made from."""
+    put_ahead(times)
+    order = [p for _, p in sorted((p.stat().st_mtime_ns, p) for p in times if p.suffix == ".h5")]
+    photos.tags.write_text(photos.tags.read_text().replace("3.jpg,blue", "3.jpg,red;blue"))
+    done = photos.project.snakemake(f"{BASE}/dataset/index.csv", over=photos.over)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{BASE}/dataset/index.csv.provenance.json was written " in done.stdout + done.stderr
+    assert [p for _, p in sorted((p.stat().st_mtime_ns, p) for p in order)] == order
+    assert photos.reruns() == {"estimate_saliency": 2}
+    assert sum("stale: made from an earlier dataset/index.csv" in str(f) for f in verify(BASE, [], images=False).findings) == 2
