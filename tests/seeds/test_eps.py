@@ -106,6 +106,18 @@ def test_the_loss_is_the_mean_squared_distance_of_a_pixel():
     assert heavier["classification"].item() == losses["classification"].item()
 
 
+def test_gamma_lifts_saliency_before_it_is_learnt_from():
+    draw = np.random.default_rng(0)
+    maps, saliency, labels = torch.tensor(draw.normal(size=(1, 4, 4, 4)), dtype=torch.float32), draw.random((4, 4)).astype(np.float32), [1, 0, 1]
+    loss = [
+        Method(options={"saliency_gamma": g}).losses(maps, batch(s, labels), settings=SETTINGS, round=1)["saliency"]
+        for g, s in ((0.5, saliency**2), (1, saliency))
+    ]
+    assert torch.allclose(*loss)
+    lifted = Method(options={"saliency_gamma": 0.5}).losses(maps, batch(saliency, labels), settings=SETTINGS, round=1)["saliency"]
+    assert not torch.allclose(lifted, loss[1])
+
+
 def test_which_map_learns_from_which_loss():
     torch.manual_seed(0)
     maps = torch.randn(1, 4, 4, 4, requires_grad=True)

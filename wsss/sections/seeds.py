@@ -113,6 +113,14 @@ class EpsSection(Section):
         source="ours: a cell's centre is not its corner; EPS's code: nearest",
     )
 
+    saliency_gamma: float = setting(
+        1.0,
+        "power to which saliency is raised before it is learnt from; below 1 lifts maps that are low on objects, as those of `barrier` are",
+        source="ours; EPS: as it is, from a network trained on masks",
+        gt=0,
+        le=10,
+    )
+
     @model_validator(mode="after")
     def _named(self) -> EpsSection:
         if self.selection == "predefined" and not self.background_classes:

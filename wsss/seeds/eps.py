@@ -52,7 +52,7 @@ class Method(cam.Method):
     def losses(self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection, round: int) -> dict[str, torch.Tensor]:
         """The classification loss, and the saliency loss of `batch["saliency"]` (N, c, c) in [0, 1]."""
         o = self.options
-        saliency = resize_saliency(batch["saliency"], size=(maps.shape[2], maps.shape[3]), mode=o.saliency_resize)
+        saliency = resize_saliency(batch["saliency"].float() ** o.saliency_gamma, size=(maps.shape[2], maps.shape[3]), mode=o.saliency_resize)
         probabilities = maps.softmax(1)
         foreground = self._foreground(probabilities.detach(), saliency, batch["labels"] > 0)
         estimate = estimated_saliency(probabilities, labels=batch["labels"] > 0, foreground=foreground, mix=o.mix)
