@@ -8,11 +8,12 @@ import torch
 
 from tests.tiny_set import write_tiny_set
 from wsss.config import load
+from wsss.deformable import TAPS, Sampler
 from wsss.graph import Graph
 from wsss.networks import load_network
 from wsss.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, EsolSection, OptimiserSection
 from wsss.seeds import cam
-from wsss.seeds.esol import EXPANSION, SHRINKAGE, TAPS, Method, Sampler, area_loss, clip_features
+from wsss.seeds.esol import EXPANSION, SHRINKAGE, Method, area_loss, clip_features
 from wsss.seeds.train_classifier import train_classifier
 from wsss.stage_settings import ClassifierSettings
 
