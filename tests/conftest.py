@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,3 +46,14 @@ def shared() -> Path:
     if not (folder / "data" / "voc12_sub").is_dir():
         pytest.skip(f"no real photographs at {folder}: set WSSS_SHARED to the folder that holds data/voc12_sub")
     return folder
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Signals as in a shell's foreground: a background job of a script is started with SIGINT ignored, which the package leaves so."""
+    from wsss.stopping import SIGNALS
+
+    before = {number: signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

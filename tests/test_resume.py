@@ -25,14 +25,7 @@ from wsss.writers import temporary_of
 from .conftest import ROOT
 from .interrupted_fit import equal, losses, train, train_free, train_frozen, write_set
 
-
-@pytest.fixture(autouse=True)
-def usual_signals():
-    """Signals as in a shell's foreground: a background job of a script is started with SIGINT ignored, which the package leaves so."""
-    before = {number: signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("usual_signals")
 
 
 @pytest.fixture(scope="module")

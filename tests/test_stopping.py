@@ -14,14 +14,7 @@ from wsss.stopping import HEAD, SIGNALS, Stop, announce_head, follow_head, stop_
 
 from .conftest import ROOT
 
-
-@pytest.fixture(autouse=True)
-def usual_signals():
-    """Signals as in a shell's foreground: a background job of a script is started with SIGINT ignored, which the package leaves so."""
-    before = {number: signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("usual_signals")
 
 
 @pytest.mark.parametrize("number", SIGNALS)
