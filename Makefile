@@ -12,8 +12,9 @@ run: $(STAMP)
 	snakemake --cores all
 	@echo "report: $(CURDIR)/results/scenes/report/index.html"
 
+# In two processes; `pytest` alone runs them one after the other.
 test: $(STAMP)
-	pytest
+	pytest --numprocesses 2 --dist loadgroup
 
 test-slow: $(STAMP)
 	pytest -m "slow and not slurm"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import torch
 from torch import nn
@@ -24,6 +26,36 @@ def test_a_network_comes_back(tmp_path):
     assert equal(other, model)
     save_network(tmp_path / "other name.pt", state=network().state_dict(), meta=meta)
     assert (tmp_path / "n.pt").read_bytes() == (tmp_path / "other name.pt").read_bytes()
+
+
+class InterruptionError(RuntimeError):
+    """Like what torch raises, at any moment, when a loader process dies."""
+
+
+def test_what_interrupts_a_save_is_said_and_not_what_torch_makes_of_it(tmp_path):
+    """At many moments, so that some are in the midst of the file."""
+    state = {str(k): torch.zeros(10_000) for k in range(300)}
+
+    def interrupt(number, frame):
+        raise InterruptionError("now")
+
+    before, ended = signal.signal(signal.SIGALRM, interrupt), []
+    try:
+        for moment in [0.001 * k for k in range(1, 40)]:
+            path = tmp_path / f"{moment}.pt"
+            try:
+                signal.setitimer(signal.ITIMER_REAL, moment)
+                save_network(path, state=state, meta={})
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except InterruptionError:
+                ended.append(moment)
+            else:
+                load_network(path)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(ended) >= 3
+    assert not [p for p in tmp_path.iterdir() if p.suffix != ".pt"]
 
 
 class Thing:

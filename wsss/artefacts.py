@@ -265,24 +265,12 @@ def atomic(path: Path, *, flushed: bool = True) -> Iterator[Path]:
         if flushed:
             _flush_folder(path.parent)
     except Exception as error:
-        cause = _system_error(error)
-        if cause is not None and (cause.filename is None or Path(os.fsdecode(cause.filename)) in (temporary, path, *path.parents)):
-            raise unwritable(path, cause) or error from None
+        if isinstance(error, OSError) and (error.filename is None or Path(os.fsdecode(error.filename)) in (temporary, path, *path.parents)):
+            raise unwritable(path, error) or error from None
         raise
     finally:
         with suppress(OSError):  # on a disk that is read-only even this is refused
             temporary.unlink(missing_ok=True)
-
-
-def _system_error(error: BaseException | None) -> OSError | None:
-    """The error itself, or the full disk that it came of: torch raises one of its own while it cleans up."""
-    if isinstance(error, OSError):
-        return error
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return error
-        error = error.__context__
-    return None
 
 
 def _flush_folder(folder: Path) -> None:

@@ -21,6 +21,10 @@ from wsss.limits import printable
 
 T = TypeVar("T")
 log = logging.getLogger("wsss")
+GIVEN_BY_CLUSTERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "CUDA_VISIBLE_DEVICES")
+"""Environment variables that find a job again at its cluster, and its GPUs."""
+UNKNOWN_SECONDS = 10
+"""Between log lines where nobody knows how many items there are."""
 
 
 @contextmanager
@@ -113,13 +117,6 @@ def where() -> str:
     """This machine and, on a cluster, the job's number and the GPUs it was given: "node17, SLURM_JOB_ID 15, CUDA_VISIBLE_DEVICES 0"."""
     given = [f"{name} {os.environ[name]}" for name in GIVEN_BY_CLUSTERS if os.environ.get(name)]
     return ", ".join([platform.node(), *given])
-
-
-GIVEN_BY_CLUSTERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "CUDA_VISIBLE_DEVICES")
-"""Environment variables that find a job again at its cluster, and its GPUs."""
-
-UNKNOWN_SECONDS = 10
-"""Between log lines where nobody knows how many items there are."""
 
 
 def progress(items: Iterable[T], *, what: str, total: int | None = None, unit: str = "image") -> Iterator[T]:

@@ -12,6 +12,7 @@ from torch import nn
 from torchvision.ops import deform_conv2d
 
 TAPS = 9
+"""Of a 3×3 kernel."""
 
 
 class Reverse(torch.autograd.Function):

@@ -67,6 +67,24 @@ def check_archive(path: Path) -> None:
                 check_pickle(archive.read(entry), names=NAMES, references=True)
 
 
+def write_archive(path: Path, value: Mapping[str, Any]) -> None:
+    """What torch.save makes of `value`, whole or not at all.
+
+    Raises:
+        UnwritableError: If the disk is full, or nothing may be written there.
+        BaseException: Whatever interrupts it, e.g. a signal.
+    """
+    # a file object, not a path: given one, torch does not say that a disk is full, and writes its name into the archive, so that equal networks would differ
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:
+            cause: BaseException = error
+            while "inline_container" in str(cause) and cause.__context__ is not None:  # torch closes the archive, and complains of it instead
+                cause = cause.__context__
+            raise cause from None
+
+
 def save_network(path: Path, *, state: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
     """Write a network, whole or not at all.
 
@@ -75,11 +93,8 @@ def save_network(path: Path, *, state: Mapping[str, torch.Tensor], meta: Mapping
         state: State dict; moved to the CPU.
         meta: Plain values: what is needed to build and use the network.
     """
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        # a file object, not a path: torch writes a path's name into the archive, and equal networks would differ
-        torch.save(
-            {"format": FORMAT, "meta": dict(meta), "state": {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}}, file
-        )
+    tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
+    write_archive(path, {"format": FORMAT, "meta": dict(meta), "state": tensors})
 
 
 def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

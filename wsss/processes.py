@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import cv2
 
-from wsss.stopping import begin_helper
+from wsss.stopping import begin_helper, signals_later
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,7 +43,9 @@ def map_blocks(function: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T
     others, whole = set(multiprocessing.active_children()), False
     pool = ProcessPoolExecutor(min(workers, len(blocks)), multiprocessing.get_context("spawn"), initializer=_begin)
     try:
-        for results in pool.map(_run, [function] * len(blocks), blocks):
+        with signals_later():
+            done = pool.map(_run, [function] * len(blocks), blocks)
+        for results in done:
             yield from results
         whole = True
     except BrokenProcessPool:

@@ -12,10 +12,9 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from wsss.artefacts import atomic
 from wsss.console import log, warn
 from wsss.memory import lack_of_memory
-from wsss.networks import read_archive
+from wsss.networks import read_archive, write_archive
 from wsss.stopping import HEAD
 from wsss.writers import remove_leftovers
 
@@ -71,8 +70,7 @@ class ResumeFile:
     def save(self, state: State) -> None:
         """Write it, whole or not at all."""
         parts = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(), "scaler": self.fabric.strategy.precision.state_dict()}
-        with atomic(self.path) as temporary, temporary.open("wb") as file:  # given a path, torch does not say that a disk is full
-            torch.save({"inputs": self.inputs, "state": asdict(state), **parts}, file)
+        write_archive(self.path, {"inputs": self.inputs, "state": asdict(state), **parts})
 
     def load(self) -> State:
         """Restore model and optimiser; how far they are, or a state of nothing done if there is nothing to go on from."""

@@ -90,6 +90,22 @@ def stop_signals() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def signals_later() -> Iterator[None]:
+    """A block that starts processes: signals to stop are obeyed at its end, as one that is being started would say that nobody tells it what to do.
+
+    The processes leave signals to this one from their first moment on, not only from `begin_helper` on.
+    """
+    with stop_signals() as asked:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if asked() and not isinstance(signal.getsignal(signal.SIGTERM), _Note):
+        signal.raise_signal(asked())
+
+
 class _HelperPopen(popen_fork.Popen):
     def terminate(self) -> None:
         """Also called when Python ends: the process may ignore SIGTERM."""
