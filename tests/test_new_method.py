@@ -43,6 +43,7 @@ def test_the_pages_method_runs_beside_cam(package, tmp_path):
     over = {
         "methods": ["cam", "lse", "lse_sharp"],
         "segment": {"methods": []},
+        "compute": {"shards": {"train": 1}},
         "recipes": {"lse_sharp": {"kind": "lse", "seeds": {"custom": {"lse": {"sharpness": 5.0}}}}},
     }
     done = project.snakemake(over=over, path=[package])

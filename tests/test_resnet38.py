@@ -112,6 +112,7 @@ def test_the_published_format_is_read_without_mxnet(tmp_path, version):
         np.testing.assert_array_equal(found[name].numpy(), arrays[key])
 
 
+@pytest.mark.slow
 def test_a_whole_file_fills_the_network(net, tmp_path):
     """Every tensor of the network has its place in the file: state dict -> the file's names -> state dict."""
     state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
