@@ -21,6 +21,7 @@ LONG = ("finished", "prepared")
 """Whole runs that many tests look at: their tests stay in one process."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What `make test` gives to one of its processes as a whole: the tests of one long run, or else of one file."""
     for item in items:
