@@ -12,9 +12,9 @@ run: $(STAMP)
 	snakemake --cores all
 	@echo "report: $(CURDIR)/results/scenes/report/index.html"
 
-# In two processes; `pytest` alone runs them one after the other.
+# In two processes, each with whole files; `pytest` alone runs them one after the other.
 test: $(STAMP)
-	pytest --numprocesses 2 --dist loadgroup
+	pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(STAMP)
 	pytest -m "slow and not slurm"

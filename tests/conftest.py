@@ -17,18 +17,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 ROOT = Path(__file__).parent.parent
 
 
-LONG = ("finished", "prepared")
-"""Whole runs that many tests look at: their tests stay in one process."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What `make test` gives to one of its processes as a whole: the tests of one long run, or else of one file."""
-    for item in items:
-        runs = [name for name in LONG if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group(runs[0] if runs else item.nodeid.partition("::")[0]))
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """The toy run, made once for all tests; who changes it puts it back."""
