@@ -80,6 +80,23 @@ def test_strategies(selection, expected):
     assert method._foreground(maps, torch.tensor(left)[None], torch.tensor([[True, True, False]])).tolist() == expected
 
 
+def test_before_the_warm_up_is_over_every_present_class_is_salient():
+    """A map that lies beside what is salient costs what it costs the naive strategy, then what it costs the adaptive one."""
+    left, right, none = halves()
+    labels = [1.0, 1.0, 0.0]
+    maps = logits(left, right, none, none).detach()
+
+    def loss(**options):
+        progress = options.pop("progress", {})
+        return Method(options=options).losses(maps, {**batch(left, labels), **progress}, settings=SETTINGS, round=1)["saliency"]
+
+    naive, adaptive = loss(selection="naive"), loss()
+    assert naive > adaptive + 0.1
+    assert torch.equal(loss(warmup=0.5, progress={"progress": 0.49}), naive)
+    assert torch.equal(loss(warmup=0.5, progress={"progress": 0.5}), adaptive)
+    assert torch.equal(loss(progress={"progress": 0.0}), adaptive)
+
+
 def test_the_threshold_of_the_overlap():
     left, _, none = halves()
     wide = torch.tensor(np.stack([np.ones((4, 4), np.float32), none, none, none]))[None]

@@ -98,6 +98,13 @@ class EpsSection(Section):
     overlap: float = setting(
         0.4, "adaptive: a class whose map's region is salient to a larger share than this counts as salient (tau)", source="EPS: 0.4", ge=0, lt=1
     )
+    warmup: float = setting(
+        0.0,
+        "adaptive: share of the training before which every present class counts as salient, as the maps do not say yet what they lie on",
+        source="ours; EPS: 0, in a training of 20,000 steps",
+        ge=0,
+        le=1,
+    )
     background_classes: list[str] = setting([], "predefined: classes that never count as salient", source="EPS: its list is not published")
     mix: float = setting(
         0.5,
@@ -112,7 +119,6 @@ class EpsSection(Section):
         "saliency on the grid of the maps: the mean of a cell, or its first pixel",
         source="ours: a cell's centre is not its corner; EPS's code: nearest",
     )
-
     saliency_gamma: float = setting(
         1.0,
         "power to which saliency is raised before it is learnt from; below 1 lifts maps that are low on objects, as those of `barrier` are",

@@ -54,7 +54,7 @@ class Method(cam.Method):
         o = self.options
         saliency = resize_saliency(batch["saliency"].float() ** o.saliency_gamma, size=(maps.shape[2], maps.shape[3]), mode=o.saliency_resize)
         probabilities = maps.softmax(1)
-        foreground = self._foreground(probabilities.detach(), saliency, batch["labels"] > 0)
+        foreground = self._foreground(probabilities.detach(), saliency, batch["labels"] > 0, progress=batch.get("progress", 1.0))
         estimate = estimated_saliency(probabilities, labels=batch["labels"] > 0, foreground=foreground, mix=o.mix)
         return {**super().losses(maps, batch, settings=settings, round=round), "saliency": o.saliency_weight * F.mse_loss(estimate, saliency)}
 
@@ -64,9 +64,9 @@ class Method(cam.Method):
         background = maps.shape[1] - 1
         return maps.softmax(1)[:, [c - 1 if c else background for c in class_ids]]
 
-    def _foreground(self, probabilities: torch.Tensor, saliency: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(N, C) bool: which classes' maps count as salient, by the strategy."""
-        if self.options.selection == "adaptive":
+    def _foreground(self, probabilities: torch.Tensor, saliency: torch.Tensor, labels: torch.Tensor, *, progress: float = 1.0) -> torch.Tensor:
+        """(N, C) bool: which classes' maps count as salient, by the strategy; `progress` is the share of the training done, in [0, 1]."""
+        if self.options.selection == "adaptive" and progress >= self.options.warmup:
             return labels & (overlap(probabilities[:, :-1], saliency) > self.options.overlap)
         if self.options.selection == "predefined":
             return labels & ~torch.tensor(self.forced, device=labels.device)
