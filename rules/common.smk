@@ -3,12 +3,14 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from shlex import quote
 
 from wsss.config import ConfigError, load
 from wsss.dataset.listing import dataset_digest, given_folder
 from wsss.graph import Graph, relevant
+from wsss.heads import closing, hold_run
 from wsss.instance_graph import InstanceGraph
 from wsss.json_files import StopFigures, read_checked
 from wsss.provenance import code_digest, listing_digest
@@ -31,6 +33,7 @@ BASE = GRAPH.base
 INSTANCES = InstanceGraph(GRAPH)
 COMPUTE = GRAPH.config.compute
 METHODS = [*GRAPH.config.methods, "full"]
+BEGAN = time.time()
 VARIANTS = list(dict.fromkeys([*GRAPH.config.segment.variants, "plain"]))
 
 
@@ -41,6 +44,21 @@ wildcard_constraints:
     cycle=r"\d+",
     shard=r"(train|val)-\d+",
     split=r"train|val",
+
+
+onstart:
+    try:
+        print(hold_run(GRAPH.config.run), end="", file=sys.stderr)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+onsuccess:
+    print(closing(Path(BASE), since=BEGAN, failed=False), file=sys.stderr)
+
+
+onerror:
+    print(closing(Path(BASE), since=BEGAN, failed=True), file=sys.stderr)
 
 
 def log_of(stage, key):

@@ -113,7 +113,7 @@ def test_a_flipped_bit_in_a_map_names_the_image(run):
         f"fault: {run / SCORES}: found digest",
         "(damaged: image train_0001: scores cannot be read",
         "as extract_scores wrote it",
-        f"mend: snakemake --forcerun {run / SCORES}",
+        f"mend: snakemake {run / SCORES} --forcerun {run / SCORES}",
     )
 
 
@@ -132,7 +132,12 @@ def test_flipped_bits_in_a_network_are_named(run):
 def test_an_edited_figure_is_named(run):
     path = run / "cam/seeds/round-1/training.json"
     put(path, path.read_bytes().replace(b'"final_loss": ', b'"final_loss": 1'))
-    only(lines(run), f"{path}: found digest", "whole, but not what was written", f"mend: snakemake --forcerun {run / 'cam/seeds/round-1/classifier.pt'}")
+    only(
+        lines(run),
+        f"{path}: found digest",
+        "whole, but not what was written",
+        f"mend: snakemake {run / 'cam/seeds/round-1/classifier.pt'} --forcerun {run / 'cam/seeds/round-1/classifier.pt'}",
+    )
     put(path, b"{")
     only(lines(run), path, "damaged: Expecting property name")
 
@@ -140,7 +145,7 @@ def test_an_edited_figure_is_named(run):
 def test_a_changed_mask_that_users_took_away_is_named(run):
     path = sorted((run / "erasing/masks/val").glob("*.png"))[0]
     put(path, flipped(path))
-    only(lines(run), path, f"mend: snakemake --forcerun {run / 'erasing/masks/val.csv'}")
+    only(lines(run), path, f"mend: snakemake {run / 'erasing/masks/val.csv'} --forcerun {run / 'erasing/masks/val.csv'}")
 
 
 def test_swapped_files_are_named_as_such(run):
@@ -259,7 +264,7 @@ def test_classes_in_another_order_make_everything_after_the_index_stale(run):
     header, background, first, second, *rest = path.read_text().splitlines()
     swapped = [header, background, "1," + second.partition(",")[2], "2," + first.partition(",")[2], *rest]
     put(path, ("\n".join(swapped) + "\n").encode())
-    only(lines(run), f"{path}: found digest", f"mend: snakemake --forcerun {run / 'dataset/index.csv'}")
+    only(lines(run), f"{path}: found digest", f"mend: snakemake {run / 'dataset/index.csv'} --forcerun {run / 'dataset/index.csv'}")
     products = read_record(record_of(run / "dataset/index.csv"))["products"]  # as if the index had been made anew
     edit_record(run / "dataset/index.csv", products=[p | ({"digest": file_digest(path)} if p["path"].endswith("classes.csv") else {}) for p in products])
     stale = [line for line in lines(run) if "stale: made from an earlier dataset/classes.csv" in line]
@@ -315,7 +320,12 @@ def test_a_replaced_picture_is_named_and_one_saved_anew_is_not(run):
     path.unlink()
     Image.fromarray(changed).save(path)
     assert lines(run) == []
-    only(lines(run, images=True), f"{path}: found other pixels", "as when the index was made", f"mend: snakemake --forcerun {run / 'dataset/index.csv'}")
+    only(
+        lines(run, images=True),
+        f"{path}: found other pixels",
+        "as when the index was made",
+        f"if it is meant to be so, snakemake {run / 'dataset/index.csv'} --forcerun {run / 'dataset/index.csv'}",
+    )
     path.unlink()
     only(lines(run, images=True), path, "does not exist")
 
@@ -341,7 +351,7 @@ def test_sorting_the_labels_does_not_matter_and_changing_one_does(photographs):
     only(
         lines(run),
         "photos/labels.csv: image 3: found train blue;red, expected train blue as when the index was made",
-        "mend: snakemake --forcerun results/mine/dataset/index.csv",
+        "mend: put it back as it was; or, if it is meant to be so, snakemake results/mine/dataset/index.csv --forcerun results/mine/dataset/index.csv",
     )
     photographs.write_text("\n".join([header, *rows[1:]]) + "\n")
     only(lines(run), "image 0: found no such row, expected train red")
@@ -375,10 +385,12 @@ def test_the_named_command_mends_it(finished, monkeypatch):
     put(damaged[1], damaged[1].read_bytes().replace(b"miou", b"moiu"))
     found = [f for f in verify(run, [], images=False).findings if not f.warning]
     assert {f.file for f in found} == {str(p) for p in damaged}
-    forced = [shlex.split(f.mend.removeprefix("snakemake --forcerun "))[0] for f in found]
+    forced = [shlex.split(f.mend)[-1] for f in found]
+    assert [f.mend for f in found] == [f"snakemake {file} --forcerun {file}" for file in forced]
     assert set(forced) == {"results/toy/erasing/masks/val.csv", "results/toy/metrics/cam/seed.csv"}
-    done = finished.snakemake("--forcerun", *forced)
+    done = finished.snakemake(*forced, "--forcerun", *forced)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert finished.reruns() == {}
     assert [p.read_bytes() for p in damaged] == before
     assert verify(run, [], images=False).findings == []
 

@@ -232,11 +232,15 @@ def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     assert "eight.jpg" in said
     assert "blue" in said  # the nearest known class
     assert "Traceback" not in said
+    last = said[said.index("results/photos is not finished. What went wrong:") :]
+    assert "bleu" in last
+    assert "results/photos/logs/index_images/index.log" in last
     assert not [p for p in base.rglob("*") if p.is_file() and "logs" not in p.parts and "benchmarks" not in p.parts]
 
     tags.write_text(good)
     fixed = finished.snakemake(over=over)
     assert fixed.returncode == 0, (fixed.stdout + fixed.stderr)[-3000:]
+    assert "report: results/photos/report/index.html\nmasks: results/photos/cam/masks\n" in fixed.stderr
     masks = sorted((base / "cam" / "masks" / "train").glob("*.png"))
     assert [m.stem for m in masks] == sorted(str(k) for k in range(12))
     assert any(np.asarray(Image.open(m)).any() for m in masks)

@@ -82,7 +82,7 @@ class _Records:
                 made, output = self._read[record], record.with_name(record.name.removesuffix(SUFFIX))
                 return (
                     f"{path}: found digest {digest[:12]}, expected {expected[:12]} as {made['stage']} wrote it on {made['made']}: damaged or edited since. "
-                    f"`snakemake --forcerun {output}` makes it anew, with what follows; to use it as it is, delete {record}"
+                    f"`snakemake {output} --forcerun {output}`, with the run's --configfile, makes it anew; then go on as before. To use it as it is, delete {record}"
                 )
         return ""
 

@@ -15,7 +15,7 @@ from wsss.limits import short
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """Of all training pixels."""
-MEND = "`snakemake --forcerun FILE` makes a damaged one of a run anew"
+MEND = "`snakemake FILE --forcerun FILE` makes a damaged one of a run anew"
 
 
 class _Content(BaseModel):
@@ -106,6 +106,6 @@ def read_instances(path: Path, *, num_classes: int) -> dict[str, list[dict[str, 
         for k, entry in enumerate(entries):
             if entry["category_id"] > num_classes:
                 raise ArtefactError(
-                    f"{path}: {image_id}.{k}.category_id: found {entry['category_id']}, expected 1..{num_classes}; `snakemake --forcerun FILE` makes it anew"
+                    f"{path}: {image_id}.{k}.category_id: found {entry['category_id']}, expected 1..{num_classes}; `snakemake FILE --forcerun FILE` makes it anew"
                 )
     return content

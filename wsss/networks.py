@@ -122,7 +122,7 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         if lack_of_memory(error):
             raise
         ours = path.suffix == ".pt" and path.is_file()  # nobody is told to delete what is no file of ours
-        advice = "`snakemake --forcerun FILE` makes a damaged one of a run anew" if ours else "expected a run's classifier.pt or segmenter.pt"
+        advice = "`snakemake FILE --forcerun FILE` makes a damaged one of a run anew" if ours else "expected a run's classifier.pt or segmenter.pt"
         raise ArtefactError(f"{path}: not a network of this package, or a damaged one ({_reason(error)}); {advice}") from None
 
 

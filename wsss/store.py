@@ -161,7 +161,7 @@ class MapReader:
         except DAMAGE as error:
             what = "a folder" if path.is_dir() else f"no store file of this package, or a damaged one ({str(error).splitlines()[0]})"
             ours = ".h5" in path.suffixes and path.is_file()  # nobody is told to delete what is no file of ours
-            advice = "`snakemake --forcerun FILE` makes a damaged one of a run anew, with what follows" if ours else "expected a run's .h5 file"
+            advice = "`snakemake FILE --forcerun FILE` makes a damaged one of a run anew" if ours else "expected a run's .h5 file"
             unread = ArtefactError(f"{path}: {what}; {advice}")
             raise (error if isinstance(error, ArtefactError) else unread) from None
 

@@ -105,7 +105,9 @@ def test_a_picture_of_the_same_bytes_and_time_is_told_by_verify(photos):
     found = [str(f) for f in verify(BASE, [], images=True).findings]
     assert len(found) == 1
     assert f"{path}: found other pixels" in found[0]
-    assert found[0].endswith(f"mend: snakemake --forcerun {BASE}/dataset/index.csv")
+    assert found[0].endswith(
+        f"mend: put it back as it was; or, if it is meant to be so, snakemake {BASE}/dataset/index.csv --forcerun {BASE}/dataset/index.csv"
+    )
 
 
 def test_a_picture_of_another_shape_is_told_by_the_stage_that_reads_it(photos, tmp_path):
@@ -131,7 +133,7 @@ def test_a_list_of_a_shard_that_was_edited_stops_the_stage_that_reads_it(photos)
     said = failed.stdout + failed.stderr
     assert failed.returncode != 0
     assert f"error: {path}: found digest " in said
-    assert f"`snakemake --forcerun {BASE}/dataset/index.csv` makes it anew, with what follows" in said
+    assert f"`snakemake {BASE}/dataset/index.csv --forcerun {BASE}/dataset/index.csv`, with the run's --configfile, makes it anew" in said
     assert "Traceback" not in said
     mended = photos.project.snakemake(*photos.maps, "--forcerun", f"{BASE}/dataset/index.csv", over=photos.over)
     assert mended.returncode == 0, mended.stdout + mended.stderr

@@ -100,7 +100,7 @@ def test_the_stage_that_reads_a_damaged_file_names_it_and_the_command(there, tmp
             assert done.exit_code == 1, kind
             said = only_error(done.output)
             assert said.startswith(f"error: {path}: found digest "), kind
-            assert f"`snakemake --forcerun {maker(path)}` makes it anew, with what follows" in said
+            assert f"`snakemake {maker(path)} --forcerun {maker(path)}`, with the run's --configfile, makes it anew" in said
             assert not output.exists()
     finally:
         put(path, sound)
@@ -275,6 +275,8 @@ def test_the_command_that_the_message_names_mends_the_run(finished):
     mended = finished.snakemake(*named)
     assert mended.returncode == 0, mended.stdout + mended.stderr
     assert path.read_bytes() == whole
+    again = finished.snakemake()
+    assert again.returncode == 0, again.stdout + again.stderr
     timeless = [[line for line in text.decode().splitlines() if ",timing," not in line] for text in ((base / "metrics.csv").read_bytes(), table)]
     assert timeless[0] == timeless[1]
     assert finished.reruns() == {}

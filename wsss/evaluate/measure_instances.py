@@ -48,7 +48,7 @@ def measure_instances(*, index: Path, instances: list[Path], responses: list[Pat
                 masks = unpack([e["segmentation"] for e in entries], size=(image.height, image.width))
             except ValueError as error:
                 raise ArtefactError(
-                    f"image {image.image_id}: {error}; in one of {', '.join(map(str, instances))}: `snakemake --forcerun FILE` makes it anew"
+                    f"image {image.image_id}: {error}; in one of {', '.join(map(str, instances))}: `snakemake FILE --forcerun FILE` makes it anew"
                 ) from None
             class_ids, scores = np.array([e["category_id"] for e in entries], int), np.array([e["score"] for e in entries], float)
             tally.add(masks, class_ids, scores, truth=truth[0], truth_class_ids=truth[1], void=truth[2])

@@ -45,7 +45,7 @@ def export_instances(*, index: Path, instances: list[Path], output: Path) -> Non
                 annotations += [_annotation(entry, row, image=number, number=len(annotations) + k) for k, entry in enumerate(entries, 1)]
                 numbers = picture(entries, row)
             except ValueError as error:
-                raise ArtefactError(f"{path}: image {image_id}: {error}; `snakemake --forcerun {path}` makes it anew") from None
+                raise ArtefactError(f"{path}: image {image_id}: {error}; `snakemake {path} --forcerun {path}` makes it anew") from None
             save_mask(folder / f"{image_id}.png", numbers)
     wanted = {f"{image['image_id']}.png" for image in images}
     for stale in folder.glob("*.png"):

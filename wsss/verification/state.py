@@ -15,7 +15,7 @@ from wsss.console import progress
 from wsss.provenance_records import SUFFIX, file_digest, find_records, read_record, spelt
 
 AGAIN = "snakemake"
-HINT = f"`{AGAIN}` stands for the command that made the run, with its --configfile; one --forcerun takes several files."
+HINT = f"`{AGAIN}` stands for the command that made the run, with its --configfile; several files may be named, before --forcerun and after it. Afterwards run it as it is."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,9 @@ class RunState:
         self.findings.append(Finding(file=str(self.folder / path), text=text, mend=mend))
 
     def remade(self, output: str) -> str:
-        """The command that makes a stage's product anew, and what follows from it: Snakemake alone does not miss a product that nothing needs any more."""
-        return f"{AGAIN} --forcerun {shlex.quote(spelt(self.folder / output))}"
+        """The command that makes a stage's product anew, and nothing else: Snakemake alone does not miss a product that nothing needs any more."""
+        file = shlex.quote(spelt(self.folder / output))
+        return f"{AGAIN} {file} --forcerun {file}"
 
 
 def read_run(folder: Path) -> RunState:

@@ -67,8 +67,8 @@ def verify(run: Path, overlays: list[Path], *, images: bool) -> Verdict:
     _check_inputs(state)
     _check_settings(state, expected)
     check_leftovers(state, expected)
-    index = state.records.get("dataset/index.csv")
-    state.findings += [Finding(file=f, text=t, mend=state.remade("dataset/index.csv")) for f, t in data_faults(state.folder, index, images=images)]
+    index, mend = state.records.get("dataset/index.csv"), f"put it back as it was; or, if it is meant to be so, {state.remade('dataset/index.csv')}"
+    state.findings += [Finding(file=f, text=t, mend=mend) for f, t in data_faults(state.folder, index, images=images)]
     _check_mixtures(state)
     looked = f"{len(state.records)} records, {len(state.digests)} files digested in {state.folder}" + ("" if images else ", pictures not read")
     return Verdict(findings=state.findings, looked=looked + (f"; settings not compared: {given}" if isinstance(given, str) else ""))
