@@ -152,7 +152,7 @@ def test_a_file_edited_on_purpose_is_taken_without_its_record(there, tmp_path):
     kept = record.read_bytes()
     try:
         put(path, sound.replace(b",images,,12\n", b",images,,11\n"))
-        assert f"to use it as it is, delete {record}" in only_error(call(words).output)
+        assert f"To use it as it is, delete {record}" in only_error(call(words).output)
         record.unlink()
         assert call(words).exit_code == 0
         assert b",images,,11\n" in output.read_bytes()
