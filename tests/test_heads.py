@@ -68,7 +68,14 @@ def test_last_words(tmp_path):
     began = time.time() - 5
     assert closing(base, since=began, failed=False) == ""
     write(base / "logs/make_seeds/cam.log", "INFO make_seeds: begun", "WARNING no class but dog", "INFO done")
-    write(base / "logs/train/x.log", "WARNING diverged", "ERROR first", "INFO again", "ERROR train: stopped after 3.0 s: the loss is nan")
+    write(
+        base / "logs/train/x.log",
+        "WARNING diverged",
+        "ERROR first",
+        "INFO again",
+        "ERROR train: stopped after 3.0 s: two faults\n  line 2: a\n  line 3: b",
+        "INFO end",
+    )
     (base / "report").mkdir()
     (base / "report/index.html").touch()
     assert [text for text, _ in said_in_logs(base / "logs", since=began, level="WARNING")] == ["no class but dog", "diverged"]
@@ -77,7 +84,8 @@ def test_last_words(tmp_path):
         f"report: {base}/report/index.html",
     ]  # fmt: skip
     assert closing(base, since=began, failed=True).splitlines() == [
-        f"{base} is not finished. What went wrong:", "  train: stopped after 3.0 s: the loss is nan", f"    {base}/logs/train/x.log"
+        f"{base} is not finished. What went wrong:", "  train: stopped after 3.0 s: two faults", "    line 2: a", "    line 3: b",
+        f"    {base}/logs/train/x.log"
     ]  # fmt: skip
 
 

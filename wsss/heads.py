@@ -11,7 +11,8 @@ from pathlib import Path
 
 from wsss.limits import printable
 
-LINE = re.compile(r"^\d\d:\d\d:\d\d (ERROR|WARNING) (.*)$", re.M)
+LINE = re.compile(r"^\d\d:\d\d:\d\d (ERROR|WARNING) (.*(?:\n(?!\d\d:\d\d:\d\d ).+)*)", re.M)
+"""A log's entry; faults of a data set are several lines of one."""
 MOST_SAID = 12
 """Warnings, or failures, that are said at the end of a run; the others are counted."""
 _held: list[int] = []
@@ -80,7 +81,7 @@ def closing(base: Path, *, since: float, failed: bool) -> str:
         failed: Whether a job failed.
     """
     said = said_in_logs(base / "logs", since=since, level="ERROR" if failed else "WARNING")
-    lines = [f"  {text}\n    {log}" for text, log in said[:MOST_SAID]]
+    lines = ["  " + text.replace("\n", "\n  ") + f"\n    {log}" for text, log in said[:MOST_SAID]]
     if len(said) > MOST_SAID:
         lines.append(f"  and {len(said) - MOST_SAID} more, in {base / 'logs'}")
     if failed:
