@@ -144,10 +144,17 @@ AEPSL: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
 
 
 EPS: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
-    "EPS beats CAM with the same saliency (seed masks, truth table)": (0.0, lambda t: seed_masks(t, "eps") - seed_masks(t, "cam")),
+    "EPS beats CAM with the same saliency (seed masks, truth table, each at its own threshold)": (
+        0.0,
+        lambda t: seed_masks(t, "eps") - seed_masks(t, "cam_60"),
+    ),
     "EPS beats CAM with the same saliency (seed masks, argmax against 1 - saliency)": (
         0.0,
         lambda t: seed_masks(t, "eps_scores") - seed_masks(t, "cam_scores"),
+    ),
+    "EPS halves the confusion of a class with its context (half of CAM's ratio minus EPS's; truth table)": (
+        0.0,
+        lambda t: confused(t, "cam_60") / 2 - confused(t, "eps"),
     ),
     "EPS halves the confusion of a class with its context (half of CAM's ratio minus EPS's; argmax)": (
         0.0,
@@ -183,10 +190,21 @@ PRM: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
 }
 
 
+def of_round(round: int) -> dict[str, object]:
+    """Where the score maps of CAM (1), expansion (2) and shrinkage (3) are."""
+    return {"method": "cam" if round == 1 else "esol", "stage": "scores", "round": round}
+
+
 def esol_round(table: pd.DataFrame, metric: str, round: int) -> float:
-    """A metric of the score maps of CAM (1), expansion (2) or shrinkage (3), each at its own best threshold."""
-    where = {"method": "cam" if round == 1 else "esol", "stage": "scores", "round": round}
-    return value(table, metric, **where) if metric == "miou_best" else at_best(table, metric, **where)
+    """A metric of a round's score maps, at the round's own best threshold."""
+    return value(table, metric, **of_round(round)) if metric == "miou_best" else at_best(table, metric, **of_round(round))
+
+
+def esol_gain(table: pd.DataFrame, metric: str, *, round: int) -> float:
+    """What a round adds to a metric of the one before, both at CAM's best threshold."""
+    threshold = curve(table, "miou_best", **of_round(1)).index[0]
+    after, before = (curve(table, metric, **of_round(r))[threshold] for r in (round, round - 1))
+    return float(after - before)
 
 
 ESOL: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
@@ -194,10 +212,12 @@ ESOL: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
         0.0,
         lambda t: esol_round(t, "recall", 2) - esol_round(t, "recall", 1),
     ),
+    "ESOL-style expansion raises recall over CAM (scores, both at CAM's best threshold)": (0.0, lambda t: esol_gain(t, "recall", round=2)),
     "ESOL-style shrinkage raises precision over expansion (scores, each at its best threshold)": (
         0.0,
         lambda t: esol_round(t, "precision", 3) - esol_round(t, "precision", 2),
     ),
+    "ESOL-style shrinkage raises precision over expansion (scores, both at CAM's best threshold)": (0.0, lambda t: esol_gain(t, "precision", round=3)),
     "ESOL-style, after shrinkage, beats CAM (scores, miou_best)": (0.0, lambda t: esol_round(t, "miou_best", 3) - esol_round(t, "miou_best", 1)),
 }
 
