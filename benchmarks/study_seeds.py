@@ -108,10 +108,10 @@ def main() -> None:
 
 def tabulate(study: Study, *, crf: bool) -> None:
     """The rows of one method."""
-    for threshold in (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.85):
+    for threshold in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.85):
         study.line(f"regions {threshold}, saliency 0.06", lambda r, t=threshold: study.regions(r, threshold=t, saliency=0.06))
     study.line("regions 0.6, saliency 0.15", lambda r: study.regions(r, threshold=0.6, saliency=0.15))
-    for background in (0.3, 0.5, 0.6, None):
+    for background in (0.2, 0.3, 0.5, 0.6, None):
         study.line(f"scores, background {background or '1 - saliency'}", lambda r, b=background: study.argmax(r, background=b))
     for preset in PRESETS if crf else ():
         study.line(f"regions 0.6, saliency 0.06, CRF {preset}", lambda r, p=preset: study.refined(r, study.regions(r, threshold=0.6, saliency=0.06), preset=p))
