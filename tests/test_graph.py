@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wsss.config import load
 from wsss.graph import Graph, relevant
+from wsss.seeds.method import FACTS, Facts
 
 TWO = {"recipes": {"two": {"kind": "erasing", "seeds": {"rounds": {"count": 2}}}, "tight": {"kind": "erasing", "seeds": {"claim": {"rel_threshold": 0.7}}}}}
 
@@ -122,6 +123,14 @@ def test_a_methods_own_settings_reach_that_method_alone():
         assert before.stage(stage, method="cam") == after.stage(stage, method="cam")
         assert before.stage(stage, method="eps") != after.stage(stage, method="eps")
         assert after.stage(stage, method="eps_erasing", round=2).options["overlap"] == 0.2
+
+
+def test_erasing_over_another_packages_method_reads_that_methods_settings(monkeypatch):
+    monkeypatch.setitem(FACTS, "lse", Facts(module="lse"))
+    monkeypatch.setitem(FACTS, "lse_erasing", Facts(module="lse", erases=True, fuse="union", rounds=True, starts_as="lse", over="lse"))
+    g = Graph(load({"methods": ["lse", "lse_erasing"], "segment": {"methods": []}, "seeds": {"custom": {"lse": {"sharpness": 4.0}}}}))
+    assert [g.round_source("lse_erasing", r) for r in (1, 2)] == ["lse", "lse_erasing"]
+    assert g.stage("train_classifier", method="lse_erasing", round=2).options == {"sharpness": 4.0}
 
 
 def test_what_score_maps_alone_read_does_not_train_again():

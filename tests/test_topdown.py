@@ -311,3 +311,14 @@ def test_a_network_that_does_other_things_than_were_seen_is_refused():
     check_passable(nn.Conv2d(3, 2, 1))
     with pytest.raises(ValueError, match="other maps than it does"):
         check_passable(Hidden())
+
+
+def test_shares_are_made_in_full_float32(monkeypatch):
+    """On a GPU cuDNN would take TF32, with 10 bits, by default."""
+    seen, before = [], torch.backends.cudnn.allow_tf32
+    monkeypatch.setattr("wsss.topdown.top_down", lambda *a: (seen.append(torch.backends.cudnn.allow_tf32), top_down(*a))[1])
+    model = nn.Conv2d(3, 1, 1, bias=False).eval()
+    model.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    arrived_mass(model, torch.rand(3, 4, 4), torch.ones(1, 1, 4, 4), factor=1, rules=Rules())
+    assert set(seen) == {False}
+    assert torch.backends.cudnn.allow_tf32 == before

@@ -1,11 +1,11 @@
-"""A deformable layer with one kernel a channel (Dai et al., ICCV 2017), and the reversed gradient that its offsets may learn by (pure).
+"""A deformable layer (Dai et al., ICCV 2017), and the reversed gradient that its offsets may learn by (pure).
 
 Shape legend: N images, D feature channels, h×w score grid.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -31,23 +31,24 @@ class Reverse(torch.autograd.Function):
 
 
 class Sampler(nn.Module):
-    """A deformable 3×3 convolution with one kernel a channel, and the branch that says where its taps look. Zero offsets at first.
+    """A deformable 3×3 convolution and the branch that says where its taps look. Zero offsets at first, and no mixing of channels.
 
     Attributes:
         offsets: The branch: a 3×3 convolution to (dy, dx) of each tap.
-        kernel: (D, 1, 3, 3); the taps sum to 1.
+        kernel: (D, 1, 3, 3), one a channel, or (D, D, 3, 3), dense; the taps from a channel to itself sum to 1, those to others are 0.
         reverse: Factor of the reversed gradient into the offsets; 0: not reversed.
     """
 
-    def __init__(self, channels: int, *, side_weight: float, reverse: float) -> None:
+    def __init__(self, channels: int, *, side_weight: float, reverse: float, form: Literal["channel", "dense"] = "channel") -> None:
         """Taps of `side_weight` around a centre of 1 - 8 side_weight."""
         super().__init__()
         self.offsets = nn.Conv2d(channels, 2 * TAPS, 3, padding=1)
         nn.init.zeros_(self.offsets.weight)
         nn.init.zeros_(self.offsets.bias)  # type: ignore[arg-type]
-        kernel = torch.full((channels, 1, 3, 3), side_weight)
-        kernel[:, :, 1, 1] = 1 - (TAPS - 1) * side_weight
-        self.kernel = nn.Parameter(kernel)
+        taps = torch.full((3, 3), side_weight)
+        taps[1, 1] = 1 - (TAPS - 1) * side_weight
+        to_itself = torch.ones(channels, 1) if form == "channel" else torch.eye(channels)
+        self.kernel = nn.Parameter(to_itself[..., None, None] * taps)
         self.reverse = reverse
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

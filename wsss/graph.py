@@ -93,7 +93,7 @@ class Graph:
         if not kind:
             return {}
         seeds, name = self.settings(method).seeds, FACTS[kind].options
-        options = getattr(seeds, name).model_dump(mode="json") if name else seeds.custom.get(kind, {})
+        options = getattr(seeds, name).model_dump(mode="json") if name else seeds.custom.get(FACTS[kind].over or kind, {})
         return {k: v for k, v in options.items() if not (training and k in FACTS[kind].scoring)}
 
     # ------------------------------------------------------------ variants and cycles

@@ -65,7 +65,7 @@ PUBLISHED = Rules(batchnorm="gradient", residual="copy")
 @torch.inference_mode(False)
 @torch.enable_grad()
 def arrived_mass(model: nn.Module, image_n: torch.Tensor, starts: torch.Tensor, *, factor: int, rules: Rules, at_once: int = 8) -> torch.Tensor:
-    """Where in one picture the mass of several top-down passes ends; the result does not depend on `at_once`.
+    """Where in one picture the mass of several top-down passes ends; the result does not depend on `at_once`. Full float32, on a GPU too (no TF32).
 
     Args:
         model: As for `bottom_up`.
@@ -78,9 +78,11 @@ def arrived_mass(model: nn.Module, image_n: torch.Tensor, starts: torch.Tensor, 
     Returns:
         (P, H, W) float32.
     """
-    root, maps = bottom_up(model, image_n[None].clone(), rules=rules)
-    fine = upsample(maps, factor=factor)
-    arrived = [top_down(root, fine, part[:, None])[:, 0] for part in starts.clone().split(at_once)] if len(starts) else []
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):  # shares are quotients of sums
+        root, maps = bottom_up(model, image_n[None].clone(), rules=rules)
+        fine = upsample(maps, factor=factor)
+        arrived = [top_down(root, fine, part[:, None])[:, 0] for part in starts.clone().split(at_once)] if len(starts) else []
     return torch.cat([torch.zeros(0, *image_n.shape[1:], device=image_n.device), *arrived])
 
 

@@ -86,9 +86,24 @@ def test_taps_of_weight_zero_that_do_not_learn_are_left_out_without_a_difference
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+def test_a_dense_kernel_starts_as_one_a_channel_and_mixes_channels_once_it_has_learnt_to():
+    torch.manual_seed(0)
+    one, dense = (Sampler(4, side_weight=0.05, reverse=0.0, form=form) for form in ("channel", "dense"))
+    torch.nn.init.normal_(one.offsets.weight, std=0.1)
+    dense.offsets.load_state_dict(one.offsets.state_dict())
+    features = torch.randn(2, 4, 6, 7)
+    with torch.no_grad():
+        assert torch.allclose(one(features), dense(features), atol=1e-6)
+        dense.kernel[0, 1, 1, 1] = 1.0
+        assert not torch.allclose(one(features)[:, 0], dense(features)[:, 0])
+    assert Method(options={"kernel": "dense"}).build(3, round=EXPANSION, backbone=BACKBONE, previous=None).sampler.kernel.shape == (256, 256, 3, 3)
+
+
 def test_clipping():
-    features = torch.tensor([[[[1.0, 4.0, -2.0]], [[-1.0, -3.0, -2.0]]]])
-    assert torch.equal(clip_features(features, ratio=0.5), torch.tensor([[[[1.0, 2.0, -2.0]], [[-1.0, -3.0, -2.0]]]]))
+    features = torch.tensor([[[[1.0, 4.0, -2.0]], [[-1.0, -3.0, 3.0]]]])
+    assert torch.equal(clip_features(features, ratio=0.5), torch.tensor([[[[1.0, 2.0, -2.0]], [[-1.0, -3.0, 1.5]]]]))
+    assert torch.equal(clip_features(features, ratio=0.5, of="map"), torch.tensor([[[[1.0, 2.0, -2.0]], [[-1.0, -3.0, 2.0]]]]))
+    assert torch.equal(clip_features(-features.abs(), ratio=0.5), -features.abs())
     assert clip_features(features, ratio=1.0) is features
 
 
@@ -143,6 +158,10 @@ def test_stages_have_their_own_length_and_rate():
     own = method.training(CLASSIFIER, round=EXPANSION)
     assert (own.epochs, own.optimiser.lr, own.optimiser.head_lr_factor, own.optimiser.weight_decay) == (3, 0.5, 1.0, 0.0)
     assert own.augment == CLASSIFIER.augment
+    assert own.passes(steps=30) == 3
+    assert (
+        method.training(CLASSIFIER.model_copy(update={"min_steps": 150}), round=EXPANSION).passes(steps=30) == 5
+    )  # a small set is passed over more often, as in round 1
     assert method.training(CLASSIFIER, round=SHRINKAGE).epochs == EsolSection().shrinkage.epochs
 
 

@@ -57,6 +57,16 @@ def test_registered_methods_follow_the_protocol(kind):
     assert facts.rounds or not facts.erases
 
 
+def test_erasing_over_any_method_of_one_round():
+    """Round 1 is the method's own; what erases already, or has stages for rounds, gets none."""
+    assert {k for k, f in FACTS.items() if f.over} >= {"eps_erasing", "prm_erasing"}
+    assert not {"cam_erasing", "erasing_erasing", "esol_erasing", "eps_erasing_erasing"} & set(FACTS)
+    eps, over = FACTS["eps"], FACTS["eps_erasing"]
+    assert (over.module, over.needs, over.background, over.options) == (eps.module, eps.needs, eps.background, eps.options)
+    assert (over.erases, over.rounds, over.fuse, over.starts_as) == (True, True, "union", "eps")
+    assert not FACTS["prm_erasing"].responds
+
+
 def test_facts_need_no_torch():
     code = "import sys, wsss.seeds.method, wsss.sections, wsss.draws, wsss.seeds.earlier; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "False\n"

@@ -137,7 +137,9 @@ class EpsSection(Section):
 class EsolStageSection(Section):
     """One of ESOL's two samplers."""
 
-    epochs: int = setting(2, "passes over the training images", unit="epochs", source="not confirmed", ge=1, le=1000)
+    epochs: int = setting(
+        2, "passes over the training images; more where they make fewer steps than `classifier.min_steps`", unit="epochs", source="not confirmed", ge=1, le=1000
+    )
     lr: float = setting(1e-5, "learning rate of the offset branch", source="ours, for adamw; not confirmed", gt=0, le=10)
 
 
@@ -147,15 +149,21 @@ class EsolSection(Section):
     gradient: Literal["frozen", "reversal"] = setting(
         "frozen",
         "frozen: the loss times -alpha moves the offsets alone; reversal: the kernel learns with the ordinary loss, the offsets with its reversed gradient",
-        source="frozen: the paper's figure, literally",
+        source="frozen: the paper's figure, literally; not confirmed",
     )
     alpha: float = setting(
-        0.01, "factor of the reversed classification loss; adamw divides it out where gradient is frozen", source="not confirmed", gt=0, le=100
+        0.01, "factor of the reversed classification loss; adamw divides it out, so it says something with sgd alone", source="not confirmed", gt=0, le=100
     )
-    clip_ratio: float = setting(
-        0.15, "a channel of the expanded features is bounded by this share of its maximum; 1: no clip", source="not confirmed", gt=0, le=1
+    clip_ratio: float = setting(0.15, "the expanded features are bounded by this share of a maximum; 1: no clip", source="not confirmed", gt=0, le=1)
+    clip: Literal["channel", "map"] = setting(
+        "channel", "whose maximum: that of the feature's own channel over the picture, or of all channels", source="ours; not confirmed"
     )
     gamma: float = setting(1.0, "weight of the area loss in shrinkage", source="not confirmed", ge=0, le=100)
+    kernel: Literal["channel", "dense"] = setting(
+        "channel",
+        "a sampler's kernel: one a channel, or over all channels (of EfficientNet-Lite0 1280² × 9 weights: slow on a CPU)",
+        source="ours; not confirmed",
+    )
     side_weight: float = setting(
         0.0,
         "the kernel's eight outer taps; the centre has the rest of 1. At 0 only the centre's offsets learn, and zero offsets are plain CAM",

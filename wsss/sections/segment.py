@@ -69,7 +69,7 @@ class SegmentSection(Section):
         "previous", "weights that cycles after the first start from: as `start` says, or the previous cycle's network", source="ours; AE-PSL: not said"
     )
     network: Literal["deeplabv3plus", "largefov", "deeplabv2"] = setting(
-        "deeplabv3plus", "deeplabv3plus on the backbone, VGG16 LargeFOV (AE-PSL), ResNet-101 ASPP (EPS, ESOL)"
+        "deeplabv3plus", "deeplabv3plus on the backbone, VGG16 LargeFOV (AE-PSL), ResNet-101 ASPP (EPS; ESOL: cited, not confirmed)"
     )
     weights: str = setting("hub", "ImageNet weights of largefov and deeplabv2: hub, none or a path; deeplabv3plus uses backbone.weights")
     train: TrainingSection = TrainingSection()

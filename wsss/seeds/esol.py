@@ -10,7 +10,7 @@ Shape legend: N images, C classes, D feature channels, h×w score grid.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -31,11 +31,12 @@ class OnTop(nn.Module):
         sampler: What this round trains.
     """
 
-    def __init__(self, before: nn.Module, *, side_weight: float, reverse: float) -> None:
-        """Freeze `before` and put an untrained sampler beside it."""
+    def __init__(self, before: nn.Module, *, options: EsolSection, reverse: float) -> None:
+        """Freeze `before` and put an untrained sampler beside it; `reverse`: factor of its offsets' reversed gradient, 0 for none."""
         super().__init__()
         self.before = before.requires_grad_(False)
-        self.sampler = Sampler(int(self.backbone.channels), side_weight=side_weight, reverse=reverse)  # type: ignore[arg-type]
+        channels = int(self.backbone.channels)  # type: ignore[arg-type]
+        self.sampler = Sampler(channels, side_weight=options.side_weight, reverse=reverse, form=options.kernel)
 
     @property
     def backbone(self) -> nn.Module:
@@ -57,12 +58,12 @@ class Expanded(OnTop):
 
     def __init__(self, before: cam.Classifier, *, options: EsolSection) -> None:
         """Round 1's network."""
-        super().__init__(before, side_weight=options.side_weight, reverse=options.alpha if options.gradient == "reversal" else 0.0)
-        self.clip_ratio = options.clip_ratio
+        super().__init__(before, options=options, reverse=options.alpha if options.gradient == "reversal" else 0.0)
+        self.clip, self.clip_ratio = options.clip, options.clip_ratio
 
     def features(self, image_n: torch.Tensor) -> torch.Tensor:
         """Sampled and clipped features (N, D, h, w)."""
-        return clip_features(self.sampler(self.before.backbone(image_n)), ratio=self.clip_ratio)
+        return clip_features(self.sampler(self.before.backbone(image_n)), ratio=self.clip_ratio, of=self.clip)
 
     def forward(self, image_n: torch.Tensor) -> torch.Tensor:
         """Raw score maps."""
@@ -76,7 +77,7 @@ class Shrunk(OnTop):
 
     def __init__(self, before: Expanded, *, options: EsolSection) -> None:
         """Round 2's network."""
-        super().__init__(before, side_weight=options.side_weight, reverse=0.0)
+        super().__init__(before, options=options, reverse=0.0)
 
     def forward(self, image_n: torch.Tensor) -> torch.Tensor:
         """Raw score maps."""
@@ -129,14 +130,15 @@ class Method(cam.Method):
         return ordinary
 
 
-def clip_features(features: torch.Tensor, *, ratio: float) -> torch.Tensor:
-    """Features (N, D, h, w), each channel bounded by `ratio` of its maximum over the picture; 1 changes nothing.
+def clip_features(features: torch.Tensor, *, ratio: float, of: Literal["channel", "map"] = "channel") -> torch.Tensor:
+    """Features (N, D, h, w), each bounded by `ratio` of its channel's maximum over the picture, or of the maximum of all channels; 1 changes nothing.
 
     With the loss turned round an unbounded feature would let the sampler win by a few extremes; bounded, weak parts keep up with strong ones. The paper names a clip; its form is not confirmed.
     """
     if ratio >= 1:
         return features
-    return torch.minimum(features, ratio * features.detach().amax((2, 3), keepdim=True).clamp(min=0))
+    over = (2, 3) if of == "channel" else (1, 2, 3)
+    return torch.minimum(features, ratio * features.detach().amax(over, keepdim=True).clamp(min=0))
 
 
 def area_loss(maps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -33,8 +33,9 @@ class Facts:
         length: Rounds of a method whose rounds are its stages.
         starts_as: Kind whose round 1 is this method's round 1, so that it is trained once for both; empty: its own.
         background: Whether its scores have a map of the background too, class 0.
-        options: Subsection of `seeds` with its own settings; empty: those under its kind in `seeds.custom`, if any.
+        options: Subsection of `seeds` with its own settings; empty: those under its kind, or under `over`, in `seeds.custom`, if any.
         responds: Whether its class follows `PeakMethod`, so that its peaks can become instances.
+        over: Kind that this one repeats on erased pictures; set by `registered`.
         scoring: Keys of its own settings that score maps alone read: training is not given them, and a change of them does not retrain.
     """
 
@@ -50,6 +51,7 @@ class Facts:
     options: str = ""
     scoring: tuple[str, ...] = ()
     responds: bool = False
+    over: str = ""
 
 
 BUILT_IN: dict[str, Facts] = {
@@ -63,14 +65,13 @@ BUILT_IN: dict[str, Facts] = {
         scoring=("peak_threshold", "response_subpixel", "summed", "batchnorm", "residual", "dead_ends", "inputs"),
         responds=True,
     ),
-    "eps_erasing": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps", erases=True, fuse="union", rounds=True, starts_as="eps"),
 }
 ENTRY_POINTS = "wsss.methods"
 """Group of the entry points by which other packages add methods: kind = module:object, the object a Facts (docs/NEW_METHOD.md)."""
 
 
 def registered() -> dict[str, Facts]:
-    """The built-in methods and those of installed packages, by kind.
+    """The built-in methods and those of installed packages, by kind; and of each that has one round, erasing over it: KIND_erasing.
 
     Raises:
         ValueError: If a package's entry is no Facts, or takes a name that is taken.
@@ -83,7 +84,14 @@ def registered() -> dict[str, Facts]:
         if found.get(point.name, facts) != facts:
             raise ValueError(f"entry point {point.name} of {ENTRY_POINTS} ({point.value}): there is a method of that name; choose another")
         found[point.name] = facts
-    return found
+    erasing = {f.starts_as for f in found.values() if f.erases}
+    once = {kind: facts for kind, facts in found.items() if facts.length == 1 and not facts.rounds and kind not in erasing}
+    return {f"{kind}_erasing": _erased(kind, facts) for kind, facts in once.items()} | found
+
+
+def _erased(kind: str, facts: Facts) -> Facts:
+    """The method round after round, on pictures without what earlier rounds claimed; its peaks are of one round, so they become no instances."""
+    return replace(facts, erases=True, fuse="union", rounds=True, starts_as=facts.starts_as or kind, responds=False, over=kind)
 
 
 FACTS = registered()
@@ -109,7 +117,7 @@ class SeedMethod(Protocol):
         """(N, C, h, w) score maps to (N, C) class logits."""
 
     def losses(self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection, round: int) -> dict[str, torch.Tensor]:
-        """Named scalars; the loop sums them. `batch` has image_n (N, 3, H, W), labels (N, C) float32, and the cues in `needs`."""
+        """Named scalars; the loop sums them. `batch` has image_n (N, 3, H, W), labels (N, C) float32, the cues in `needs`, and `progress`, the share of the training done, in [0, 1)."""
 
     def scores(self, model: torch.nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
         """Raw signed maps (N, K, h, w) of `class_ids` (1..C; 0 for the background, where the method has a map of it) for normalised images (N, 3, H, W): no bias, no ReLU, no normalising."""
