@@ -123,6 +123,39 @@ def test_overlaps_crowds_and_what_lies_beyond_the_border(root, tmp_path):
     assert (second == 3).sum() == 100
 
 
+def test_an_object_without_a_pixel_is_no_label(root, tmp_path, capsys):
+    outside, flat = [[70, 5, 90, 5, 90, 25, 70, 25]], [[5, 5, 25, 5, 15, 5]]
+    nothing = run_lengths(np.zeros(SIZE, bool))
+    content = whole()
+    content["annotations"] += [
+        thing(1, 90, outside),
+        thing(2, 3, flat),
+        thing(4, 17, nothing),
+        thing(5, 90, [outside[0], [40, 10, 50, 10, 50, 20, 40, 20]]),
+        thing(5, 90, outside, iscrowd=1),
+    ]
+    (root / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
+    data = index(root, tmp_path)
+    labels = {row.image_id[-1]: row.class_ids.tolist() for row in data.split("train")}
+    assert labels == {"1": [1, 2], "2": [3], "5": [1, 2, 3]}  # a part inside is enough
+    assert [np.unique(read_mask(row.instances)).tolist() for row in data.split("train")] == [[0, 1, 2], [0, 1], [0, 1, 2, 3, 4]]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "instances_train2014.json: 3 objects without a pixel" in said
+    assert "annotations[8], annotations[9], annotations[10]" in said
+    assert "annotations[12]" not in said  # a crowd
+    assert "COCO_train2014_000000000003.jpg, COCO_train2014_000000000004.jpg" in said  # left out as before: nothing of its only object is seen
+
+
+def test_many_objects_without_a_pixel_are_a_number(root, tmp_path, capsys):
+    content = whole()
+    content["annotations"] += [thing(1, 17, [[70, 5, 90, 5, 90, 25, 70, 25]])] * 23
+    (root / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
+    index(root, tmp_path)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "23 objects without a pixel" in said
+    assert "annotations[27] and 3 more" in said
+
+
 def test_a_subset_of_the_classes(root, tmp_path):
     data = index(root, tmp_path, classes=["cat"], val_annotations="")
     assert data.class_names == ["background", "cat"]

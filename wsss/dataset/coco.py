@@ -55,8 +55,8 @@ class Picture:
 def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: int) -> Source:
     """Images, labels and truth of one or two instances files.
 
-    An image's labels are the classes of its objects that are no crowds. Images without any are left out and counted. Truth: of overlapping objects the smaller is on top; a crowd is 255 where no
-    other object is. Outlines are cut at the picture's border.
+    An image's labels are the classes of its objects that are no crowds and have a pixel. Images without any are left out and counted, as are objects without a pixel: those wholly outside the
+    picture, and outlines without area. Truth: of overlapping objects the smaller is on top; a crowd is 255 where no other object is. Outlines are cut at the picture's border.
 
     Args:
         settings: Files, folders and classes.
@@ -160,12 +160,24 @@ def read_pictures(path: Path, class_of: Mapping[int | float, int], faults: Fault
             pictures[number] = Picture(file=file, size=size)
     if not pictures:
         faults.add("json", f"{path.name}: no list `images`, or it is empty")
+    bare = []
     for k, entry in enumerate(progress(members(path, "annotations.item"), what=f"annotations of {path.name}")):
-        _add_thing(entry, pictures, class_of, faults, where=f"{path.name}: annotations[{k}]")
+        if _add_thing(entry, pictures, class_of, faults, where=f"{path.name}: annotations[{k}]"):
+            bare.append(k)
+    if bare:
+        places = _listed([f"annotations[{k}]" for k in bare[:LISTED]], len(bare))
+        warn("%s: %d objects without a pixel (wholly outside the picture, or an outline without area) are left out: %s", path.name, len(bare), places)
     return pictures
 
 
-def _add_thing(entry: Any, pictures: Mapping[Number, Picture], class_of: Mapping[int | float, int], faults: Faults, *, where: str) -> None:
+def _listed(names: Sequence[str], count: int) -> str:
+    """The first of `count` names, and how many more there are."""
+    more = f" and {count - LISTED} more" if count > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def _add_thing(entry: Any, pictures: Mapping[Number, Picture], class_of: Mapping[int | float, int], faults: Faults, *, where: str) -> bool:
+    """Put an object to its picture, unless it has no pixel: nothing of it can be seen, so it is no label. Returns whether that is so; of crowds, which are no labels anyway, never."""
     crowd, outline = False, None
     try:
         number, category, crowd, outline = entry["image_id"], entry["category_id"], bool(entry.get("iscrowd", 0)), entry["segmentation"]
@@ -182,9 +194,12 @@ def _add_thing(entry: Any, pictures: Mapping[Number, Picture], class_of: Mapping
             run_lengths = encode(outline, size=pictures[number].size)
         except (ValueError, MemoryError) as error:
             faults.add("json", f"{where}: {error or 'its outline does not fit into memory'}")
-            return
+            return False
         area = float(coco_mask.area(run_lengths))
+        if not area:
+            return not crowd
         pictures[number].things.append(Thing(class_id=class_of[category], crowd=crowd, area=area, outline=run_lengths["counts"]))
+    return False
 
 
 # ---------------------------------------------------------------- rows and masks
@@ -207,8 +222,8 @@ def _rows(pictures: Mapping[Number, Picture], names: Sequence[str], faults: Faul
         else:
             rows.append(SourceRow(where=place, image_id=Path(picture.file).stem, split=split, labels=labels, image=images / picture.file, measured=True))
     if bare:
-        more = f" and {len(bare) - LISTED} more" if len(bare) > LISTED else ""
-        warn("%s: %d images without an object of the classes (crowds do not count) are left out: %s%s", where, len(bare), ", ".join(bare[:LISTED]), more)
+        said = "(crowds and objects without a pixel do not count)"
+        warn("%s: %d images without an object of the classes %s are left out: %s", where, len(bare), said, _listed(bare, len(bare)))
     return rows
 
 
