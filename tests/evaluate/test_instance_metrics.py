@@ -96,7 +96,13 @@ def random_pictures(count=12, classes=3):
                 dy, dx = draw.integers(-2, 3, 2)
                 found.append(np.roll(mask, (dy, dx), (0, 1)))
                 found_ids.append(c if draw.random() < 0.8 else int(draw.integers(1, classes + 1)))
-        yield np.array(truth), np.array(truth_ids), np.array(found, bool).reshape(-1, 30, 30), np.array(found_ids, int), draw.permutation(1000)[: len(found)] / 1000
+        yield (
+            np.array(truth),
+            np.array(truth_ids),
+            np.array(found, bool).reshape(-1, 30, 30),
+            np.array(found_ids, int),
+            draw.permutation(1000)[: len(found)] / 1000,
+        )
 
 
 def on_crowds(pictures):
