@@ -10,11 +10,13 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from wsss.artefacts import ImageIndex
+from wsss.artefacts import ArtefactError, ImageIndex, read_json, write_json
 from wsss.dataset.checks import DataError
 from wsss.dataset.coco import count_images, encode
 from wsss.dataset.index_images import index_images
 from wsss.imaging import read_mask
+from wsss.instances.export_instances import export_instances
+from wsss.outlines import pack
 from wsss.sections import CocoSection, DatasetSection
 from wsss.stage_settings import IndexSettings
 
@@ -235,6 +237,62 @@ def test_a_broken_file_is_named(root, tmp_path, text, said):
         index(root, tmp_path)
     with pytest.raises(DataError, match=r"gone\.json: no such file"):
         index(root, tmp_path, train_annotations="gone.json")
+
+
+def export(data, tmp_path):
+    """The truth of the training images as instances, exported; the content of the file."""
+    found = {}
+    for row in data.split("train"):
+        mask, numbers = read_mask(row.mask), read_mask(row.instances)
+        planes = [numbers == k for k in np.unique(numbers) if k]
+        found[row.image_id] = [{"category_id": int(mask[p][0]), "segmentation": o, "score": 0.5} for p, o in zip(planes, pack(np.array(planes)), strict=True)]
+    write_json(tmp_path / "shard.json", found)
+    export_instances(index=data.path, instances=[tmp_path / "shard.json"], output=tmp_path / "export" / "instances.json")
+    return read_json(tmp_path / "export" / "instances.json")
+
+
+def test_exported_instances_have_the_ids_of_the_annotation_file(root, tmp_path):
+    data = index(root, tmp_path)
+    assert (data.folder / "classes.csv").read_text().split() == ["class_id,name,category_id", "0,background,0", "1,person,3", "2,cat,17", "3,toothbrush,90"]
+    content = export(data, tmp_path)
+    assert [image["id"] for image in content["images"]] == [1, 2, 5]
+    assert content["categories"] == [{"id": 3, "name": "person"}, {"id": 17, "name": "cat"}, {"id": 90, "name": "toothbrush"}]
+    official = COCO(str(root / "annotations" / "instances_train2014.json"))
+    results = official.loadRes(content["annotations"])
+    for number in (1, 2, 5):
+        (largest, found) = (
+            max(api.loadAnns(api.getAnnIds(imgIds=[number], iscrowd=False)), key=lambda t: api.annToMask(t).sum()) for api in (official, results)
+        )
+        assert found["category_id"] == largest["category_id"]
+
+
+def test_a_subset_keeps_its_category_ids(root, tmp_path):
+    content = export(index(root, tmp_path, classes=["toothbrush", "cat"]), tmp_path)
+    assert content["categories"] == [{"id": 90, "name": "toothbrush"}, {"id": 17, "name": "cat"}]
+    assert {(a["image_id"], a["category_id"]) for a in content["annotations"]} == {(1, 17), (2, 90), (5, 17)}
+
+
+@pytest.mark.parametrize("change", ["other names", "both splits from 1"])
+def test_ids_that_names_do_not_tell_are_numbered_anew(tmp_path, change):
+    """As for data sets that have none: the file's own ids are in no artefact then."""
+    train = whole(name="street-{}.jpg") if change == "both splits from 1" else whole(first=11)
+    for k, image in enumerate(train["images"] if change == "other names" else []):
+        image["file_name"] = f"street-{k}.jpg"
+    root = write(tmp_path / "coco", train, whole(name="val-{}.jpg") if change == "both splits from 1" else None)
+    data = index(root, tmp_path, **({} if change == "both splits from 1" else {"val_annotations": ""}))
+    assert (data.folder / "classes.csv").read_text().splitlines()[0] == "class_id,name"
+    content = export(data, tmp_path)
+    assert [image["id"] for image in content["images"]] == [1, 2, 3]
+    assert [category["id"] for category in content["categories"]] == [1, 2, 3]
+    assert {image["file_name"] for image in content["images"]} <= {image["file_name"] for image in train["images"]}
+
+
+def test_category_ids_that_are_no_numbers_are_refused(root, tmp_path):
+    data = index(root, tmp_path)
+    for wrong in ("cat", "3"):
+        (data.folder / "classes.csv").write_text(f"class_id,name,category_id\n0,background,0\n1,person,3\n2,cat,{wrong}\n3,toothbrush,90\n")
+        with pytest.raises(ArtefactError, match=r"classes\.csv: found category_id 0, 3, .*, expected numbers, each once"):
+            export(data, tmp_path)
 
 
 def test_three_forms_of_an_outline_are_one():

@@ -5,7 +5,7 @@ The files are read as a stream; what is kept of an object is its class, its area
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from wsss.artefacts import IGNORE
+from wsss.coco_ids import LARGEST, image_number
 from wsss.console import log, progress, warn
 from wsss.dataset.checks import LISTED, MOST_CLASSES, DataError, Faults, SourceRow, link_fault, nearest, path_fault
 from wsss.dataset.json_stream import check_members, members
@@ -73,6 +74,7 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
     root, names = Path(settings.root), list(settings.classes)
     rows: list[SourceRow] = []
     found: dict[str, dict[Number, Picture]] = {}
+    category_ids: dict[str, int] = {}
     given = {"train": (settings.train_annotations, settings.train_images), "val": (settings.val_annotations, settings.val_images)}
     for split, (file, images) in given.items():
         if not file:
@@ -82,6 +84,7 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
             raise DataError(f"dataset.coco.{split}_annotations: {wrong}")
         known = read_categories(path)
         names = names or [known[k] for k in sorted(known)]
+        category_ids = category_ids or {name: k for k, name in known.items()}
         if split == "train":
             check_names(names, faults, where="dataset.coco.classes" if settings.classes else path.name)
         for name in names:
@@ -95,7 +98,8 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
             _draw(rows, pictures, split=split, folder=folder, workers=workers)
     present = {row.image_id for row in rows if row.mask is not None}
     log.info("%s: %d images with truth", root, len(present))
-    return Source(where=str(root), names=names, rows=rows)
+    kept = tuple(category_ids.get(name, 0) for name in names) if numbers_end_names(found.values()) else ()
+    return Source(where=str(root), names=names, rows=rows, category_ids=kept if all(0 < k <= LARGEST for k in kept) else ())
 
 
 # ---------------------------------------------------------------- the JSON file
@@ -200,6 +204,16 @@ def _add_thing(entry: Any, pictures: Mapping[Number, Picture], class_of: Mapping
             return not crowd
         pictures[number].things.append(Thing(class_id=class_of[category], crowd=crowd, area=area, outline=run_lengths["counts"]))
     return False
+
+
+def numbers_end_names(found: Iterable[Mapping[Number, Picture]]) -> bool:
+    """Whether the images' ids can be told from their image ids: each file name ends in its image's id, and no id stands in two of the files."""
+    numbers: set[Number] = set()
+    for pictures in found:
+        if not numbers.isdisjoint(pictures) or not all(image_number(Path(p.file).stem) == number for number, p in pictures.items()):
+            return False
+        numbers.update(pictures)
+    return True
 
 
 # ---------------------------------------------------------------- rows and masks
