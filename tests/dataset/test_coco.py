@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from wsss.artefacts import ArtefactError, ImageIndex, read_json, write_json
-from wsss.dataset.checks import DataError
-from wsss.dataset.coco import count_images, encode
+from wsss.dataset.checks import DataError, Faults
+from wsss.dataset.coco import count_images, encode, read_categories, read_pictures
 from wsss.dataset.index_images import index_images
 from wsss.imaging import read_mask
 from wsss.instances.export_instances import export_instances
@@ -65,17 +66,17 @@ def root(tmp_path):
     return write(tmp_path / "coco", whole(), whole(first=11, name="COCO_val2014_{:012d}.jpg"))
 
 
-def write(root, train, val=None):
+def write(root, train, val=None, *, year=2014):
     for split, content in (("train", train), ("val", val)):
-        (root / f"{split}2014").mkdir(parents=True, exist_ok=True)
+        (root / f"{split}{year}").mkdir(parents=True, exist_ok=True)
         (root / "annotations").mkdir(exist_ok=True)
         if content is None:
             continue
-        (root / "annotations" / f"instances_{split}2014.json").write_text(content if isinstance(content, str) else json.dumps(content))
+        (root / "annotations" / f"instances_{split}{year}.json").write_text(content if isinstance(content, str) else json.dumps(content))
         if isinstance(content, dict):
             for k, image in enumerate(content["images"]):
                 draw = np.random.default_rng(k).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
-                Image.fromarray(draw).save(root / f"{split}2014" / image["file_name"])
+                Image.fromarray(draw).save(root / f"{split}{year}" / image["file_name"])
     return root
 
 
@@ -166,13 +167,23 @@ def test_a_subset_of_the_classes(root, tmp_path):
     assert data.split("val") == []
 
 
-def test_the_layout_of_2017_and_processes_change_nothing(root, tmp_path):
+def test_processes_change_nothing(root, tmp_path):
     a = index(root, tmp_path / "a")
     b = index(root, tmp_path / "b", workers=2)
     assert [read_mask(row.mask).tolist() for row in a.rows.values()] == [read_mask(row.mask).tolist() for row in b.rows.values()]
-    plain = write(tmp_path / "coco17", whole(name="{:012d}.jpg"))
-    data = index(plain, tmp_path / "c", val_annotations="")
+
+
+def test_the_layout_of_2017(root, tmp_path):
+    plain = write(tmp_path / "coco17", whole(name="{:012d}.jpg"), whole(first=11, name="{:012d}.jpg"), year=2017)
+    keys = {f"{split}_annotations": f"annotations/instances_{split}2017.json" for split in ("train", "val")}
+    data = index(plain, tmp_path / "b", **keys, train_images="train2017", val_images="val2017")
     assert [row.image_id for row in data.split("train")] == ["000000000001", "000000000002", "000000000005"]
+    assert [row.image.relative_to(plain).as_posix() for row in data.split("val")] == [f"val2017/0000000000{k}.jpg" for k in (11, 12, 15)]
+    older = index(root, tmp_path / "a")
+    assert [read_mask(row.mask).tolist() for row in data.rows.values()] == [read_mask(row.mask).tolist() for row in older.rows.values()]
+    assert data.class_names == older.class_names
+    with pytest.raises(DataError, match=r"instances_train2014\.json: no such file"):  # the folders of 2014 are the default
+        index(plain, tmp_path / "c")
 
 
 @pytest.mark.parametrize(
@@ -302,6 +313,41 @@ def test_three_forms_of_an_outline_are_one():
     forms = [encode(SQUARE, size=SIZE), encode(run_lengths(inside), size=SIZE), encode({"size": list(SIZE), "counts": packed["counts"].decode()}, size=SIZE)]
     for form in forms:
         np.testing.assert_array_equal(coco_mask.decode(form), inside)
+
+
+def drawn_file(path, *, images, classes, annotations):
+    """An instances file with outlines of 24 corners, as COCO's have on average."""
+    draw = np.random.default_rng(0)
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    around = np.stack([np.cos(angles), np.sin(angles)], 1)
+    things = [
+        {"id": k, "area": 1.0, "bbox": [0, 0, 1, 1], **thing(k % images, k % classes + 1, [(draw.uniform(15, 25) * around + 30).round(2).ravel().tolist()])}
+        for k in range(annotations)
+    ]
+    pictures = [{"id": k, "file_name": f"{k:012d}.jpg", "height": 60, "width": 60} for k in range(images)]
+    path.write_text(json.dumps({"images": pictures, "annotations": things, "categories": [{"id": c, "name": f"c{c}"} for c in range(1, classes + 1)]}))
+    return path
+
+
+def peak_memory(path):
+    """Peak of Python's memory while a file is read, bytes."""
+    tracemalloc.start()
+    pictures = read_pictures(path, {k: k for k in read_categories(path)}, Faults())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(len(picture.things) for picture in pictures.values()) > 0
+    return peak
+
+
+def test_memory_grows_with_objects_and_by_little(tmp_path):
+    """A file loaded whole takes about 3,000 bytes an object; labels as a table of classes and images would take 500,000 bytes more here for 250 more classes."""
+    few = drawn_file(tmp_path / "few.json", images=2000, classes=4, annotations=60)
+    many = drawn_file(tmp_path / "many.json", images=2000, classes=4, annotations=600)
+    classes = drawn_file(tmp_path / "classes.json", images=2000, classes=254, annotations=60)
+    peak_memory(few)  # what is imported and kept at the first time
+    base = peak_memory(few)
+    assert (peak_memory(many) - base) / 540 < 1000
+    assert peak_memory(classes) - base < 250_000
 
 
 def test_counting_needs_no_pictures(root):
