@@ -35,3 +35,17 @@ def test_images_of_an_earlier_runs_index_are_said_to_be_so(tmp_path, monkeypatch
     later = plan(tmp_path, monkeypatch).output
     assert "0 training" in later
     assert "results/mine/dataset/index.csv of an earlier run" in later
+
+
+def test_coco_is_counted_by_its_own_pictures_and_labels(tmp_path, monkeypatch):
+    """1,000 pictures of 480 x 640 with 2.9 classes each: 5.6 kB of score maps on a grid of 1,200 cells, and 2.9 MB of six responses at full resolution."""
+    (tmp_path / "annotations").mkdir()
+    content = {"images": [{"id": k} for k in range(1000)], "annotations": [], "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
+    dataset = {"kind": "coco", "coco": {"root": str(tmp_path), "val_annotations": ""}}
+    said = plan(tmp_path, monkeypatch, dataset=dataset, methods=["prm"], instances={"methods": ["prm"]}, segment={"methods": []}).output
+    disk = {line.split()[0]: line.split()[2:] for line in said.splitlines() if len(line.split()) > 2}
+    assert "1000 training and 0 validation images" in said
+    assert disk["extract_scores"] == ["5.6", "MB"]
+    assert disk["respond_peaks"] == ["2.9", "GB"]
+    assert disk["index_images"] == ["12.3", "MB"]

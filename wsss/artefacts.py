@@ -4,7 +4,7 @@ dataset/index.csv    image_id,split,measured,height,width,labels,image,mask,inst
                      labels: class names joined by ";"; paths are relative to the index's folder or absolute; an empty path: there is none;
                      content: digest of the decoded picture and its masks, so that a replaced file changes the index
                      measured: 1 where truth masks of this image count in the train figures
-dataset/classes.csv  class_id,name (0 is background)
+dataset/classes.csv  class_id,name (0 is background); for COCO whose file names end in its image ids also category_id (wsss/coco_ids.py)
 dataset/statistics.json  mean_rgb: mean colour of the training images, [0, 255]
 dataset/shards/{split}-{n}.csv  image_id
 """

@@ -24,8 +24,10 @@ from wsss.sections import Config, TrainingSection
 if TYPE_CHECKING:
     import torch
 
-CLASSES_AN_IMAGE = 1.6
-"""Mean number of labels (VOC train_aug: 1.555)."""
+CLASSES_AN_IMAGE, COCO_CLASSES_AN_IMAGE = 1.6, 2.9
+"""Mean number of labels (VOC train_aug: 1.555; COCO 2014: Chen et al., CVPR 2019)."""
+COCO_SIZE = 480, 640
+"""(height, width) of most of COCO's pictures, px."""
 COMPRESSION = {"float16": 0.8, "uint8": 0.35, "mask": 0.04}
 """Rough stored bytes over raw bytes with bitshuffle-lz4: score maps, saliency, masks and regions; not measured on photographs."""
 PEAKS_AN_IMAGE = 6
@@ -157,7 +159,7 @@ def _seconds(graph: Graph, images: dict[str, int]) -> dict[str, float]:
     jobs = count_jobs(graph)
     counts = {s: jobs[s] / len(graph.shards("train")) for s in ("refine_masks", "estimate_saliency", "respond_peaks")}
     sources = {(graph.round_source(m, r), r) for m in config.methods for r in range(1, graph.max_rounds(m) + 1)}
-    evaluations = sum(PREPARED + TRACED * CLASSES_AN_IMAGE if graph.facts(m).responds else 1 for m, _ in sources)
+    evaluations = sum(PREPARED + TRACED * _classes(config) if graph.facts(m).responds else 1 for m, _ in sources)
     step, forward = _classifier_times(config, device)
     seg_step, seg_forward = _segmenter_times(config, device)
     c, s = config.seeds.classifier, config.segment.train
@@ -224,8 +226,14 @@ def _segmenter_times(config: Config, device: torch.device) -> tuple[float, float
     return _network_times(model, config, device, crop=segment.train.augment.crop, batch=segment.train.batch_size)
 
 
+def _classes(config: Config) -> float:
+    return COCO_CLASSES_AN_IMAGE if config.dataset.kind == "coco" else CLASSES_AN_IMAGE
+
+
 def _image_size(config: Config) -> tuple[int, int]:
-    """A typical image: scenes by their configuration, photographs as VOC's 375x500 or the training size if smaller."""
+    """A typical image: scenes by their configuration, COCO's, other photographs as VOC's 375x500 or the training size if smaller."""
+    if config.dataset.kind == "coco":
+        return COCO_SIZE
     if config.dataset.kind == "scenes":
         side = (config.dataset.scenes.min_side + config.dataset.scenes.max_side) // 2
         return side, side
@@ -271,14 +279,14 @@ def _disk(graph: Graph, images: dict[str, int]) -> dict[str, float]:
     height, width = _image_size(config)
     pixels, cells = height * width, height * width / config.backbone.output_stride**2
     jobs, train = count_jobs(graph), len(graph.shards("train"))
-    maps, masks = cells * CLASSES_AN_IMAGE * 2 * COMPRESSION["float16"], pixels * COMPRESSION["mask"]
-    n = images["train"]
+    maps, masks = cells * _classes(config) * 2 * COMPRESSION["float16"], pixels * COMPRESSION["mask"]
+    n, drawn = images["train"], {"scenes": pixels * 1.5, "coco": masks}  # pictures and truth; two PNGs of truth
     return {
-        "index_images": sum(images.values()) * (pixels * 1.5 if config.dataset.kind == "scenes" else 200),
+        "index_images": sum(images.values()) * drawn.get(config.dataset.kind, 200),
         "estimate_saliency": n * pixels * COMPRESSION["uint8"] * len(graph.all_saliency()) / len(graph.shards("train")),
         "extract_scores": jobs["extract_scores"] / train * n * maps,
-        "claim_regions": jobs["claim_regions"] / train * n * masks * CLASSES_AN_IMAGE,
-        "fuse_regions": jobs["fuse_regions"] / train * n * (maps + masks * CLASSES_AN_IMAGE),
+        "claim_regions": jobs["claim_regions"] / train * n * masks * _classes(config),
+        "fuse_regions": jobs["fuse_regions"] / train * n * (maps + masks * _classes(config)),
         "make_seeds": jobs["make_seeds"] / train * n * masks,
         "refine_masks": jobs["refine_masks"] / train * n * masks,
         "predict_masks": jobs["train_segmenter"] * sum(images.values()) * (masks + maps),

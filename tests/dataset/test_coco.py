@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from wsss.artefacts import ImageIndex
-from wsss.dataset.checks import DataError
-from wsss.dataset.coco import count_images, encode
+from wsss.artefacts import ArtefactError, ImageIndex, read_json, write_json
+from wsss.dataset.checks import DataError, Faults
+from wsss.dataset.coco import count_images, encode, read_categories, read_pictures
 from wsss.dataset.index_images import index_images
 from wsss.imaging import read_mask
+from wsss.instances.export_instances import export_instances
+from wsss.outlines import pack
 from wsss.sections import CocoSection, DatasetSection
 from wsss.stage_settings import IndexSettings
 
@@ -63,17 +66,17 @@ def root(tmp_path):
     return write(tmp_path / "coco", whole(), whole(first=11, name="COCO_val2014_{:012d}.jpg"))
 
 
-def write(root, train, val=None):
+def write(root, train, val=None, *, year=2014):
     for split, content in (("train", train), ("val", val)):
-        (root / f"{split}2014").mkdir(parents=True, exist_ok=True)
+        (root / f"{split}{year}").mkdir(parents=True, exist_ok=True)
         (root / "annotations").mkdir(exist_ok=True)
         if content is None:
             continue
-        (root / "annotations" / f"instances_{split}2014.json").write_text(content if isinstance(content, str) else json.dumps(content))
+        (root / "annotations" / f"instances_{split}{year}.json").write_text(content if isinstance(content, str) else json.dumps(content))
         if isinstance(content, dict):
             for k, image in enumerate(content["images"]):
                 draw = np.random.default_rng(k).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
-                Image.fromarray(draw).save(root / f"{split}2014" / image["file_name"])
+                Image.fromarray(draw).save(root / f"{split}{year}" / image["file_name"])
     return root
 
 
@@ -123,6 +126,39 @@ def test_overlaps_crowds_and_what_lies_beyond_the_border(root, tmp_path):
     assert (second == 3).sum() == 100
 
 
+def test_an_object_without_a_pixel_is_no_label(root, tmp_path, capsys):
+    outside, flat = [[70, 5, 90, 5, 90, 25, 70, 25]], [[5, 5, 25, 5, 15, 5]]
+    nothing = run_lengths(np.zeros(SIZE, bool))
+    content = whole()
+    content["annotations"] += [
+        thing(1, 90, outside),
+        thing(2, 3, flat),
+        thing(4, 17, nothing),
+        thing(5, 90, [outside[0], [40, 10, 50, 10, 50, 20, 40, 20]]),
+        thing(5, 90, outside, iscrowd=1),
+    ]
+    (root / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
+    data = index(root, tmp_path)
+    labels = {row.image_id[-1]: row.class_ids.tolist() for row in data.split("train")}
+    assert labels == {"1": [1, 2], "2": [3], "5": [1, 2, 3]}  # a part inside is enough
+    assert [np.unique(read_mask(row.instances)).tolist() for row in data.split("train")] == [[0, 1, 2], [0, 1], [0, 1, 2, 3, 4]]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "instances_train2014.json: 3 objects without a pixel" in said
+    assert "annotations[8], annotations[9], annotations[10]" in said
+    assert "annotations[12]" not in said  # a crowd
+    assert "COCO_train2014_000000000003.jpg, COCO_train2014_000000000004.jpg" in said  # left out as before: nothing of its only object is seen
+
+
+def test_many_objects_without_a_pixel_are_a_number(root, tmp_path, capsys):
+    content = whole()
+    content["annotations"] += [thing(1, 17, [[70, 5, 90, 5, 90, 25, 70, 25]])] * 23
+    (root / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
+    index(root, tmp_path)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "23 objects without a pixel" in said
+    assert "annotations[27] and 3 more" in said
+
+
 def test_a_subset_of_the_classes(root, tmp_path):
     data = index(root, tmp_path, classes=["cat"], val_annotations="")
     assert data.class_names == ["background", "cat"]
@@ -131,13 +167,23 @@ def test_a_subset_of_the_classes(root, tmp_path):
     assert data.split("val") == []
 
 
-def test_the_layout_of_2017_and_processes_change_nothing(root, tmp_path):
+def test_processes_change_nothing(root, tmp_path):
     a = index(root, tmp_path / "a")
     b = index(root, tmp_path / "b", workers=2)
     assert [read_mask(row.mask).tolist() for row in a.rows.values()] == [read_mask(row.mask).tolist() for row in b.rows.values()]
-    plain = write(tmp_path / "coco17", whole(name="{:012d}.jpg"))
-    data = index(plain, tmp_path / "c", val_annotations="")
+
+
+def test_the_layout_of_2017(root, tmp_path):
+    plain = write(tmp_path / "coco17", whole(name="{:012d}.jpg"), whole(first=11, name="{:012d}.jpg"), year=2017)
+    keys = {f"{split}_annotations": f"annotations/instances_{split}2017.json" for split in ("train", "val")}
+    data = index(plain, tmp_path / "b", **keys, train_images="train2017", val_images="val2017")
     assert [row.image_id for row in data.split("train")] == ["000000000001", "000000000002", "000000000005"]
+    assert [row.image.relative_to(plain).as_posix() for row in data.split("val")] == [f"val2017/0000000000{k}.jpg" for k in (11, 12, 15)]
+    older = index(root, tmp_path / "a")
+    assert [read_mask(row.mask).tolist() for row in data.rows.values()] == [read_mask(row.mask).tolist() for row in older.rows.values()]
+    assert data.class_names == older.class_names
+    with pytest.raises(DataError, match=r"instances_train2014\.json: no such file"):  # the folders of 2014 are the default
+        index(plain, tmp_path / "c")
 
 
 @pytest.mark.parametrize(
@@ -204,6 +250,62 @@ def test_a_broken_file_is_named(root, tmp_path, text, said):
         index(root, tmp_path, train_annotations="gone.json")
 
 
+def export(data, tmp_path):
+    """The truth of the training images as instances, exported; the content of the file."""
+    found = {}
+    for row in data.split("train"):
+        mask, numbers = read_mask(row.mask), read_mask(row.instances)
+        planes = [numbers == k for k in np.unique(numbers) if k]
+        found[row.image_id] = [{"category_id": int(mask[p][0]), "segmentation": o, "score": 0.5} for p, o in zip(planes, pack(np.array(planes)), strict=True)]
+    write_json(tmp_path / "shard.json", found)
+    export_instances(index=data.path, instances=[tmp_path / "shard.json"], output=tmp_path / "export" / "instances.json")
+    return read_json(tmp_path / "export" / "instances.json")
+
+
+def test_exported_instances_have_the_ids_of_the_annotation_file(root, tmp_path):
+    data = index(root, tmp_path)
+    assert (data.folder / "classes.csv").read_text().split() == ["class_id,name,category_id", "0,background,0", "1,person,3", "2,cat,17", "3,toothbrush,90"]
+    content = export(data, tmp_path)
+    assert [image["id"] for image in content["images"]] == [1, 2, 5]
+    assert content["categories"] == [{"id": 3, "name": "person"}, {"id": 17, "name": "cat"}, {"id": 90, "name": "toothbrush"}]
+    official = COCO(str(root / "annotations" / "instances_train2014.json"))
+    results = official.loadRes(content["annotations"])
+    for number in (1, 2, 5):
+        (largest, found) = (
+            max(api.loadAnns(api.getAnnIds(imgIds=[number], iscrowd=False)), key=lambda t: api.annToMask(t).sum()) for api in (official, results)
+        )
+        assert found["category_id"] == largest["category_id"]
+
+
+def test_a_subset_keeps_its_category_ids(root, tmp_path):
+    content = export(index(root, tmp_path, classes=["toothbrush", "cat"]), tmp_path)
+    assert content["categories"] == [{"id": 90, "name": "toothbrush"}, {"id": 17, "name": "cat"}]
+    assert {(a["image_id"], a["category_id"]) for a in content["annotations"]} == {(1, 17), (2, 90), (5, 17)}
+
+
+@pytest.mark.parametrize("change", ["other names", "both splits from 1"])
+def test_ids_that_names_do_not_tell_are_numbered_anew(tmp_path, change):
+    """As for data sets that have none: the file's own ids are in no artefact then."""
+    train = whole(name="street-{}.jpg") if change == "both splits from 1" else whole(first=11)
+    for k, image in enumerate(train["images"] if change == "other names" else []):
+        image["file_name"] = f"street-{k}.jpg"
+    root = write(tmp_path / "coco", train, whole(name="val-{}.jpg") if change == "both splits from 1" else None)
+    data = index(root, tmp_path, **({} if change == "both splits from 1" else {"val_annotations": ""}))
+    assert (data.folder / "classes.csv").read_text().splitlines()[0] == "class_id,name"
+    content = export(data, tmp_path)
+    assert [image["id"] for image in content["images"]] == [1, 2, 3]
+    assert [category["id"] for category in content["categories"]] == [1, 2, 3]
+    assert {image["file_name"] for image in content["images"]} <= {image["file_name"] for image in train["images"]}
+
+
+def test_category_ids_that_are_no_numbers_are_refused(root, tmp_path):
+    data = index(root, tmp_path)
+    for wrong in ("cat", "3"):
+        (data.folder / "classes.csv").write_text(f"class_id,name,category_id\n0,background,0\n1,person,3\n2,cat,{wrong}\n3,toothbrush,90\n")
+        with pytest.raises(ArtefactError, match=r"classes\.csv: found category_id 0, 3, .*, expected numbers, each once"):
+            export(data, tmp_path)
+
+
 def test_three_forms_of_an_outline_are_one():
     inside = np.zeros(SIZE, bool)
     inside[5:25, 5:25] = True
@@ -211,6 +313,41 @@ def test_three_forms_of_an_outline_are_one():
     forms = [encode(SQUARE, size=SIZE), encode(run_lengths(inside), size=SIZE), encode({"size": list(SIZE), "counts": packed["counts"].decode()}, size=SIZE)]
     for form in forms:
         np.testing.assert_array_equal(coco_mask.decode(form), inside)
+
+
+def drawn_file(path, *, images, classes, annotations):
+    """An instances file with outlines of 24 corners, as COCO's have on average."""
+    draw = np.random.default_rng(0)
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    around = np.stack([np.cos(angles), np.sin(angles)], 1)
+    things = [
+        {"id": k, "area": 1.0, "bbox": [0, 0, 1, 1], **thing(k % images, k % classes + 1, [(draw.uniform(15, 25) * around + 30).round(2).ravel().tolist()])}
+        for k in range(annotations)
+    ]
+    pictures = [{"id": k, "file_name": f"{k:012d}.jpg", "height": 60, "width": 60} for k in range(images)]
+    path.write_text(json.dumps({"images": pictures, "annotations": things, "categories": [{"id": c, "name": f"c{c}"} for c in range(1, classes + 1)]}))
+    return path
+
+
+def peak_memory(path):
+    """Peak of Python's memory while a file is read, bytes."""
+    tracemalloc.start()
+    pictures = read_pictures(path, {k: k for k in read_categories(path)}, Faults())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(len(picture.things) for picture in pictures.values()) > 0
+    return peak
+
+
+def test_memory_grows_with_objects_and_by_little(tmp_path):
+    """A file loaded whole takes about 3,000 bytes an object; labels as a table of classes and images would take 500,000 bytes more here for 250 more classes."""
+    few = drawn_file(tmp_path / "few.json", images=2000, classes=4, annotations=60)
+    many = drawn_file(tmp_path / "many.json", images=2000, classes=4, annotations=600)
+    classes = drawn_file(tmp_path / "classes.json", images=2000, classes=254, annotations=60)
+    peak_memory(few)  # what is imported and kept at the first time
+    base = peak_memory(few)
+    assert (peak_memory(many) - base) / 540 < 1000
+    assert peak_memory(classes) - base < 250_000
 
 
 def test_counting_needs_no_pictures(root):

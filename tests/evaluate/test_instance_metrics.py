@@ -96,46 +96,105 @@ def random_pictures(count=12, classes=3):
                 dy, dx = draw.integers(-2, 3, 2)
                 found.append(np.roll(mask, (dy, dx), (0, 1)))
                 found_ids.append(c if draw.random() < 0.8 else int(draw.integers(1, classes + 1)))
-        yield np.array(truth), np.array(truth_ids), np.array(found).reshape(-1, 30, 30), np.array(found_ids, int), draw.permutation(1000)[: len(found)] / 1000
+        yield (
+            np.array(truth),
+            np.array(truth_ids),
+            np.array(found, bool).reshape(-1, 30, 30),
+            np.array(found_ids, int),
+            draw.permutation(1000)[: len(found)] / 1000,
+        )
 
 
-def test_ap_is_that_of_pycocotools():
-    """Where the two count alike: no crowds, no limit on detections, COCO's 101 recalls."""
-    tally, images, annotations, results = InstanceTally(), [], [], []
-    for number, (truth, truth_ids, found, found_ids, scores) in enumerate(random_pictures(), 1):
-        tally.add(found, found_ids, scores, truth=truth, truth_class_ids=truth_ids)
-        images.append({"id": number, "height": 30, "width": 30})
-        for mask, c in zip(truth, truth_ids, strict=True):
-            area = int(mask.sum())
-            packed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": int(c),
-                    "segmentation": packed,
-                    "area": area,
-                    "iscrowd": 0,
-                    "bbox": [0, 0, 1, 1],
-                }
-            )
+def on_crowds(pictures):
+    """The same pictures with a crowd at their right side, apart from the objects, and detections on it, half on it and beside it."""
+    draw = np.random.default_rng(4)
+    crowd = np.zeros((30, 60), bool)
+    crowd[5:25, 40:52] = True
+    for truth, truth_ids, found, found_ids, scores in pictures:
+        more = np.zeros((3, 30, 60), bool)
+        for mask in more:
+            y, x = draw.integers(0, 20), draw.integers(33, 50)
+            mask[y : y + 8, x : x + 8] = True
+        truth, found = (np.pad(masks, ((0, 0), (0, 0), (0, 30))) for masks in (truth, found))
+        ids = np.concatenate([found_ids, draw.integers(1, 4, 3)])
+        yield truth, truth_ids, np.concatenate([found, more]), ids, np.concatenate([scores, draw.permutation(1000)[:3] / 1000 + 1e-4]), crowd
+
+
+def packed(mask):
+    return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+def precisions_of_pycocotools(pictures, thresholds):
+    """Mean precision at COCO's 101 recalls (thresholds, classes); a crowd is one of each class."""
+    images, annotations, results = [], [], []
+    for number, (truth, truth_ids, found, found_ids, scores, crowd) in enumerate(pictures, 1):
+        images.append({"id": number, "height": truth.shape[1], "width": truth.shape[2]})
+        things = [*((mask, int(c), 0) for mask, c in zip(truth, truth_ids, strict=True)), *((crowd, c, 1) for c in (1, 2, 3) if crowd.any())]
+        for mask, c, iscrowd in things:
+            common = {"id": len(annotations) + 1, "image_id": number, "category_id": c, "iscrowd": iscrowd, "bbox": [0, 0, 1, 1]}
+            annotations.append({**common, "segmentation": packed(mask), "area": int(mask.sum())})
         for mask, c, score in zip(found, found_ids, scores, strict=True):
-            packed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-            results.append({"image_id": number, "category_id": int(c), "segmentation": packed, "score": float(score)})
+            results.append({"image_id": number, "category_id": int(c), "segmentation": packed(mask), "score": float(score)})
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {"images": images, "annotations": annotations, "categories": [{"id": c, "name": str(c)} for c in (1, 2, 3)]}
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(results), "segm")
-        evaluation.params.iouThrs = np.array([0.25, 0.5, 0.75])
+        evaluation.params.iouThrs = np.array(thresholds)
         evaluation.params.maxDets, evaluation.params.areaRng, evaluation.params.areaRngLbl = [1000], [[0, 1e9]], ["all"]
         evaluation.evaluate()
         evaluation.accumulate()
-    expected = evaluation.eval["precision"][:, :, :, 0, 0].mean(1)  # (thresholds, classes)
-    for k, threshold in enumerate((0.25, 0.5, 0.75)):
+    return evaluation.eval["precision"][:, :, :, 0, 0].mean(1)
+
+
+@pytest.mark.parametrize("crowds", [False, True])
+def test_ap_is_that_of_pycocotools(crowds):
+    """Where the two count alike: crowds of all classes that touch no object, no limit on detections, COCO's 101 recalls."""
+    plain = random_pictures()
+    pictures = list(on_crowds(plain) if crowds else ((*picture, np.zeros((30, 30), bool)) for picture in plain))
+    tally, blind, thresholds = InstanceTally(), InstanceTally(), (0.25, 0.5, 0.75)
+    for truth, truth_ids, found, found_ids, scores, crowd in pictures:
+        tally.add(found, found_ids, scores, truth=truth, truth_class_ids=truth_ids, void=crowd)
+        blind.add(found, found_ids, scores, truth=truth, truth_class_ids=truth_ids)
+    expected = precisions_of_pycocotools(pictures, thresholds)
+    for k, threshold in enumerate(thresholds):
         ours = tally.average_precisions(threshold, points=POINTS)
         np.testing.assert_allclose([ours[c] for c in (1, 2, 3)], expected[k], atol=1e-9)
         assert 0 < class_mean(ours) < 1
+        assert (class_mean(ours) > class_mean(blind.average_precisions(threshold, points=POINTS))) is crowds  # a truth without void: the same figures
+
+
+def test_what_is_found_on_void_is_neither_right_nor_wrong():
+    """Void is columns 6 to 9. Of one object, columns 0 to 2: a hit below detections that lie on void by 4/4, 2/4 and 1/4 of their pixels."""
+    void = np.zeros((1, 10), bool)
+    void[0, 6:] = True
+    truth, class_ids = strip((0, 3)), np.array([1])
+
+    def precision(*found, threshold=0.5):
+        tally = InstanceTally()
+        scores = np.linspace(0.9, 0.1, len(found))
+        tally.add(strip(*found), np.ones(len(found), int), scores, truth=truth, truth_class_ids=class_ids, void=void)
+        return tally.average_precisions(threshold)[1]
+
+    assert precision((6, 10), (0, 3)) == 1
+    assert precision((4, 8), (0, 3)) == 1  # exactly the threshold is enough
+    assert precision((4, 8), (0, 3), threshold=0.75) == 0.5
+    assert precision((3, 7), (0, 3)) == 0.5
+    assert precision((3, 7), (0, 3), threshold=0.25) == 1
+    assert precision((0, 10)) == 1  # of the pixels that count half are the object's
+    assert precision((9, 9), (0, 3)) == 0.5  # an empty one is wrong
+
+
+def test_a_hit_that_reaches_into_void_stays_a_hit():
+    void = np.zeros((1, 10), bool)
+    void[0, 3:] = True
+    tally = InstanceTally()
+    tally.add(strip((0, 10), (5, 10)), np.array([1, 1]), np.array([0.9, 0.8]), truth=strip((0, 3)), truth_class_ids=np.array([1]), void=void)
+    assert tally.average_precisions(0.75) == {1: 1.0}
+    assert tally.best_overlaps()[1].tolist() == [1.0]
+    only = InstanceTally()
+    only.add(strip((5, 10)), np.array([1]), np.array([0.9]), truth=strip((0, 3)), truth_class_ids=np.array([1]), void=void)
+    assert only.average_precisions(0.5) == {1: 0.0}  # nothing that counts is found
 
 
 def test_pointing():

@@ -5,7 +5,7 @@ The files are read as a stream; what is kept of an object is its class, its area
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from wsss.artefacts import IGNORE
+from wsss.coco_ids import LARGEST, image_number
 from wsss.console import log, progress, warn
 from wsss.dataset.checks import LISTED, MOST_CLASSES, DataError, Faults, SourceRow, link_fault, nearest, path_fault
 from wsss.dataset.json_stream import check_members, members
@@ -55,8 +56,8 @@ class Picture:
 def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: int) -> Source:
     """Images, labels and truth of one or two instances files.
 
-    An image's labels are the classes of its objects that are no crowds. Images without any are left out and counted. Truth: of overlapping objects the smaller is on top; a crowd is 255 where no
-    other object is. Outlines are cut at the picture's border.
+    An image's labels are the classes of its objects that are no crowds and have a pixel. Images without any are left out and counted, as are objects without a pixel: those wholly outside the
+    picture, and outlines without area. Truth: of overlapping objects the smaller is on top; a crowd is 255 where no other object is. Outlines are cut at the picture's border.
 
     Args:
         settings: Files, folders and classes.
@@ -73,6 +74,7 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
     root, names = Path(settings.root), list(settings.classes)
     rows: list[SourceRow] = []
     found: dict[str, dict[Number, Picture]] = {}
+    category_ids: dict[str, int] = {}
     given = {"train": (settings.train_annotations, settings.train_images), "val": (settings.val_annotations, settings.val_images)}
     for split, (file, images) in given.items():
         if not file:
@@ -82,6 +84,7 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
             raise DataError(f"dataset.coco.{split}_annotations: {wrong}")
         known = read_categories(path)
         names = names or [known[k] for k in sorted(known)]
+        category_ids = category_ids or {name: k for k, name in known.items()}
         if split == "train":
             check_names(names, faults, where="dataset.coco.classes" if settings.classes else path.name)
         for name in names:
@@ -95,7 +98,8 @@ def read_coco(settings: CocoSection, faults: Faults, *, folder: Path, workers: i
             _draw(rows, pictures, split=split, folder=folder, workers=workers)
     present = {row.image_id for row in rows if row.mask is not None}
     log.info("%s: %d images with truth", root, len(present))
-    return Source(where=str(root), names=names, rows=rows)
+    kept = tuple(category_ids.get(name, 0) for name in names) if numbers_end_names(found.values()) else ()
+    return Source(where=str(root), names=names, rows=rows, category_ids=kept if all(0 < k <= LARGEST for k in kept) else ())
 
 
 # ---------------------------------------------------------------- the JSON file
@@ -160,12 +164,24 @@ def read_pictures(path: Path, class_of: Mapping[int | float, int], faults: Fault
             pictures[number] = Picture(file=file, size=size)
     if not pictures:
         faults.add("json", f"{path.name}: no list `images`, or it is empty")
+    bare = []
     for k, entry in enumerate(progress(members(path, "annotations.item"), what=f"annotations of {path.name}")):
-        _add_thing(entry, pictures, class_of, faults, where=f"{path.name}: annotations[{k}]")
+        if _add_thing(entry, pictures, class_of, faults, where=f"{path.name}: annotations[{k}]"):
+            bare.append(k)
+    if bare:
+        places = _listed([f"annotations[{k}]" for k in bare[:LISTED]], len(bare))
+        warn("%s: %d objects without a pixel (wholly outside the picture, or an outline without area) are left out: %s", path.name, len(bare), places)
     return pictures
 
 
-def _add_thing(entry: Any, pictures: Mapping[Number, Picture], class_of: Mapping[int | float, int], faults: Faults, *, where: str) -> None:
+def _listed(names: Sequence[str], count: int) -> str:
+    """The first of `count` names, and how many more there are."""
+    more = f" and {count - LISTED} more" if count > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def _add_thing(entry: Any, pictures: Mapping[Number, Picture], class_of: Mapping[int | float, int], faults: Faults, *, where: str) -> bool:
+    """Put an object to its picture, unless it has no pixel: nothing of it can be seen, so it is no label. Returns whether that is so; of crowds, which are no labels anyway, never."""
     crowd, outline = False, None
     try:
         number, category, crowd, outline = entry["image_id"], entry["category_id"], bool(entry.get("iscrowd", 0)), entry["segmentation"]
@@ -182,9 +198,22 @@ def _add_thing(entry: Any, pictures: Mapping[Number, Picture], class_of: Mapping
             run_lengths = encode(outline, size=pictures[number].size)
         except (ValueError, MemoryError) as error:
             faults.add("json", f"{where}: {error or 'its outline does not fit into memory'}")
-            return
+            return False
         area = float(coco_mask.area(run_lengths))
+        if not area:
+            return not crowd
         pictures[number].things.append(Thing(class_id=class_of[category], crowd=crowd, area=area, outline=run_lengths["counts"]))
+    return False
+
+
+def numbers_end_names(found: Iterable[Mapping[Number, Picture]]) -> bool:
+    """Whether the images' ids can be told from their image ids: each file name ends in its image's id, and no id stands in two of the files."""
+    numbers: set[Number] = set()
+    for pictures in found:
+        if not numbers.isdisjoint(pictures) or not all(image_number(Path(p.file).stem) == number for number, p in pictures.items()):
+            return False
+        numbers.update(pictures)
+    return True
 
 
 # ---------------------------------------------------------------- rows and masks
@@ -207,8 +236,8 @@ def _rows(pictures: Mapping[Number, Picture], names: Sequence[str], faults: Faul
         else:
             rows.append(SourceRow(where=place, image_id=Path(picture.file).stem, split=split, labels=labels, image=images / picture.file, measured=True))
     if bare:
-        more = f" and {len(bare) - LISTED} more" if len(bare) > LISTED else ""
-        warn("%s: %d images without an object of the classes (crowds do not count) are left out: %s%s", where, len(bare), ", ".join(bare[:LISTED]), more)
+        said = "(crowds and objects without a pixel do not count)"
+        warn("%s: %d images without an object of the classes %s are left out: %s", where, len(bare), said, _listed(bare, len(bare)))
     return rows
 
 

@@ -46,7 +46,7 @@ def index_images(*, settings: IndexSettings, output: Path, workers: int = 1) -> 
         raise
     pairs = sorted(zip(source.rows, pictures, strict=True), key=lambda pair: (pair[0].split, pair[0].image_id))
     folder = output.parent
-    write_csv(folder / "classes.csv", ("class_id", "name"), [{"class_id": k, "name": n} for k, n in enumerate(["background", *source.names])])
+    _write_classes(source, folder / "classes.csv")
     write_json(folder / "statistics.json", statistics(pairs, source.names))
     _write_shards([row for row, _ in pairs], settings.shards, folder=folder / "shards")
     write_csv(output, INDEX_COLUMNS, [_index_line(row, picture, source.names, folder=folder) for row, picture in pairs])
@@ -97,6 +97,13 @@ def _read_source(settings: DatasetSection, faults: Faults, *, folder: Path, work
     check_names(names, faults, where="scenes")
     drawn = scenes.draw_scenes(folder / "scenes", settings=settings.scenes)
     return Source(where="scenes", names=names, rows=[_scene_row(scene, folder=folder / "scenes") for scene in drawn])
+
+
+def _write_classes(source: Source, path: Path) -> None:
+    classes: list[dict[str, Any]] = [{"class_id": k, "name": n} for k, n in enumerate(["background", *source.names])]
+    if source.category_ids:
+        classes = [{**line, "category_id": k} for line, k in zip(classes, (0, *source.category_ids), strict=True)]
+    write_csv(path, tuple(classes[0]), classes)
 
 
 def _scene_row(scene: dict[str, Any], *, folder: Path) -> SourceRow:

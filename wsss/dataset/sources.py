@@ -34,11 +34,13 @@ class Source:
         where: What was read, for messages.
         names: Foreground classes, ids 1..C.
         rows: All images.
+        category_ids: Of COCO, the annotation file's ids of `names`, if the image ids end in the file's own numbers of images; else empty.
     """
 
     where: str
     names: list[str]
     rows: list[SourceRow]
+    category_ids: tuple[int, ...] = ()
 
 
 # ---------------------------------------------------------------- VOC

@@ -6,6 +6,7 @@ Shape legend: D detections and G true instances of one class in one picture.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,14 @@ def overlap_matrix(some: np.ndarray, others: np.ndarray, *, void: np.ndarray | N
     shared = (a @ b.T).astype(np.float64)
     union = a.sum(1)[:, None] + b.sum(1)[None] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def void_shares(masks: np.ndarray, void: np.ndarray | None) -> np.ndarray:
+    """Share of each mask's own pixels that lie on `void`: masks (D, H, W) bool, void (H, W) bool or none; (D,) float64 in [0, 1], 0 for an empty mask."""
+    if void is None:
+        return np.zeros(len(masks))
+    areas = masks.sum((1, 2)).astype(np.float64)
+    return np.divide(masks[:, void].sum(1), areas, out=np.zeros_like(areas), where=areas > 0)
 
 
 def match(iou: np.ndarray, scores: np.ndarray, *, threshold: float) -> np.ndarray:
@@ -78,16 +87,35 @@ def average_precision(precision: np.ndarray, recall: np.ndarray, *, points: np.n
     return float(np.append(envelope, 0)[reached].mean())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Overlaps:
+    """One class in one picture: iou (D, G) and scores (D,) of its detections, and the share of each one's pixels that is void (D,)."""
+
+    iou: np.ndarray
+    scores: np.ndarray
+    void: np.ndarray
+
+    def judge(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+        """Which detections are right (N,) bool, and the scores (N,) of those that count.
+
+        One that matches no true instance and has at least the threshold of its own pixels on void does not count, as COCO treats crowds (pycocotools: the IoU with a crowd is the intersection
+        over the detection's area, and a detection matched to a crowd is ignored).
+        """
+        right = match(self.iou, self.scores, threshold=threshold)
+        counts = right | (self.void < threshold)
+        return right[counts], self.scores[counts]
+
+
 class InstanceTally:
     """What is found and what is true, picture by picture.
 
     Attributes:
-        found: Class id to its pictures' (iou (D, G), scores (D,)).
+        found: Class id to its pictures.
     """
 
     def __init__(self) -> None:
         """No picture yet."""
-        self.found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self.found: dict[int, list[Overlaps]] = {}
 
     def add(
         self, masks: np.ndarray, class_ids: np.ndarray, scores: np.ndarray, *, truth: np.ndarray, truth_class_ids: np.ndarray, void: np.ndarray | None = None
@@ -100,30 +128,33 @@ class InstanceTally:
             scores: (D,).
             truth: (G, H, W) bool.
             truth_class_ids: (G,).
-            void: (H, W) bool, pixels that count nowhere.
+            void: (H, W) bool, pixels that count nowhere; what is found on them is neither right nor wrong.
         """
+        shares = void_shares(masks, void)
         for c in np.union1d(class_ids, truth_class_ids):
             mine, true = class_ids == c, truth_class_ids == c
-            self.found.setdefault(int(c), []).append((overlap_matrix(masks[mine], truth[true], void=void), np.asarray(scores, np.float64)[mine]))
+            iou = overlap_matrix(masks[mine], truth[true], void=void)
+            self.found.setdefault(int(c), []).append(Overlaps(iou=iou, scores=np.asarray(scores, np.float64)[mine], void=shares[mine]))
 
     @property
     def classes(self) -> list[int]:
         """Classes that have a true instance, ascending."""
-        return sorted(c for c, parts in self.found.items() if sum(iou.shape[1] for iou, _ in parts))
+        return sorted(c for c in self.found if self._truths(c))
+
+    def _truths(self, c: int) -> int:
+        return sum(part.iou.shape[1] for part in self.found[c])
 
     def average_precisions(self, threshold: float, *, points: np.ndarray | None = None) -> dict[int, float]:
         """AP^r of each class that has a true instance, at an IoU threshold."""
         out = {}
         for c in self.classes:
-            right = np.concatenate([match(iou, scores, threshold=threshold) for iou, scores in self.found[c]])
-            scores = np.concatenate([scores for _, scores in self.found[c]])
-            curve = precision_recall(right, scores, truths=sum(iou.shape[1] for iou, _ in self.found[c]))
-            out[c] = average_precision(*curve, points=points)
+            right, scores = (np.concatenate(parts) for parts in zip(*(part.judge(threshold) for part in self.found[c]), strict=True))
+            out[c] = average_precision(*precision_recall(right, scores, truths=self._truths(c)), points=points)
         return out
 
     def best_overlaps(self) -> dict[int, np.ndarray]:
         """Of each true instance the largest IoU with a detection of its class in its picture, by class."""
-        return {c: np.concatenate([iou.max(0, initial=0) for iou, _ in self.found[c]]) for c in self.classes}
+        return {c: np.concatenate([part.iou.max(0, initial=0) for part in self.found[c]]) for c in self.classes}
 
 
 def pointing_hits(places: Sequence[tuple[float, float]], boxes: Sequence[tuple[int, int, int, int]]) -> list[bool]:

@@ -9,6 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
+from wsss.coco_ids import image_number, read_category_ids
 from wsss.console import progress
 from wsss.imaging import save_mask
 from wsss.json_files import read_instances
@@ -21,6 +22,8 @@ MOST = 254
 def export_instances(*, index: Path, instances: list[Path], output: Path) -> None:
     """Write instances.json (COCO: images, categories, annotations with score), and a PNG of instance numbers for each image.
 
+    Images and categories have the ids of COCO's annotation file where the data set keeps them (`wsss.coco_ids`); else images are numbered from 1, and categories are the classes 1..C.
+
     Args:
         index: The data set's index.csv.
         instances: What retrieve_instances wrote, all shards.
@@ -30,6 +33,8 @@ def export_instances(*, index: Path, instances: list[Path], output: Path) -> Non
         ArtefactError: If an input is missing, damaged or does not fit.
     """
     data = ImageIndex(index)
+    kept = read_category_ids(data.folder / "classes.csv")
+    category_ids = kept or range(data.num_classes + 1)
     folder = output.parent / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
@@ -39,10 +44,17 @@ def export_instances(*, index: Path, instances: list[Path], output: Path) -> Non
             if image_id not in data.rows:
                 raise ArtefactError(f"{path}: image {image_id} is not in {index}; delete it and rerun retrieve_instances")
             row = data.rows[image_id]
-            number = len(images) + 1
+            number = image_number(image_id) if kept else len(images) + 1
+            if number is None:
+                raise ArtefactError(
+                    f"{index}: image {image_id} does not end in COCO's number of it, although classes.csv has COCO's category ids; rerun index_images"
+                )
             images.append({"id": number, "image_id": image_id, "file_name": row.image.name, "height": row.height, "width": row.width})
             try:
-                annotations += [_annotation(entry, row, image=number, number=len(annotations) + k) for k, entry in enumerate(entries, 1)]
+                annotations += [
+                    _annotation(entry, row, category=category_ids[entry["category_id"]], image=number, number=len(annotations) + k)
+                    for k, entry in enumerate(entries, 1)
+                ]
                 numbers = picture(entries, row)
             except ValueError as error:
                 raise ArtefactError(f"{path}: image {image_id}: {error}; `snakemake {path} --forcerun {path}` makes it anew") from None
@@ -51,7 +63,7 @@ def export_instances(*, index: Path, instances: list[Path], output: Path) -> Non
     for stale in folder.glob("*.png"):
         if stale.name not in wanted:
             stale.unlink()
-    categories = [{"id": k, "name": name} for k, name in enumerate(data.class_names) if k]
+    categories = [{"id": category_ids[k], "name": name} for k, name in enumerate(data.class_names) if k]
     write_json(output, {"images": images, "categories": categories, "annotations": annotations})
 
 
@@ -64,7 +76,7 @@ def picture(entries: list[dict[str, Any]], row: ImageRow) -> np.ndarray:
     return numbers
 
 
-def _annotation(entry: dict[str, Any], row: ImageRow, *, image: int, number: int) -> dict[str, Any]:
+def _annotation(entry: dict[str, Any], row: ImageRow, *, category: int, image: int, number: int) -> dict[str, Any]:
     outline = encode(entry["segmentation"], size=(row.height, row.width))
     area, box = float(coco_mask.area(outline)), [float(v) for v in coco_mask.toBbox(outline)]
-    return {"id": number, "image_id": image, **entry, "area": area, "bbox": box, "iscrowd": 0}
+    return {"id": number, "image_id": image, **entry, "category_id": category, "area": area, "bbox": box, "iscrowd": 0}
