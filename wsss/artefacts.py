@@ -49,7 +49,7 @@ class ImageRow:
         labels: (C,) uint8 multi-hot of the foreground classes.
         image: The picture.
         mask: Truth mask, palette PNG (evaluation only).
-        instances: Instance mask: 0 background, k = instance k (evaluation only).
+        instances: Instance mask: 0 background, k = instance k (evaluation, and proposals of kind truth, only).
         context: Mask of the co-occurring background (evaluation only).
     """
 

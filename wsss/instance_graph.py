@@ -22,11 +22,15 @@ class InstanceGraph:
         """The instances section with the method's recipe laid over it."""
         return self.graph.settings(method).instances
 
+    def proposal_kind(self, method: str) -> str:
+        """The kind of proposals that a method reads; "" where it reads none."""
+        section = self.section(method)
+        return section.proposals.kind if section.route == "proposals" else ""
+
     def proposals(self, method: str) -> list[str]:
         """Proposals of the kind that a method is set to; none where it does not read them."""
-        if self.section(method).route != "proposals":
-            return []
-        return [f"{self.graph.base}/proposals/{self.section(method).proposals.kind}/{s}.json" for s in self.shards]
+        kind = self.proposal_kind(method)
+        return [f"{self.graph.base}/proposals/{kind}/{s}.json" for s in self.shards] if kind else []
 
     def responses(self, method: str) -> list[str]:
         """Peaks and responses at their owner, the first method of equal ones; none of a method without peaks."""

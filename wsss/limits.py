@@ -42,6 +42,8 @@ MOST_JSON_BYTES = 1 << 30
 """Of a JSON file that is read whole, e.g. the proposals of a shard, which the package writes itself."""
 MOST_PROPOSAL_BYTES = 16 << 20
 """Of one image's proposals in a JSON file; 2,000 masks take about 1 MB."""
+MOST_PROPOSALS = 10_000
+"""Of one image that are looked at, those that are left out for their size included; as many as `instances.proposals.folder.count` can ask for. MCG gives about 5,000."""
 MOST_MATLAB_BYTES = 512 << 20
 """Of what one image's MATLAB file unpacks to; 2,000 masks of 500 x 375 pixels take 375 MB."""
 MOST_COORDINATE = 1e6

@@ -192,7 +192,7 @@ ROW = ImageRow(
 
 
 def proposals(folder: Path) -> np.ndarray:
-    found = read_proposals(folder, ROW, count=50)
+    found = read_proposals(folder, ROW, count=50, min_area=0.00002, max_area=0.85)
     assert found.dtype == np.bool_, found.dtype
     assert found.shape[1:] == (SIDE, SIDE), found.shape
     return found
@@ -304,5 +304,8 @@ def cases() -> list[Case]:
         given = partial(write, content=lambda text=text: f"[{text() if callable(text) else text}]", name="a.json")
         out.append(Case(kind="proposals JSON", name=f"outline: {name}", build=given, read=proposals))
     out += [Case(kind="proposals JSON", name=name, build=partial(write, content=content, name="a.json"), read=proposals) for name, content in JSONS.items()]
+    nothing = json.dumps([{"size": [SIDE, SIDE], "counts": [SIDE * SIDE]}] * 300_000)
+    build = partial(write, content=nothing, name="a.json")
+    out.append(Case(kind="proposals JSON", name="300,000 masks of no pixel", build=build, read=proposals, legal=True))
     out += [Case(kind="proposals .mat", name=name, build=partial(write, content=content, name="a.mat"), read=proposals) for name, content in MATS.items()]
     return out

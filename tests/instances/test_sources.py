@@ -10,8 +10,10 @@ import scipy.io
 
 from tests.tiny_set import write_tiny_set
 from wsss.artefacts import ArtefactError, ImageIndex
-from wsss.instances.sources import read_proposals
+from wsss.config import ConfigError, load
+from wsss.instances import sources
 from wsss.outlines import pack
+from wsss.sections import ProposalFolderSection
 
 SIZE = (6, 8)
 
@@ -20,6 +22,11 @@ SIZE = (6, 8)
 def row(tmp_path):
     index, _ = write_tiny_set(tmp_path / "set", {"a": (np.zeros((*SIZE, 3), np.uint8), [1])})
     return ImageIndex(index).rows["a"]
+
+
+def read_proposals(folder, row, *, count, min_area=0.0, max_area=2.0):
+    """All sizes, unless a test is about them."""
+    return sources.read_proposals(folder, row, count=count, min_area=min_area, max_area=max_area)
 
 
 def some_masks():
@@ -88,3 +95,49 @@ def test_a_matlab_file_of_something_else_or_another_size(tmp_path, row):
     scipy.io.savemat(tmp_path / "a.mat", {"maskmat": cell})
     with pytest.raises(ArtefactError, match=r"mask 0 has \(height, width\) \(8, 6\), the picture \(6, 8\)"):
         read_proposals(tmp_path, row, count=9)
+
+
+def write_forms(folder, masks, form):
+    """The masks as a.json, or as a.mat of MCG's or COB's form."""
+    if form == "json":
+        (folder / "a.json").write_text(json.dumps(pack(masks)))
+        return
+    cell = np.empty((len(masks), 1), object)
+    superpixels = np.arange(masks[0].size).reshape(SIZE)  # a pixel each
+    for k, mask in enumerate(masks):
+        cell[k, 0] = mask.astype(np.uint8) if form == "cob" else superpixels[mask]
+    scipy.io.savemat(folder / "a.mat", {"maskmat": cell} if form == "cob" else {"superpixels": superpixels, "labels": cell})
+
+
+@pytest.mark.parametrize("form", ["json", "mcg", "cob"])
+def test_sizes_are_limited_before_the_first_are_taken(tmp_path, row, form):
+    whole, large, single = np.ones(SIZE, bool), np.ones(SIZE, bool), np.zeros(SIZE, bool)
+    large[0], single[2, 3] = False, True  # 40 of 48 px, and 1
+    masks = np.stack([whole, large, single, *some_masks()])
+    write_forms(tmp_path, masks, form)
+    np.testing.assert_array_equal(read_proposals(tmp_path, row, count=99), masks)
+    np.testing.assert_array_equal(read_proposals(tmp_path, row, count=99, max_area=1.0), masks[1:])  # from the limit on
+    np.testing.assert_array_equal(read_proposals(tmp_path, row, count=99, max_area=40 / 48), masks[2:])
+    np.testing.assert_array_equal(read_proposals(tmp_path, row, count=99, min_area=1 / 48), masks)  # the limit itself stays
+    np.testing.assert_array_equal(read_proposals(tmp_path, row, count=2, min_area=1.5 / 48, max_area=0.8), masks[3:5])
+
+
+def test_only_so_many_proposals_are_looked_at(tmp_path, row, monkeypatch):
+    monkeypatch.setattr(sources, "MOST_PROPOSALS", 2)
+    for form in ("cob", "mcg", "json"):  # a.json goes first
+        write_forms(tmp_path, np.stack([np.ones(SIZE, bool)] * 2 + [some_masks()[0]]), form)
+        assert len(read_proposals(tmp_path, row, count=9, max_area=0.85)) == 0
+
+
+def test_superpixels_of_another_size(tmp_path, row):
+    labels = np.empty((1, 1), object)
+    labels[0, 0] = np.array([[1]])
+    scipy.io.savemat(tmp_path / "a.mat", {"superpixels": np.ones((3, 3)), "labels": labels})
+    with pytest.raises(ArtefactError, match=r"superpixels have \(height, width\) \(3, 3\), the picture \(6, 8\)"):
+        read_proposals(tmp_path, row, count=9)
+
+
+def test_the_limits_are_the_published_codes():
+    assert (ProposalFolderSection().min_area, ProposalFolderSection().max_area) == (0.00002, 0.85)
+    with pytest.raises(ConfigError, match=r"min_area 0\.9 is not below max_area 0\.85"):
+        load({"instances": {"proposals": {"folder": {"min_area": 0.9}}}})

@@ -19,6 +19,7 @@ from wsss.instances.export_instances import export_instances
 from wsss.instances.propose_masks import propose_masks
 from wsss.instances.respond_peaks import respond_peaks
 from wsss.instances.retrieve_instances import retrieve_instances
+from wsss.outlines import pack, unpack
 from wsss.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, ProposalsSection, WatershedSection
 from wsss.seeds.train_classifier import train_classifier
 from wsss.stage_settings import ClassifierSettings, ProposalSettings, ResponseSettings, RetrievalSettings, RowKeys
@@ -53,6 +54,10 @@ def measure(drawn, instances, *, peaks=True):
     return {f"{r['metric']}{r['threshold']}{r['class']}": r["value"] for _, r in table.iterrows()}
 
 
+def area(entry):
+    return int(unpack([entry["segmentation"]], size=(HEIGHT, WIDTH)).sum())
+
+
 def propose(drawn, kind, **values):
     folder, index, shard = drawn
     output = folder / f"{kind}.json"
@@ -74,6 +79,23 @@ def test_watershed_proposals_find_the_squares(drawn):
     assert measure(drawn, retrieve(drawn, proposals="watershed.json"))["abo"] > 0.7
     before = output.read_bytes()
     assert propose(drawn, "watershed", watershed=WatershedSection(count=60)).read_bytes() == before
+
+
+def test_a_whole_picture_among_given_proposals_is_never_retrieved(drawn):
+    folder, _, _ = drawn
+    (folder / "given").mkdir()
+    for k in range(3):  # nothing else is there for the first picture, and it stands first for the others
+        objects = [] if k == 0 else [masks()[1] == n for n in (1, 2, 3)]
+        (folder / "given" / f"i{k}.json").write_text(json.dumps(pack(np.array([np.ones((HEIGHT, WIDTH), bool), *objects]))))
+    inside = {"boundary": 0.0, "class_penalty": 0.0, "overlap": 2.0}  # the share of the response inside alone, of which nothing has more than the whole
+    everything = {"root": str(folder / "given"), "count": 4}
+    propose(drawn, "folder", folder={**everything, "max_area": 2.0})
+    found = read_json(retrieve(drawn, proposals="folder.json", retrieval=inside))
+    assert {area(e) for e in found["i1"]} == {HEIGHT * WIDTH}
+    propose(drawn, "folder", folder={**everything, "count": 3})
+    found = read_json(retrieve(drawn, proposals="folder.json", retrieval=inside))
+    assert found["i0"] == []
+    assert sorted(area(e) for e in found["i2"]) == sorted((masks()[1] == n).sum() for n in (1, 2, 3))
 
 
 def test_confidence_is_the_retrieval_score_and_the_best_comes_first(drawn):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import higra as hg
 import numpy as np
 
 from wsss.evaluate.instance_metrics import overlap_matrix
@@ -48,3 +51,49 @@ def test_a_flat_or_tiny_picture_has_few_or_none():
     for shape in ((20, 20, 3), (2, 2, 3), (1, 1, 3), (9, 1, 3)):
         masks, values = watershed_proposals(np.full(shape, 127, np.uint8), **SETTINGS)
         assert masks.shape == (len(values), *shape[:2])
+
+
+def test_other_hierarchies_give_other_regions():
+    image_u8, truth = squares()
+    by_area = watershed_proposals(image_u8, **SETTINGS)[0]
+    np.testing.assert_array_equal(watershed_proposals(image_u8, **SETTINGS, hierarchy=hg.watershed_hierarchy_by_area)[0], by_area)
+    by_volume = watershed_proposals(image_u8, **SETTINGS, hierarchy=hg.watershed_hierarchy_by_volume)[0]
+    assert overlap_matrix(truth, by_volume).max(1).min() > 0.9
+    assert {m.tobytes() for m in by_volume} != {m.tobytes() for m in by_area}
+
+
+def test_the_comparison_of_proposals(monkeypatch, capsys):
+    from benchmarks import bench_proposals
+
+    monkeypatch.setattr("sys.argv", ["bench_proposals.py", "--pictures", "1"])
+    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
+    bench_proposals.main()
+    printed = capsys.readouterr().out
+    assert "left out: scikit-image cannot be imported" in printed
+    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ")]
+    assert {len(row) for row in rows} == {6}
+    assert float(rows[1][2]) > 0.3  # the default finds something
+    assert [r[0] for r in rows[1:]] == [f"| {name}" for name in bench_proposals.sources()]
+
+
+def test_groups_of_several_scales_are_masks_of_legal_size_and_none_twice():
+    from benchmarks.bench_proposals import of_groups
+
+    def grouping(image_u8, *, scale, sigma, min_size):  # two halves at each scale, and one pixel cut out of the left one at the second
+        labels = np.repeat([[0] * 30 + [1] * 30], 40, axis=0)
+        labels[0, 0] = 2 if scale > 1 else 0
+        return labels
+
+    image_u8, _ = squares()
+    assert sorted(int(m.sum()) for m in of_groups(image_u8, grouping=grouping, scales=(1, 2, 3))) == [1199, 1200, 1200]
+
+
+def test_best_overlaps_are_those_of_the_evaluation():
+    from benchmarks.bench_proposals import best_overlaps, of_hierarchies
+    from wsss.dataset.scenes import draw_scene
+
+    scene = draw_scene(0, "train", 3, min_side=64, max_side=80)
+    masks = of_hierarchies(scene.image_u8)
+    objects = np.stack([scene.instances == k for k in range(1, scene.instances.max() + 1)])
+    np.testing.assert_allclose(best_overlaps(scene, masks), overlap_matrix(objects, masks).max(1))
+    assert best_overlaps(scene, masks[:0]).tolist() == [0.0] * len(objects)

@@ -86,11 +86,11 @@ def test_counts_of_images_classes_and_truth(tmp_path):
     assert (facts["splits"]["train"]["images"], facts["splits"]["val"]["measured"]) == (4, 2)
 
 
-def kinds(config, facts=None):
+def kinds(config, facts=None, **proposals):
     facts = facts or {"splits": {"train": {"images": 4, "measured": 4, "labels": 1.5}, "val": {"images": 2, "measured": 2}}}
     whole = load(config)
     plan = Graph(whole).plan(dict.fromkeys(whole.methods, 1))
-    return {heading: (kind, text) for kind, heading, text in gather.supervision(plan["config"], facts, cues=plan["cues"])}
+    return {heading: (kind, text) for kind, heading, text in gather.supervision(plan["config"], facts, cues=plan["cues"], proposals=proposals)}
 
 
 def test_supervision_says_what_taught_the_run():
@@ -104,12 +104,39 @@ def test_supervision_says_what_taught_the_run():
     assert "Tags at prediction" in kinds({"segment": {"recipes": {"gt": {"psl": {"enabled": True, "test_weighting": "labels"}}}}})
     nothing = {"splits": {"train": {"images": 4, "measured": 0, "labels": 1.5}, "val": {"images": 0, "measured": 0}}}
     assert "has none" in kinds({}, nothing)["Truth masks"][1]
+    assert "no stage needed any" in kinds({}, nothing)["Truth masks"][1]
+
+
+def test_proposals_are_listed_with_what_taught_them():
+    assert "Proposals" not in kinds({}, prm="")
+    kind, text = kinds({}, prm="watershed")["Proposals"]
+    assert kind == "none"
+    assert text.startswith("prm: ")
+    kind, text = kinds({"methods": ["prm"], "segment": {"methods": []}}, prm="folder")["Proposals"]
+    assert kind == "given"
+    assert "MCG and COB" in text
+    assert text.startswith("Mask proposals were given")  # every method uses them
+    kind, text = kinds({}, prm="watershed", best="truth")["Proposals"]  # the last of the two
+    assert kind == "truth"
+    assert text.startswith("best: The true instances")
+
+
+def test_truth_masks_are_said_to_be_read_by_what_reads_them():
+    assert "Read by evaluation only: 4 training" in kinds({}, prm="watershed")["Truth masks"][1]
+    said = kinds({}, prm="watershed", best="truth")["Truth masks"][1]
+    assert "only" not in said
+    assert said.startswith("Read by evaluation and by the proposals of best (true instances): 4 training")
+    full = kinds({"evaluate": {"full_supervision": True}})["Truth masks"][1]
+    assert full.startswith("Read by evaluation and by the training of “full”: ")
+    assert "losses but those of “full”" in full
+    nothing = {"splits": {"train": {"images": 4, "measured": 0, "labels": 1.5}, "val": {"images": 0, "measured": 0}}}
+    assert "no stage needed any" not in kinds({}, nothing, best="truth")["Truth masks"][1]
 
 
 def test_methods_with_saliency_of_their_own_are_named():
     mixed = {"methods": ["cam", "erasing", "cam_u2net"], "recipes": {"cam_u2net": {"kind": "cam", "saliency": {"kind": "u2net"}}}}
     plan = Graph(load(mixed)).plan({"cam": 1, "erasing": 1, "cam_u2net": 1})
     facts = {"splits": {"train": {"images": 4, "measured": 4, "labels": 1.5}, "val": {"images": 2, "measured": 2}}}
-    said = [text for _, heading, text in gather.supervision(plan["config"], facts, cues=plan["cues"]) if heading == "Saliency"]
+    said = [text for _, heading, text in gather.supervision(plan["config"], facts, cues=plan["cues"], proposals={}) if heading == "Saliency"]
     assert [t.split(":")[0] for t in said] == ["cam, erasing", "cam_u2net"]
     assert "DUTS-TR" in said[1]

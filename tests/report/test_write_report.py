@@ -120,7 +120,7 @@ def test_the_page_says_what_went_in_and_what_was_seen(text):
     for words in (
         "unsupervised",
         "ImageNet weights",
-        "Read by evaluation only: 4 training and 2 validation masks",
+        "Read by evaluation and by the training of “full”: 4 training and 2 validation masks",
         "train_classifier",
         "1 of 4 seed masks has no object pixel",
         "seeds.rounds.count",

@@ -43,7 +43,8 @@ def _proposals(row: ImageRow, section: ProposalsSection) -> np.ndarray:
         w = section.watershed
         return watershed_proposals(read_picture(row), smoothings=w.smoothings, count=w.count, min_area=w.min_area, max_area=w.max_area)[0]
     if section.kind == "folder":
-        return read_proposals(Path(section.folder.root), row, count=section.folder.count)
+        f = section.folder
+        return read_proposals(Path(f.root), row, count=f.count, min_area=f.min_area, max_area=f.max_area)
     if row.instances is None:
         raise ArtefactError(f"image {row.image_id} has no true instances; instances.proposals.kind truth needs a data set that has them")
     numbers = read_mask(row.instances)

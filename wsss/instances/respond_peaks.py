@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 
 from wsss.artefacts import ImageIndex, ImageRow
+from wsss.classifiers import restore_classifier
 from wsss.console import log, progress
 from wsss.imaging import Normalisation, normalise, read_picture, resize_image
-from wsss.networks import restore_network
 from wsss.sections import ComputeSection
-from wsss.seeds.method import PeakMethod, load_method
+from wsss.seeds.method import PeakMethod
 from wsss.stage_settings import ResponseSettings
 from wsss.store import MapWriter
 from wsss.topdown import response_maps
-from wsss.training import evaluating, pick_device
+from wsss.training import evaluating
 
 LARGEST = float(np.finfo(np.float16).max)
 LEAST_SIDE = 32
@@ -43,15 +43,11 @@ def respond_peaks(*, index: Path, shard: Path, classifier: Path, settings: Respo
     """
     data = ImageIndex(index)
     rows = data.shard(shard)
-    method = cast(PeakMethod, load_method(settings.kind, options=settings.options, class_names=data.class_names))
-    model = method.build(data.num_classes, round=1, backbone=settings.backbone.model_copy(update={"weights": "none"}), previous=None)
-    restore_network(model, classifier, class_names=data.class_names)
-    device = pick_device(compute)
-    model.to(device).to(memory_format=torch.channels_last)
+    method, model, device = restore_classifier(classifier, data=data, settings=settings, round=1, compute=compute)
     found = 0
     with MapWriter(output, stage="respond_peaks", settings=settings.model_dump(mode="json")) as writer, evaluating(model):
         for row in progress(rows, what="peaks"):
-            arrays = picture_peaks(method, model, row, scale=settings.scale, device=device)
+            arrays = picture_peaks(cast(PeakMethod, method), model, row, scale=settings.scale, device=device)
             writer.write(row.image_id, row.class_ids, **{name: a.astype(np.float16) for name, a in arrays.items()})
             found += len(arrays["peak"])
     log.info("%d peaks on %d images", found, len(rows))

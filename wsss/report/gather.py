@@ -258,25 +258,64 @@ SALIENCY = {
 }
 
 
-def supervision(config: Mapping[str, Any], facts: Mapping[str, Any], *, cues: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """(kind, heading, sentence) of everything that taught the run something; kinds: tags, weights, none, pixels, given, truth."""
-    train, val = facts["splits"]["train"], facts["splits"]["val"]
+PROPOSALS = {
+    "watershed": ("none", "Mask proposals by hierarchical watershed: unsupervised, nothing was trained for them."),
+    "folder": ("given", "Mask proposals were given; whatever supervision made them went in. MCG and COB, for example, were trained on pixel masks."),
+    "truth": ("truth", "The true instances are the mask proposals: the ceiling of retrieval, no fair result."),
+}
+
+
+def supervision(config: Mapping[str, Any], facts: Mapping[str, Any], *, cues: Mapping[str, str], proposals: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """What taught the run something.
+
+    Args:
+        config: The relevant configuration.
+        facts: Of the data set, as `data_facts` gives them.
+        cues: Kind of saliency by method.
+        proposals: Kind of mask proposals by method with instances; "" where it reads none.
+
+    Returns:
+        (kind, heading, sentence) each; kinds: tags, weights, none, pixels, given, truth.
+    """
+    train = facts["splits"]["train"]
     out = [("tags", "Image tags", f"Class names of {train['images']} training images ({train['labels']:.2f} a picture). No boxes, points or pixels.")]
     out.append(_weights(config))
-    for cue in dict.fromkeys(cues.values()):
-        kind, text = SALIENCY.get(cue, ("given", f"Saliency: {cue}."))
-        users = [m for m, c in cues.items() if c == cue]
-        out.append((kind, "Saliency", text if len(users) == len(cues) else f"{', '.join(users)}: {text}"))
+    out += _by_kind("Saliency", cues, SALIENCY)
+    out += _by_kind("Proposals", {m: p for m, p in proposals.items() if p}, PROPOSALS, everyone=config["methods"])
     segment = config["segment"]
     if "labels" in (segment["psl"]["train_weighting"], segment["psl"]["test_weighting"]) or '_weighting": "labels"' in json.dumps(segment["recipes"]):
         out.append(("given", "Tags at prediction", "A variant weights its masks by the pictures' true tags: the paper's upper bound, no fair result."))
-    if train["measured"] + val["measured"] == 0:
-        return [*out, ("truth", "Truth masks", "The data set has none. Nothing on this page is measured against truth, and no stage needed any.")]
-    text = f"Read by evaluation only: {train['measured']} training and {val['measured']} validation masks. Every mIoU, IoU, precision, recall, accuracy and coverage here used them; losses, claimed areas, time and memory did not."
-    out.append(("truth", "Truth masks", text + " miou_best also chooses its threshold by them; no later stage knows that choice."))
-    if config["evaluate"]["full_supervision"]:
+    out.append(
+        ("truth", "Truth masks", _truth(facts["splits"], full=config["evaluate"]["full_supervision"], given=[m for m, p in proposals.items() if p == "truth"]))
+    )
+    if train["measured"] + facts["splits"]["val"]["measured"] and config["evaluate"]["full_supervision"]:
         out.append(("pixels", "Reference", "The rows “full” come from the same segmenter trained with the training set's truth masks, for comparison only."))
     return out
+
+
+def _by_kind(heading: str, users: Mapping[str, str], kinds: Mapping[str, tuple[str, str]], *, everyone: Sequence[str] = ()) -> list[tuple[str, str, str]]:
+    """A sentence a kind, with the methods that use it unless those are all of `everyone`, or of `users`."""
+    found = []
+    for kind in dict.fromkeys(users.values()):
+        level, text = kinds.get(kind, ("given", f"{heading}: {kind}."))
+        own = [m for m, k in users.items() if k == kind]
+        found.append((level, heading, text if len(own) == len(everyone or users) else f"{', '.join(own)}: {text}"))
+    return found
+
+
+def _truth(splits: Mapping[str, Any], *, full: bool, given: Sequence[str]) -> str:
+    """What read truth masks; `given`: methods whose proposals are the true instances."""
+    train, val, names = splits["train"]["measured"], splits["val"]["measured"], ", ".join(given)
+    if train + val == 0:
+        readers = f"but the proposals of {names} are its true instances" if given else "and no stage needed any"
+        return f"The data set has none. Nothing on this page is measured against truth, {readers}."
+    others = [f"by the proposals of {names} (true instances)"] * bool(given) + ["by the training of “full”"] * full
+    readers = " and ".join([", ".join(["Read by evaluation", *others[:-1]]), others[-1]]) if others else "Read by evaluation only"
+    spared = "losses but those of “full”" if full else "losses"
+    return (
+        f"{readers}: {train} training and {val} validation masks. Every mIoU, IoU, precision, recall, accuracy and coverage here used them; {spared}, claimed areas, time and memory did not."
+        " miou_best also chooses its threshold by them; no later stage knows that choice."
+    )
 
 
 def _weights(config: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -75,7 +75,10 @@ def plan_of(settings: PlanSettings) -> dict[str, Any]:
             row = {"method": method, "stage": "regions", "round": r, "variant": "", "cycle": None, "split": "train", "files": graph.regions(method, r)}
             plan["stages"].append(row)
     branch = InstanceGraph(graph)
-    plan["instances"] = [{"method": m, "folder": str(Path(f).parent / "pictures")} for m, f in zip(branch.methods, branch.products(), strict=True)]
+    plan["instances"] = [
+        {"method": m, "folder": str(Path(f).parent / "pictures"), "proposals": branch.proposal_kind(m)}
+        for m, f in zip(branch.methods, branch.products(), strict=True)
+    ]
     return plan
 
 
@@ -91,9 +94,10 @@ def context(*, plan: Mapping[str, Any], index: ImageIndex, metrics: Path) -> dic
     trails = gallery.trails(int(plan["report"]["gallery"]))
     logged = gather.log_warnings(benchmarks.parent / "logs")
     made_by = made.read_made(index.folder.parent)
+    proposals = {e["method"]: e["proposals"] for e in plan.get("instances", [])}
     return {
         "plan": plan, "facts": facts, "has_truth": has_truth, "class_names": index.class_names, "colours": [tuple(int(v) for v in c) for c in VOC_COLOURS[: len(index.class_names)]],
-        "headline": tables.headline(plan, numbers), "supervision": gather.supervision(plan["config"], facts, cues=plan["cues"]), "settings": gather.list_settings(plan["config"]),
+        "headline": tables.headline(plan, numbers), "supervision": gather.supervision(plan["config"], facts, cues=plan["cues"], proposals=proposals), "settings": gather.list_settings(plan["config"]),
         "versions": gather.versions(), "made": made_by, "devices": sorted({str(r["content"]["device"]) for r in records if r["content"].get("device")}), "times": times,
         "total_seconds": sum(t.seconds for t in times), "peak_mb": max((t.peak_mb for t in times), default=0.0),
         "table": tables.stage_table(plan, numbers), "segmenters": tables.segmenter_table(plan, numbers),

@@ -9,6 +9,11 @@ from pydantic import model_validator
 from wsss.sections.base import Section, setting
 
 
+def _check_areas(least: float, most: float) -> None:
+    if least >= most:
+        raise ValueError(f"min_area {least} is not below max_area {most}")
+
+
 class WatershedSection(Section):
     """Proposals by hierarchical watershed: nothing is trained, nothing is read."""
 
@@ -16,7 +21,7 @@ class WatershedSection(Section):
         [0.0, 1.0],
         "standard deviations of the Gaussians that the picture is smoothed by, a hierarchy each; 0: as it is",
         unit="px",
-        source="ours: of the scenes' objects 88 % are met at IoU 0.5, 73 % and 85 % with one of the two alone (docs/METHODS.md)",
+        source="ours: of the scenes' objects 82 % are met at IoU 0.5, 78 % and 69 % with one of the two alone (docs/BENCHMARKS.md)",
         min_length=1,
     )
     count: int = setting(300, "most proposals of a picture", unit="masks", source="ours; PRM's code: 100 of ranked ones", ge=1, le=10_000)
@@ -27,8 +32,7 @@ class WatershedSection(Section):
     def _ordered(self) -> WatershedSection:
         if bad := [s for s in self.smoothings if not 0 <= s <= 20]:
             raise ValueError(f"smoothings {bad} are outside 0..20")
-        if self.min_area >= self.max_area:
-            raise ValueError(f"min_area {self.min_area} is not below max_area {self.max_area}")
+        _check_areas(self.min_area, self.max_area)
         return self
 
 
@@ -36,7 +40,23 @@ class ProposalFolderSection(Section):
     """Precomputed proposals."""
 
     root: str = setting("", "folder of IMAGE_ID.json (a list of COCO segmentations) or IMAGE_ID.mat (MCG, COB) files")
-    count: int = setting(200, "first proposals of a file that are used", unit="masks", source="PRM's demonstration has 200 a picture", ge=1, le=10_000)
+    count: int = setting(
+        200,
+        "first proposals of a file that are used, of those within the areas below",
+        unit="masks",
+        source="PRM's demonstration has 200 a picture",
+        ge=1,
+        le=10_000,
+    )
+    min_area: float = setting(0.00002, "smaller proposals are left out; 0 keeps all", unit="share of the picture", source="PRM's code: 0.00002", ge=0, lt=1)
+    max_area: float = setting(
+        0.85, "proposals of this size or larger are left out; above 1 keeps all", unit="share of the picture", source="PRM's code: 0.85", gt=0, le=2
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ProposalFolderSection:
+        _check_areas(self.min_area, self.max_area)
+        return self
 
 
 class ProposalsSection(Section):

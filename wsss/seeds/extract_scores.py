@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from wsss.artefacts import ImageIndex
+from wsss.classifiers import restore_classifier
 from wsss.console import log, progress, warn
 from wsss.imaging import Normalisation, erase, normalise, read_picture, resize_image
-from wsss.networks import restore_network
 from wsss.sections import ComputeSection, ScoresSection
 from wsss.seeds.earlier import Erased
-from wsss.seeds.method import FACTS, SeedMethod, load_method
+from wsss.seeds.method import FACTS, SeedMethod
 from wsss.stage_settings import ScoresSettings
 from wsss.store import MapWriter
-from wsss.training import evaluating, pick_device
+from wsss.training import evaluating
 
 LEAST_FOR_WARNING = 0.1
 
@@ -49,11 +49,7 @@ def extract_scores(
     """
     data = ImageIndex(index)
     rows = data.shard(shard)
-    method = load_method(settings.kind, options=settings.options, class_names=data.class_names)
-    model = method.build(data.num_classes, round=settings.round, backbone=settings.backbone.model_copy(update={"weights": "none"}), previous=None)
-    restore_network(model, classifier, class_names=data.class_names)
-    device = pick_device(compute)
-    model.to(device).to(memory_format=torch.channels_last)
+    method, model, device = restore_classifier(classifier, data=data, settings=settings, round=settings.round, compute=compute)
     normalisation: Normalisation = model.backbone.normalisation  # type: ignore[union-attr,assignment]
     erased = Erased(regions) if regions else None
     background = [0] if FACTS[settings.kind].background else []

@@ -1,0 +1,46 @@
+"""Trained classifiers, for the stages that look at pictures through them.
+
+A module apart: `wsss/networks.py` serves segmenters too, which a change of a seed method must not rerun, and `wsss/seeds/method.py` is read by rules without torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wsss.artefacts import ImageIndex
+from wsss.networks import restore_network
+from wsss.sections import ComputeSection
+from wsss.seeds.method import SeedMethod, load_method
+from wsss.stage_settings import ResponseSettings, ScoresSettings
+from wsss.training import pick_device
+
+
+def restore_classifier(
+    path: Path, *, data: ImageIndex, settings: ScoresSettings | ResponseSettings, round: int, compute: ComputeSection
+) -> tuple[SeedMethod, nn.Module, torch.device]:
+    """A round's method and network, as trained, on the stage's device.
+
+    Args:
+        path: classifier.pt.
+        data: The data set; its classes must be those that the network was trained for.
+        settings: Method kind, its own settings, backbone.
+        round: From 1.
+        compute: Device, threads.
+
+    Returns:
+        The method, the network with its channels last, in no particular mode, and its device.
+
+    Raises:
+        ArtefactError: If the file is missing or damaged, or was made for another network or other classes.
+        ValueError: If there is no such device.
+    """
+    method = load_method(settings.kind, options=settings.options, class_names=data.class_names)
+    bare = settings.backbone.model_copy(update={"weights": "none"})  # its own are in the file
+    model = method.build(data.num_classes, round=round, backbone=bare, previous=None)
+    restore_network(model, path, class_names=data.class_names)
+    device = pick_device(compute)
+    model.to(device).to(memory_format=torch.channels_last)
+    return method, model, device
