@@ -13,7 +13,7 @@ from wsss.plan import count_jobs
 
 RECIPES = {
     "ceiling": {"kind": "prm", "instances": {"proposals": {"kind": "truth"}}},
-    "parts": {"kind": "prm", "instances": {"route": "components"}},
+    "parts": {"kind": "prm", "seeds": {"prm": {"scores": "maps"}}, "instances": {"route": "components"}},
     "fine": {"kind": "prm", "seeds": {"prm": {"response_subpixel": 8}}},
     "plain": {"kind": "prm", "seeds": {"prm": {"stimulation": False}}},
     "cam_parts": {"kind": "cam", "instances": {"route": "components"}},

@@ -7,6 +7,7 @@ from typing import Any
 
 from wsss import sections, stage_settings
 from wsss.graph import Graph
+from wsss.seeds.method import FACTS
 
 
 class InstanceGraph:
@@ -78,7 +79,8 @@ class InstanceGraph:
         if stage == "respond_peaks":
             scores = self.graph.stage("extract_scores", method=method, round=self.graph.max_rounds(method))
             assert isinstance(scores, stage_settings.ScoresSettings)
-            return stage_settings.ResponseSettings(kind=scores.kind, backbone=scores.backbone, options=scores.options, scale=section.response_scale)
+            options = {k: v for k, v in scores.options.items() if k not in FACTS[scores.kind].summing}
+            return stage_settings.ResponseSettings(kind=scores.kind, backbone=scores.backbone, options=options, scale=section.response_scale)
         by_proposals = section.route == "proposals"
         retrieval = section.retrieval if by_proposals else sections.RetrievalSection()
         least = sections.InstancesSection().min_area if by_proposals else section.min_area

@@ -85,7 +85,7 @@ def summed_by_hand(method, model, image_n, channel, *, size):
 @pytest.mark.parametrize("factor", [1, 3])
 @pytest.mark.parametrize(
     "over",
-    [{"summed": "each"}, {"dead_ends": "spread"}, {"summed": "each", "batchnorm": "gradient", "residual": "copy"}, {"summed": "each", "inputs": "signed"}],
+    [{"scores": "each"}, {"dead_ends": "spread"}, {"scores": "each", "batchnorm": "gradient", "residual": "copy"}, {"scores": "each", "inputs": "signed"}],
 )
 def test_scores_sum_the_response_maps_of_each_class(factor, over):
     """One pass a peak; or one a class where no mass is lost."""
@@ -111,6 +111,16 @@ def test_scores_of_all_peaks_together_have_the_same_sum(over):
         one_by_one, count = summed_by_hand(method, model, image_n[0], channel, size=scores.shape[2:])
         assert scores[0, k].mean().item() == pytest.approx(count, rel=1e-3)
         assert one_by_one.mean().item() == pytest.approx(count, rel=1e-3)
+
+
+def test_scores_can_be_the_class_maps_without_the_bias():
+    method, model = build(scores="maps")
+    image_n = torch.randn(2, 3, 96, 128)
+    with torch.no_grad():
+        model.head.bias.copy_(torch.tensor([5.0, -3.0, 1.0]))
+        found, maps = method.scores(model, image_n, [1, 3]), model(image_n)
+    assert torch.allclose(found, maps[:, [0, 2]] - torch.tensor([5.0, 1.0])[:, None, None], atol=1e-5)
+    assert (found < 0).any()
 
 
 def test_the_head_has_a_bias_that_trains():

@@ -202,10 +202,11 @@ class PrmSection(Section):
     response_subpixel: int = setting(
         1, "as `subpixel`, for the peaks that are traced back", source="code's demonstration: 1; its successors: 8; not confirmed", ge=1, le=16
     )
-    summed: Literal["together", "each"] = setting(
+    scores: Literal["together", "each", "maps"] = setting(
         "together",
-        "score maps: what all peaks of a class respond to in one pass, where those that lose less mass weigh more; or the sum of each one's response map",
-        source="ours: PRM as a seed method; together is several times cheaper",
+        "score maps: what all peaks of a class respond to in one pass, where those that lose less mass weigh more; the sum of each one's response map; "
+        "or the class maps as they are, as CAM's",
+        source="ours: PRM as a seed method; together is several times cheaper than each",
     )
     batchnorm: Literal["folded", "gradient"] = setting(
         "folded",

@@ -37,6 +37,7 @@ class Facts:
         responds: Whether its class follows `PeakMethod`, so that its peaks can become instances.
         over: Kind that this one repeats on erased pictures; set by `registered`.
         scoring: Keys of its own settings that score maps alone read: training is not given them, and a change of them does not retrain.
+        summing: Of these, keys that say how score maps are made of peaks: a change of them does not trace peaks again.
     """
 
     module: str
@@ -50,6 +51,7 @@ class Facts:
     background: bool = False
     options: str = ""
     scoring: tuple[str, ...] = ()
+    summing: tuple[str, ...] = ()
     responds: bool = False
     over: str = ""
 
@@ -62,7 +64,8 @@ BUILT_IN: dict[str, Facts] = {
     "prm": Facts(
         module="wsss.seeds.prm",
         options="prm",
-        scoring=("peak_threshold", "response_subpixel", "summed", "batchnorm", "residual", "dead_ends", "inputs"),
+        scoring=("peak_threshold", "response_subpixel", "scores", "batchnorm", "residual", "dead_ends", "inputs"),
+        summing=("scores",),
         responds=True,
     ),
 }

@@ -59,14 +59,21 @@ class Method(cam.Method):
         return arrived_mass(model, image_n, starts, factor=self.options.response_subpixel, rules=self.rules)
 
     def scores(self, model: nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
-        """Sum of the response maps of each class's peaks, as density: a response that is the same everywhere adds 1 to every cell. (N, K, h, w), nowhere negative."""
+        """Sum of the response maps of each class's peaks, as density: a response that is the same everywhere adds 1 to every cell. (N, K, h, w), nowhere negative.
+
+        With `scores: maps` the class maps, signed, without the head's bias.
+        """
+        if self.options.scores == "maps":
+            assert isinstance(model, cam.Classifier)
+            assert model.head.bias is not None
+            return super().scores(model, image_n, class_ids) - model.head.bias[[c - 1 for c in class_ids]][:, None, None]
         channels = torch.tensor([c - 1 for c in class_ids], device=image_n.device)
         return torch.stack([self._summed(model, view, channels) for view in image_n])
 
     def _summed(self, model: nn.Module, image_n: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
         maps: torch.Tensor = model(image_n[None])
         planes = self.traced_peaks(maps)[1][0]
-        if self.options.summed == "together":
+        if self.options.scores == "together":
             owner = torch.arange(len(channels), device=maps.device)
             starts = maps.new_zeros(len(channels), *planes.shape)
             starts[owner, channels] = planes[channels].to(maps.dtype)
