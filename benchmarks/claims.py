@@ -2,7 +2,7 @@
 
 Runs the workflow with a set's overlay for three model seeds (and the set `aepsl` for a second generator seed), then compares within each run (paired).
 A claim holds if its gain is positive (and on average at least what the claim asks for) for every model seed. Writes results/claims-SET.md and prints it.
-The sets of one seed share a folder, so what several of them need is trained once.
+The sets of one seed share a folder, so what several of them need is made once.
 """
 
 from __future__ import annotations

@@ -107,6 +107,16 @@ class Thing:
     """Not a tensor."""
 
 
+def test_lack_of_memory_is_not_the_files_fault(tmp_path, monkeypatch):
+    def short(*_args, **_options):
+        raise MemoryError
+
+    torch.save({"a": torch.zeros(2)}, tmp_path / "a.pth")
+    monkeypatch.setattr(torch, "load", short)
+    with pytest.raises(MemoryError):
+        load_state(tmp_path / "a.pth")
+
+
 def test_weights_files_execute_nothing(tmp_path):
     torch.save({"a": Thing()}, tmp_path / "object.pth")
     torch.save({"a": 3}, tmp_path / "number.pth")

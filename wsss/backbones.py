@@ -323,6 +323,8 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
         check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        if lack_of_memory(error):
+            raise
         raise ValueError(f"{path}: not a state dict ({type(error).__name__}: {str(error)[:200]})") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):

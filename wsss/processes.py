@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -14,6 +14,8 @@ from wsss.stopping import begin_helper, signals_later
 
 T = TypeVar("T")
 R = TypeVar("R")
+LOOK_EVERY = 1.0
+"""Seconds between two looks whether the pool is whole, while nothing is done."""
 BLOCK = 16
 """Items a task: enough to open a file or a network once per task at no visible cost."""
 
@@ -44,9 +46,9 @@ def map_blocks(function: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T
     pool = ProcessPoolExecutor(min(workers, len(blocks)), multiprocessing.get_context("spawn"), initializer=_begin)
     try:
         with signals_later():
-            done = pool.map(_run, [function] * len(blocks), blocks)
-        for results in done:
-            yield from results
+            tasks = [pool.submit(_run, function, block) for block in blocks]
+        for task in tasks:  # not pool.map, which cancels tasks while the pool's thread marks them as broken: that thread would print a traceback
+            yield from _result(task, pool)
         whole = True
     except BrokenProcessPool:
         raise OSError(
@@ -62,6 +64,15 @@ def map_blocks(function: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T
 def _begin() -> None:
     cv2.setNumThreads(1)
     begin_helper()
+
+
+def _result(task: Future[list[R]], pool: ProcessPoolExecutor) -> list[R]:
+    """The task's result. A pool that lost a process while tasks were handed to it may forget some of them, so nobody waits for those."""
+    while not task.done() and not pool._broken:
+        wait([task], timeout=LOOK_EVERY)
+    if not task.done():
+        raise BrokenProcessPool
+    return task.result()
 
 
 def _run(function: Callable[[Sequence[T]], Iterable[R]], block: Sequence[T]) -> list[R]:
