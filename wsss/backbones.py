@@ -16,6 +16,7 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
+from safetensors.torch import load_file
 from torch import nn
 
 from wsss.imaging import IMAGENET, Normalisation
@@ -261,10 +262,9 @@ def _create(name: str, *, hub: bool, stride: int) -> Any:
             net: Any = timm.create_model(name, **options, output_stride=stride)
         except TypeError:  # knows no such argument: its own stride is 32, if anything
             net = timm.create_model(name, **options)
-        training = net.training
         with torch.no_grad():
             shape = tuple(net.eval().forward_features(torch.zeros(1, 3, PROBE, PROBE)).shape)
-        net.train(training)
+        net.train()
     except (OSError, RuntimeError) as error:
         if lack_of_memory(error):
             raise
@@ -317,8 +317,6 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
         return read_params(path)
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
