@@ -84,18 +84,19 @@ def test_a_name_that_is_taken_or_no_facts_is_refused(package, monkeypatch):
 
 
 def test_every_built_in_method_runs_side_by_side(tmp_path):
-    """configs/scenes_all.yaml's kinds on toy pictures: EPS to its own background, erasing over it, ESOL's three rounds and their weighted mean, PRM's responses and instances."""
+    """configs/scenes_all.yaml's kinds on toy pictures: EPS to its own background, erasing over it, ESOL's three rounds and their weighted mean, PRM's responses and instances, erasing over it, and parts of masks from its class maps."""
     project = Project(tmp_path)
     recipes = {
         "eps_network": {"kind": "eps", "pseudo": {"seed": {"kind": "scores", "cue": "network"}}},
         "esol_fused": {"kind": "esol", "seeds": {"fuse": {"weights": [1, 1, 1]}}},
         "cam_parts": {"kind": "cam", "instances": {"route": "components"}},
+        "prm_parts": {"kind": "prm", "seeds": {"prm": {"scores": "maps"}}, "instances": {"route": "components"}},
     }
     over = {
-        "methods": ["cam", "eps_network", "eps_erasing", "esol_fused", "prm", "cam_parts"],
+        "methods": ["cam", "eps_network", "eps_erasing", "esol_fused", "prm", "prm_erasing", "cam_parts", "prm_parts"],
         "recipes": recipes,
         "segment": {"methods": []},
-        "instances": {"methods": ["prm", "cam_parts"], "proposals": {"watershed": {"count": 40}}},
+        "instances": {"methods": ["prm", "cam_parts", "prm_parts"], "proposals": {"watershed": {"count": 40}}},
         "compute": {"shards": {"train": 1}},
     }
     done = project.snakemake(over=over)
@@ -103,16 +104,18 @@ def test_every_built_in_method_runs_side_by_side(tmp_path):
     base = tmp_path / "results" / TOY["run"]
     table = pd.read_csv(base / "metrics.csv")
     rounds = table[table["stage"] == "scores"].groupby("method")["round"].max().to_dict()
-    assert rounds == {"cam": 1, "eps_network": 1, "eps_erasing": 2, "esol_fused": 3, "prm": 1, "cam_parts": 1}
+    assert rounds == {"cam": 1, "eps_network": 1, "eps_erasing": 2, "esol_fused": 3, "prm": 1, "prm_erasing": 2, "cam_parts": 1, "prm_parts": 1}
     assert set(table[table["stage"] == "seed"]["method"]) == set(over["methods"])
     assert not (base / "eps_erasing" / "seeds" / "round-1").exists()  # EPS's own
     assert not (base / "esol_fused" / "seeds" / "round-1").exists()  # CAM's
     assert not (base / "cam_parts" / "seeds" / "round-1").exists()  # CAM's
+    assert not (base / "prm_erasing" / "seeds" / "round-1").exists()  # PRM's
+    assert not (base / "prm_parts" / "instances" / "responses").exists()  # PRM's too: how its score maps are made does not trace peaks again
     found = table[table["stage"] == "instances"].set_index(["method", "metric"])["value"]
     assert found[("prm", "images")].item() == found[("cam_parts", "images")].item() == 12
     assert ("prm", "pointing") in found.index
     assert ("cam_parts", "pointing") not in found.index
-    for method in ("prm", "cam_parts"):
+    for method in ("prm", "cam_parts", "prm_parts"):
         assert len(list((base / method / "instances" / "pictures").glob("*.png"))) == 12
     assert project.reruns(over) == {}
     assert set(project.reruns({**over, "instances": {**over["instances"], "retrieval": {"boundary": 0.0}}})) == {
