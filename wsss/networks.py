@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,15 +75,12 @@ def write_archive(path: Path, value: Mapping[str, Any]) -> None:
         UnwritableError: If the disk is full, or nothing may be written there.
         BaseException: Whatever interrupts it, e.g. a signal.
     """
-    # a file object, not a path: given one, torch does not say that a disk is full, and writes its name into the archive, so that equal networks would differ
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(value, file)
-        except RuntimeError as error:
-            cause: BaseException = error
-            while "inline_container" in str(cause) and cause.__context__ is not None:  # torch closes the archive, and complains of it instead
-                cause = cause.__context__
-            raise cause from None
+    # by way of memory: an exception amid torch's own writes to a file (a full disk, a signal, a lost loader process) may end the process in C++; and given a path, torch would
+    # write its name into the archive, so that equal networks would differ
+    whole = io.BytesIO()
+    torch.save(value, whole)
+    with atomic(path) as temporary:
+        temporary.write_bytes(whole.getbuffer())
 
 
 def save_network(path: Path, *, state: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:

@@ -55,10 +55,11 @@ def map_blocks(function: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T
             f"one of {workers} processes was killed, most often for lack of memory; use fewer (snakemake --set-threads RULE=1; by hand --workers 1) or smaller images"
         ) from None
     finally:
-        if not whole:  # a signal or a fault: nobody waits for the blocks in progress
-            for process in set(multiprocessing.active_children()) - others:
-                process.kill()
-        pool.shutdown(cancel_futures=True)
+        with signals_later():  # one that came amid this would leave processes behind
+            if not whole:  # a signal or a fault: nobody waits for the blocks in progress
+                for process in set(multiprocessing.active_children()) - others:
+                    process.kill()
+            pool.shutdown(cancel_futures=True)
 
 
 def _begin() -> None:
