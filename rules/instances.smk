@@ -41,13 +41,12 @@ rule respond_peaks:
         bench_of("respond_peaks", "{method}-{shard}")
     conda:
         "../envs/wsss.yaml"
-    threads: COMPUTE.threads + COMPUTE.workers
+    threads: COMPUTE.threads
     resources:
         gpu=1,
         mem_mb=growing(6000),
         runtime=growing(480),
         device=COMPUTE.device,
-        workers=COMPUTE.workers,
     params:
         settings=instance_settings("respond_peaks"),
         compute=compute_params(),
@@ -56,7 +55,7 @@ rule respond_peaks:
         "peaks of {wildcards.method} and what they respond to, shard {wildcards.shard}"
     shell:
         "wsss respond_peaks --index {input.index:q} --shard {input.shard:q} --classifier {input.classifier:q} --settings {params.settings:q}"
-        " --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --output {output:q} --log {log:q}"
+        " --compute {params.compute:q} --device {resources.device} --workers {threads} --output {output:q} --log {log:q}"
 
 
 rule retrieve_instances:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from wsss.artefacts import ImageIndex
 from wsss.networks import restore_network
 from wsss.sections import ComputeSection
 from wsss.seeds.method import SeedMethod, load_method
@@ -19,13 +18,13 @@ from wsss.training import pick_device
 
 
 def restore_classifier(
-    path: Path, *, data: ImageIndex, settings: ScoresSettings | ResponseSettings, round: int, compute: ComputeSection
+    path: Path, *, class_names: list[str], settings: ScoresSettings | ResponseSettings, round: int, compute: ComputeSection
 ) -> tuple[SeedMethod, nn.Module, torch.device]:
     """A round's method and network, as trained, on the stage's device.
 
     Args:
         path: classifier.pt.
-        data: The data set; its classes must be those that the network was trained for.
+        class_names: The data set's, background first; they must be those that the network was trained for.
         settings: Method kind, its own settings, backbone.
         round: From 1.
         compute: Device, threads.
@@ -37,10 +36,10 @@ def restore_classifier(
         ArtefactError: If the file is missing or damaged, or was made for another network or other classes.
         ValueError: If there is no such device.
     """
-    method = load_method(settings.kind, options=settings.options, class_names=data.class_names)
+    method = load_method(settings.kind, options=settings.options, class_names=class_names)
     bare = settings.backbone.model_copy(update={"weights": "none"})  # its own are in the file
-    model = method.build(data.num_classes, round=round, backbone=bare, previous=None)
-    restore_network(model, path, class_names=data.class_names)
+    model = method.build(len(class_names) - 1, round=round, backbone=bare, previous=None)
+    restore_network(model, path, class_names=class_names)
     device = pick_device(compute)
     model.to(device).to(memory_format=torch.channels_last)
     return method, model, device

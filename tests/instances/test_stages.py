@@ -12,15 +12,17 @@ import pytest
 from pycocotools.coco import COCO
 
 from tests.instances.drawn_set import HEIGHT, WIDTH, masks, write_drawn_set, write_peaks
-from wsss.artefacts import ArtefactError, read_json
+from wsss.artefacts import ArtefactError, ImageIndex, read_json
 from wsss.evaluate.measure_instances import measure_instances, true_instances
 from wsss.imaging import read_mask
 from wsss.instances.export_instances import export_instances
 from wsss.instances.propose_masks import propose_masks
 from wsss.instances.respond_peaks import respond_peaks
 from wsss.instances.retrieve_instances import retrieve_instances
+from wsss.networks import save_network
 from wsss.outlines import pack, unpack
 from wsss.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, ProposalsSection, WatershedSection
+from wsss.seeds.method import load_method
 from wsss.seeds.train_classifier import train_classifier
 from wsss.stage_settings import ClassifierSettings, ProposalSettings, ResponseSettings, RetrievalSettings, RowKeys
 from wsss.store import MapReader, MapWriter
@@ -247,6 +249,19 @@ def test_a_network_finds_peaks_inside_the_picture_and_its_responses_are_densitie
             for c in (1, 3):
                 values = peak[peak[:, 0] == c, 3]
                 assert (np.diff(values) <= 0).all()
+
+
+def test_responses_do_not_depend_on_the_processes(drawn):
+    folder, index, shard = drawn
+    settings = ResponseSettings(kind="prm", backbone=BackboneSection(weights="none"), options={"filter": "none"}, scale=1.0)
+    model = load_method("prm").build(3, round=1, backbone=settings.backbone, previous=None)
+    save_network(folder / "classifier.pt", state=model.state_dict(), meta={"classes": ImageIndex(index).class_names})
+    outputs = []
+    for workers, threads in ((0, 2), (2, 1)):
+        outputs.append(folder / f"{workers}.h5")
+        compute = ComputeSection(device="cpu", threads=threads, workers=workers)
+        respond_peaks(index=index, shard=shard, classifier=folder / "classifier.pt", settings=settings, compute=compute, output=outputs[-1])
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
 def test_the_place_of_a_peak_in_pixels():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -13,12 +15,13 @@ from wsss.artefacts import ImageIndex, ImageRow
 from wsss.classifiers import restore_classifier
 from wsss.console import log, progress
 from wsss.imaging import Normalisation, normalise, read_picture, resize_image
+from wsss.processes import map_blocks
 from wsss.sections import ComputeSection
 from wsss.seeds.method import PeakMethod
 from wsss.stage_settings import ResponseSettings
 from wsss.store import MapWriter
 from wsss.topdown import response_maps
-from wsss.training import evaluating
+from wsss.training import evaluating, pick_device
 
 LARGEST = float(np.finfo(np.float16).max)
 LEAST_SIDE = 32
@@ -33,7 +36,7 @@ def respond_peaks(*, index: Path, shard: Path, classifier: Path, settings: Respo
         shard: The shard's list of images.
         classifier: The method's network.
         settings: Method kind, backbone, scale.
-        compute: Device, threads.
+        compute: Device; without a GPU, pictures are worked on by `workers` processes with a thread each, which does not change results.
         output: Store file with `peak` (P, 4) float16: class id, y, x (px of the picture), value; `response` (P, H W) float16: the maps row by row, times H W
             (a response that is the same everywhere is 1); `map` (K, h, w) float16: the raw class maps.
 
@@ -43,14 +46,27 @@ def respond_peaks(*, index: Path, shard: Path, classifier: Path, settings: Respo
     """
     data = ImageIndex(index)
     rows = data.shard(shard)
-    method, model, device = restore_classifier(classifier, data=data, settings=settings, round=1, compute=compute)
+    device = pick_device(compute)
+    single = compute.model_copy(update={"device": device.type, "threads": 1})  # what is done is too small for more
+    trace = partial(_trace_block, class_names=data.class_names, classifier=classifier, settings=settings, compute=single)
     found = 0
-    with MapWriter(output, stage="respond_peaks", settings=settings.model_dump(mode="json")) as writer, evaluating(model):
-        for row in progress(rows, what="peaks"):
-            arrays = picture_peaks(cast(PeakMethod, method), model, row, scale=settings.scale, device=device)
-            writer.write(row.image_id, row.class_ids, **{name: a.astype(np.float16) for name, a in arrays.items()})
+    with MapWriter(output, stage="respond_peaks", settings=settings.model_dump(mode="json")) as writer:
+        traced = map_blocks(trace, rows, workers=compute.workers) if device.type == "cpu" else trace(rows)
+        for row, arrays in zip(rows, progress(traced, what="peaks", total=len(rows)), strict=True):
+            writer.write(row.image_id, row.class_ids, **arrays)
             found += len(arrays["peak"])
     log.info("%d peaks on %d images", found, len(rows))
+
+
+def _trace_block(
+    rows: Sequence[ImageRow], *, class_names: list[str], classifier: Path, settings: ResponseSettings, compute: ComputeSection
+) -> Iterator[dict[str, np.ndarray]]:
+    """A picture's arrays as they are stored, for each row; opens the network once."""
+    method, model, device = restore_classifier(classifier, class_names=class_names, settings=settings, round=1, compute=compute)
+    with evaluating(model):
+        for row in rows:
+            arrays = picture_peaks(cast(PeakMethod, method), model, row, scale=settings.scale, device=device)
+            yield {name: a.astype(np.float16) for name, a in arrays.items()}
 
 
 def picture_peaks(method: PeakMethod, model: torch.nn.Module, row: ImageRow, *, scale: float, device: torch.device) -> dict[str, np.ndarray]:

@@ -49,7 +49,7 @@ def extract_scores(
     """
     data = ImageIndex(index)
     rows = data.shard(shard)
-    method, model, device = restore_classifier(classifier, data=data, settings=settings, round=settings.round, compute=compute)
+    method, model, device = restore_classifier(classifier, class_names=data.class_names, settings=settings, round=settings.round, compute=compute)
     normalisation: Normalisation = model.backbone.normalisation  # type: ignore[union-attr,assignment]
     erased = Erased(regions) if regions else None
     background = [0] if FACTS[settings.kind].background else []
