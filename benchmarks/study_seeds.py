@@ -28,20 +28,21 @@ Masks = Callable[[ImageRow], np.ndarray]
 class Study:
     """The maps of one method in a run, and the truth."""
 
-    def __init__(self, run: Path, *, method: str, every: int) -> None:
+    def __init__(self, run: Path, *, method: str, every: int, saliency: str) -> None:
         """Open the run.
 
         Args:
             run: results/{run}.
             method: Whose fused scores.
             every: Take each so-manyth training picture.
+            saliency: Kind of the saliency maps.
         """
         self.index = ImageIndex(run / "dataset" / "index.csv")
         self.rows = [r for r in self.index.split("train") if r.measured and r.mask][::every]
         self.method = method
         self.scores = MapSet(sorted((run / method / "seeds/fused").glob("*.h5")))
         self.round_1 = MapSet(sorted((run / method / "seeds/round-1/scores").glob("*.h5")))
-        self.saliency = MapSet(sorted((run / "saliency").glob("*/train-*.h5")))
+        self.saliency = MapSet(sorted((run / "saliency").glob(f"{saliency}/train-*.h5")))
         self.truth = {r.image_id: read_mask(r.mask) for r in self.rows if r.mask}
 
     def salient(self, row: ImageRow) -> np.ndarray:
@@ -90,8 +91,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--crf", action="store_true", help="also the presets of the dense CRF (slow)")
     parser.add_argument("--frames", action="store_true", help="also the frames of seeds.claim.normalise, on the first method's round 1")
+    parser.add_argument("--saliency", default="*", help="the kind, where the run has maps of several")
     arguments = parser.parse_args()
-    studies = [Study(arguments.run, method=m, every=arguments.every) for m in arguments.methods]
+    studies = [Study(arguments.run, method=m, every=arguments.every, saliency=arguments.saliency) for m in arguments.methods]
     first = studies[0]
     salient = np.concatenate([first.salient(r).ravel() for r in first.rows])
     object_ = np.concatenate([first.truth[r.image_id].ravel() > 0 for r in first.rows])
