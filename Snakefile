@@ -61,13 +61,12 @@ rule pseudo_masks:
 
 rule segmentation:
     input:
-        lambda w: [f for row in measured() if row["stage"] == "prediction" for f in row["files"]],
+        lambda w: some([f for row in measured() if row["stage"] == "prediction" for f in row["files"]], "segment.methods"),
 
 
 rule instances:
     input:
-        INSTANCES.products(),
-        INSTANCES.fragments(),
+        lambda w: some(INSTANCES.products() + INSTANCES.fragments(), "instances.methods"),
 
 
 rule report:

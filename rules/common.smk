@@ -147,8 +147,14 @@ def relevant_settings(stage):
 
 def given_listing(section):
     """Params value: digest of the listing of the given maps that a stage reads; "" where it makes them itself."""
-    folder = given_folder(section)
-    return listing_digest(folder) if folder else ""
+    return listing_digest(folder) if (folder := given_folder(section)) else ""
+
+
+def some(files, key):
+    """Input value: a target's files; asked for by name it must not make nothing in silence."""
+    if not files:
+        raise WorkflowError(f"{key} is empty, so there is nothing to make: name methods there")
+    return files
 
 
 def shard_of(paths, w):
@@ -174,17 +180,11 @@ def unrefined_masks(w):
 
 def measured_row(w):
     """The measured artefact that a metrics fragment is about."""
-    rounds = {m: GRAPH.max_rounds(m) for m in GRAPH.config.methods}
-    return next(row for row in GRAPH.measured(rounds) if (row["method"], row["name"]) == (w.method, w.name))
-
-
-def measured_files(w):
-    """Its store files."""
-    return measured_row(w)["files"]
+    artefacts = GRAPH.measured({m: GRAPH.max_rounds(m) for m in GRAPH.config.methods})
+    return next(row for row in artefacts if (row["method"], row["name"]) == (w.method, w.name))
 
 
 def row_keys(w):
     """Params function: the identifying columns of its rows in metrics.csv."""
-    row = measured_row(w)
     keys = ("method", "variant", "stage", "round", "cycle", "split")
-    return json.dumps({"run": GRAPH.config.run, "seed": GRAPH.config.seed, **{k: row[k] for k in keys}})
+    return json.dumps({"run": GRAPH.config.run, "seed": GRAPH.config.seed, **{k: measured_row(w)[k] for k in keys}})

@@ -2,7 +2,7 @@ rule measure_scores:
     input:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
-        maps=measured_files,
+        maps=lambda w: measured_row(w)["files"],
     output:
         f"{BASE}/metrics/{{method}}/{{name}}.csv",
     log:
@@ -31,7 +31,7 @@ rule measure_masks:
     input:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
-        maps=measured_files,
+        maps=lambda w: measured_row(w)["files"],
     output:
         f"{BASE}/metrics/{{method}}/{{name}}.csv",
     log:

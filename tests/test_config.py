@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from wsss import sections
-from wsss.config import ConfigError, dump_yaml, for_method, for_variant, load, read_yaml
+from wsss.config import ConfigError, for_method, for_variant, load, read_yaml
+from wsss.config_text import dump_yaml
 
 from .conftest import ROOT
 
@@ -43,6 +44,10 @@ def test_every_overlay_is_accepted(overlay):
         ({"methods": ["cam", "cam"]}, "'cam' is listed twice"),
         ({"methods": ["cam"]}, "segment.methods: 'erasing' is not among methods"),
         ({"recipes": {"x": {"kind": "cam", "sneeds": {}}}}, "recipes.x.sneeds"),
+        ({"recipes": {"eps": {"kind": "cam"}}}, "recipes.eps.kind: 'cam' under the name of another method"),
+        ({"recipes": {"mine": {"seeds": {}}}}, "recipes.mine: its kind is missing; known: "),
+        ({"seeds": {"custom": {"epz": {}}}}, "seeds.custom.epz: 'epz' is no installed method; did you mean 'eps'?"),
+        ({"recipes": {"x": {"kind": "cam", "seeds": {"custom": {"epz": {}}}}}}, "seeds.custom.epz: 'epz' is no installed method"),
         ({"recipes": {"full": {"kind": "cam"}}}, "recipes.full: the name is taken"),
         ({"recipes": {"a/b": {"kind": "cam"}}}, "recipes.a/b: names are"),
         ({"recipes": {"x": {"kind": "cam", "seeds": {"rounds": {"count": 0}}}}}, "recipes.x.seeds.rounds.count: found 0"),

@@ -57,6 +57,10 @@ def test_the_pages_method_runs_beside_cam(package, tmp_path):
     refused = project.snakemake(over=over, path=[package])
     assert refused.returncode != 0
     assert "seeds.custom.lse.sharpness is -1, expected a positive number" in refused.stdout + refused.stderr
+    over["recipes"]["lse_sharp"]["seeds"]["custom"] = {"lze": {"sharpness": 1.0}}
+    refused = project.snakemake("-n", over=over, path=[package])
+    assert refused.returncode != 0
+    assert "seeds.custom.lze: 'lze' is no installed method; did you mean 'lse'?" in refused.stdout + refused.stderr
 
 
 def edit_reruns_this_method_alone(project: Project, package: Path, over: dict) -> None:

@@ -178,6 +178,14 @@ def test_an_unknown_key_is_refused_before_any_job(project):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("target", ["instances", "segmentation"])
+def test_a_target_that_would_make_nothing_is_refused(project, target):
+    done = project.snakemake("-n", target, over={"segment": {"methods": []}})
+    assert done.returncode != 0
+    key = {"instances": "instances", "segmentation": "segment"}[target]
+    assert f"{key}.methods is empty, so there is nothing to make: name methods there" in done.stdout + done.stderr
+
+
 def test_dry_run_of_the_full_data_set_is_fast_and_imports_no_torch(project, tmp_path):
     """About 500 jobs; the limit is 5 s on an idle machine, doubled here because tests share the machine."""
     root = tmp_path / "VOC2012"

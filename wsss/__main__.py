@@ -52,7 +52,8 @@ main_group: Any = main
 @click.option("--check", is_flag=True, help="Only check; print nothing but faults.")
 def config_command(overlays: tuple[Path, ...], check: bool) -> None:
     """Print every setting (with OVERLAYS laid over the defaults), or check them."""
-    from wsss.config import dump_yaml, load
+    from wsss.config import load
+    from wsss.config_text import dump_yaml
 
     with reported():
         text = dump_yaml(load(*overlays))

@@ -183,7 +183,7 @@ def read_classes(path: Path) -> list[str]:
 
 
 @contextmanager
-def open_text(path: Path, *, most: int = 0) -> Iterator[Any]:
+def open_text(path: Path, *, most: int = 0, mend: str = "delete it and rerun its stage") -> Iterator[Any]:
     """A text file for reading, with a clear error if it is missing, no ordinary file, larger than `most` bytes (0: any), not UTF-8 or no CSV where it is read as one."""
     try:
         regular(path, most=most)
@@ -196,20 +196,20 @@ def open_text(path: Path, *, most: int = 0) -> Iterator[Any]:
         try:
             yield file
         except UnicodeDecodeError as error:
-            raise ArtefactError(f"{path}: not UTF-8 text ({error}); delete it and rerun its stage") from None
+            raise ArtefactError(f"{path}: not UTF-8 text ({error}); {mend}") from None
         except csv.Error as error:
-            raise ArtefactError(f"{path}: not valid CSV ({error}); delete it and rerun its stage") from None
+            raise ArtefactError(f"{path}: not valid CSV ({error}); {mend}") from None
 
 
-def read_json(path: Path, *, most: int = MOST_JSON_BYTES) -> Any:
-    """One JSON file, with a clear error if it is missing, malformed, or larger than `most` bytes."""
-    with open_text(path, most=most) as file:
+def read_json(path: Path, *, most: int = MOST_JSON_BYTES, mend: str = "delete it and rerun its stage") -> Any:
+    """One JSON file, with a clear error if it is missing, malformed, or larger than `most` bytes; `mend`: what to do then."""
+    with open_text(path, most=most, mend=mend) as file:
         try:
             return json.load(file)
         except UnicodeDecodeError:
             raise
         except (ValueError, RecursionError) as error:  # malformed, numbers of thousands of digits, thousands of lists in each other
-            raise ArtefactError(f"{path}: not valid JSON ({str(error)[:200]}); delete it and rerun its stage") from None
+            raise ArtefactError(f"{path}: not valid JSON ({str(error)[:200]}); {mend}") from None
 
 
 class UnwritableError(OSError):

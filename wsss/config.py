@@ -1,7 +1,7 @@
-"""Load, check and dump the configuration (no torch).
+"""Load and check the configuration (no torch).
 
 `load` is given the mapping Snakemake has merged, or files; it returns a frozen `Config` or raises one `ConfigError` that names every wrong key,
-what was found and what is legal. `for_method` and `for_variant` lay recipes over it. `dump_yaml` writes `config.yaml`.
+what was found and what is legal. `for_method` and `for_variant` lay recipes over it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
 from wsss.limits import MOST_CONFIG_BYTES, MOST_DEPTH, MOST_RUN_NAME, MOST_VALUES, check_plain, regular, short
-from wsss.sections import NAME, Config, Section, SegmentSection
+from wsss.sections import NAME, Config, SegmentSection
 from wsss.seeds.method import FACTS
 
 M = TypeVar("M", bound=BaseModel)
@@ -170,25 +169,7 @@ def _refused(faults: list[str]) -> ConfigError:
 
 def _cross_faults(config: Config) -> list[str]:
     """Names that do not fit together."""
-    faults = []
-    for name, recipe in config.recipes.items():
-        kind = recipe.get("kind", name)
-        if kind not in FACTS:
-            faults.append(f"recipes.{name}.kind: {kind!r} is no method; {nearest(str(kind), list(FACTS))}")
-        faults += [
-            f"recipes.{name}.{key}: a recipe may change {', '.join(RECIPE_SECTIONS)} only" for key in recipe if key != "kind" and key not in RECIPE_SECTIONS
-        ]
-        if isinstance(saliency := recipe.get("saliency"), dict):  # a kind's maps are made once, for every method
-            faults += [f"recipes.{name}.saliency.{key}: a recipe may change saliency.kind only" for key in saliency if key != "kind"]
-        if isinstance(instances := recipe.get("instances"), dict) and isinstance(proposals := instances.get("proposals"), dict):
-            faults += [f"recipes.{name}.instances.proposals.{key}: a recipe may change proposals.kind only" for key in proposals if key != "kind"]
-    known = [*FACTS, *config.recipes]
-    faults += [f"recipes.{n}: the name is taken by a folder of the results; choose another" for n in config.recipes if n in RESERVED]
-    faults += [
-        f"recipes.{repr(n)[1:-1][:80]}: names are lower-case letters, digits and _, at most {MOST_RUN_NAME}"
-        for n in [*config.recipes, *config.segment.recipes]
-        if not re.fullmatch(NAME, n) or n.endswith("\n") or len(n) > MOST_RUN_NAME
-    ]
+    faults, known = _recipe_faults(config), [*FACTS, *config.recipes]
     faults += [f"methods: {m!r} is no method and no recipe; {nearest(m, known)}" for m in config.methods if m not in known]
     for key, names in (("segment.methods", config.segment.methods), ("instances.methods", config.instances.methods)):
         faults += [f"{key}: {m!r} is not among methods {config.methods}; {nearest(m, config.methods)}" for m in names if m not in config.methods]
@@ -213,6 +194,48 @@ def _cross_faults(config: Config) -> list[str]:
                     f"segment.start is 'classifier', but the network {segment.network} of {variant} is not built on the classifier's backbone {name}; use pretrained"
                 )
     return list(dict.fromkeys(faults))
+
+
+def _recipe_faults(config: Config) -> list[str]:
+    """What recipes may not be called, be, or change, and settings of methods that are not installed."""
+    faults = []
+    for name, recipe in config.recipes.items():
+        kind = recipe.get("kind", name)
+        if kind not in FACTS:
+            found = f"recipes.{name}.kind: {kind!r} is no method" if "kind" in recipe else f"recipes.{name}: its kind is missing"
+            faults.append(f"{found}; {nearest(str(kind), list(FACTS))}")
+        elif kind != name in FACTS:
+            faults.append(f"recipes.{name}.kind: {kind!r} under the name of another method; choose another name")
+        faults += [
+            f"recipes.{name}.{key}: a recipe may change {', '.join(RECIPE_SECTIONS)} only" for key in recipe if key != "kind" and key not in RECIPE_SECTIONS
+        ]
+        if isinstance(saliency := recipe.get("saliency"), dict):  # a kind's maps are made once, for every method
+            faults += [
+                f"recipes.{name}.saliency.{key}: a recipe may change saliency.kind only; the rest goes into the section saliency"
+                for key in saliency
+                if key != "kind"
+            ]
+        if isinstance(instances := recipe.get("instances"), dict) and isinstance(proposals := instances.get("proposals"), dict):
+            faults += [
+                f"recipes.{name}.instances.proposals.{key}: a recipe may change proposals.kind only; the rest goes into the section instances"
+                for key in proposals
+                if key != "kind"
+            ]
+    given = [config.seeds.custom, *(r["seeds"].get("custom", {}) for r in config.recipes.values() if isinstance(r.get("seeds"), dict))]
+    faults += [
+        f"seeds.custom.{k}: {k!r} is no installed method; {nearest(k, list(FACTS))}"
+        for custom in given
+        if isinstance(custom, dict)
+        for k in custom
+        if k not in FACTS
+    ]
+    faults += [f"recipes.{n}: the name is taken by a folder of the results; choose another" for n in config.recipes if n in RESERVED]
+    faults += [
+        f"recipes.{repr(n)[1:-1][:80]}: names are lower-case letters, digits and _, at most {MOST_RUN_NAME}"
+        for n in [*config.recipes, *config.segment.recipes]
+        if not re.fullmatch(NAME, n) or n.endswith("\n") or len(n) > MOST_RUN_NAME
+    ]
+    return faults
 
 
 def _method_faults(config: Config, method: str) -> list[str]:
@@ -277,49 +300,3 @@ def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
             return []
         model = field.annotation
     return list(model.model_fields)
-
-
-# ---------------------------------------------------------------- dump
-
-
-def dump_yaml(config: Config | None = None) -> str:
-    """`config.yaml`: every key with its default and, as a comment, meaning, unit, legal range and source."""
-    head = "# The embedded run. Every key with its default; made by `wsss config` from wsss/sections/: edit those files, or lay a file over this one with --configfile.\n"
-    if config is not None and config != Config():
-        head = "# Every key as the given files set it, laid over the defaults; where the two differ the comment begins with the default.\n"
-    return head + _dump(config or Config(), Config(), 0)
-
-
-def _dump(section: Section, defaults: Section, depth: int) -> str:
-    pad, out = "  " * depth, ""
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            doc = (type(value).__doc__ or "").strip().splitlines()[0]
-            out += ("\n" if depth == 0 else "") + f"{pad}{name}: # {doc}\n" + _dump(value, getattr(defaults, name), depth + 1)
-        else:
-            text, usual = (re.sub(r"\b(\d+)e-0?(\d+)", r"\1.0e-\2", json.dumps(v)) for v in (value, getattr(defaults, name)))
-            out += f"{pad}{name}: {text} # {f'default {usual}; ' if text != usual else ''}{describe(field)}\n"
-    return out
-
-
-def describe(field: FieldInfo) -> str:
-    """Meaning; unit; legal values; source."""
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    parts = [field.description or "", str(extra.get("unit") or ""), legal(field), f"source: {extra['source']}" if extra.get("source") else ""]
-    return "; ".join(p for p in parts if p)
-
-
-def legal(field: FieldInfo) -> str:
-    """Legal range or choices of a field, as text."""
-    if get_origin(field.annotation) is not None and type(None) not in get_args(field.annotation):
-        choices = get_args(field.annotation)
-        if choices and not isinstance(choices[0], type) and get_origin(choices[0]) is None:
-            return "one of " + ", ".join(str(c) for c in choices)
-    if field.annotation is bool:
-        return "true or false"
-    low = high = ""
-    for m in field.metadata:
-        low = f"{m.ge} ≤" if getattr(m, "ge", None) is not None else f"{m.gt} <" if getattr(m, "gt", None) is not None else low
-        high = f"≤ {m.le}" if getattr(m, "le", None) is not None else f"< {m.lt}" if getattr(m, "lt", None) is not None else high
-    return f"{low} x {high}".strip() if low or high else ""

@@ -73,7 +73,7 @@ def said_in_logs(logs: Path, *, since: float, level: str) -> list[tuple[str, Pat
 
 
 def closing(base: Path, *, since: float, failed: bool) -> str:
-    """The last words of a head: after a failure the error of each stage with its log, else every warning, the report and the masks.
+    """The last words of a head: after a failure the error of each stage with its log, else every warning, the report, the masks and the instances.
 
     Args:
         base: results/RUN.
@@ -88,5 +88,6 @@ def closing(base: Path, *, since: float, failed: bool) -> str:
         why = "What went wrong:" if said else "No stage says why: look above for what Snakemake or the cluster says."
         return "\n".join([f"{base} is not finished. {why}", *lines])
     warned = [f"{len(said)} warning{'s' * (len(said) != 1)} in {base / 'logs'}:", *lines] if said else []
-    products = [("report", base / "report" / "index.html"), *(("masks", p) for p in sorted(base.glob("*/masks")))]
+    products = [("report", base / "report" / "index.html")]
+    products += [(what, path) for what, place in (("masks", "*/masks"), ("instances", "*/instances/instances.json")) for path in sorted(base.glob(place))]
     return "\n".join([*warned, *(f"{what}: {path}" for what, path in products if path.exists())])

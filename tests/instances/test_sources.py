@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_masks_of_cob(tmp_path, row):
     [
         ("b.json", "[]", r"no a\.json and no a\.mat"),
         ("a.json", "{}", "found dict, expected a list"),
-        ("a.json", "[", "not valid JSON"),
+        ("a.json", "[", r"not valid JSON .*; put the whole file there$"),
         ("a.json", json.dumps([{"size": [8, 6], "counts": [48]}]), r"mask 0: run lengths of \[8, 6\], the picture has \(height, width\) \[6, 8\]"),
         ("a.json", json.dumps([3]), "mask 0: segmentation is 3"),
         ("a.mat", "no matlab", "no MATLAB file"),
@@ -84,6 +85,14 @@ def test_what_is_wrong_is_said(tmp_path, row, name, content, said):
     (tmp_path / name).write_text(content)
     with pytest.raises(ArtefactError, match=said):
         read_proposals(tmp_path, row, count=9)
+
+
+def test_all_images_without_a_file_are_named_at_once(tmp_path, row):
+    (tmp_path / "a.json").write_text("[]")
+    sources.check_folder(tmp_path, [row])
+    rows = [row, *(replace(row, image_id=f"b{k}") for k in range(22))]
+    with pytest.raises(ArtefactError, match=r"22 of 23 images have no file, IMAGE_ID\.json or IMAGE_ID\.mat: b0, b1, .*b19 and 2 more; instances"):
+        sources.check_folder(tmp_path, rows)
 
 
 def test_a_matlab_file_of_something_else_or_another_size(tmp_path, row):

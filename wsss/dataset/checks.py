@@ -45,6 +45,7 @@ class SourceRow:
         split: "train" or "val".
         labels: Names of the classes, each once.
         image: The picture.
+        size: (height, width) that the source gives, if it does.
         mask: Truth mask, if there is one.
         instances: Instance mask, if there is one.
         context: Mask of the co-occurring background, if there is one.
@@ -56,6 +57,7 @@ class SourceRow:
     split: str
     labels: tuple[str, ...]
     image: Path
+    size: tuple[int, int] | None = None
     mask: Path | None = None
     instances: Path | None = None
     context: Path | None = None
@@ -208,7 +210,11 @@ def check_rows(rows: list[SourceRow], names: list[str], faults: Faults, *, where
         warn("%s: no training image for %s; these classes cannot be learnt", where, ", ".join(missing))
     training = [row for row in rows if row.split == "train"]
     if everywhere := [name for name in names if training and all(name in row.labels for row in training)]:
-        warn("%s: every training image has %s: a classifier cannot tell it from the background; add images without it", where, ", ".join(everywhere))
+        warn(
+            "%s: every training image has %s: a classifier cannot tell it from the background; add images without it, or more classes",
+            where,
+            ", ".join(everywhere),
+        )
 
 
 def _unknown(row: SourceRow, name: str, names: list[str]) -> str:
@@ -253,6 +259,9 @@ def check_picture(row: SourceRow, *, num_classes: int) -> Picture:
     if image is None:
         return Picture(size=(0, 0), sum_rgb=np.zeros(3, np.int64), content="", faults=tuple(faults))
     size = (image.shape[0], image.shape[1])
+    if row.size and row.size != size:  # its truth was drawn in that size, so there is nothing more to say
+        text = f"{row.where}: says {_by(row.size)}, its picture {row.image} is {_by(size)} (height x width, after EXIF rotation); correct its height and width"
+        return Picture(size=size, sum_rgb=np.zeros(3, np.int64), content="", faults=(("size", text),))
     digest = hashlib.blake2b(image.tobytes(), digest_size=8)
     for kind, path in (("mask", row.mask), ("instances", row.instances), ("context", row.context)):
         mask = _decode(row, kind, path, read_mask, faults) if path else None

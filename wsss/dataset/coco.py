@@ -234,7 +234,11 @@ def _rows(pictures: Mapping[Number, Picture], names: Sequence[str], faults: Faul
                 f"{place}: {len(picture.things)} objects, at most {MOST_CLASSES} fit into an instance mask; leave some classes out (dataset.coco.classes)",
             )
         else:
-            rows.append(SourceRow(where=place, image_id=Path(picture.file).stem, split=split, labels=labels, image=images / picture.file, measured=True))
+            rows.append(
+                SourceRow(
+                    where=place, image_id=Path(picture.file).stem, split=split, labels=labels, image=images / picture.file, size=picture.size, measured=True
+                )
+            )
     if bare:
         said = "(crowds and objects without a pixel do not count)"
         warn("%s: %d images without an object of the classes %s are left out: %s", where, len(bare), said, _listed(bare, len(bare)))

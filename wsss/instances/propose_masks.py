@@ -9,7 +9,7 @@ import numpy as np
 from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
 from wsss.console import log, progress, warn
 from wsss.imaging import read_mask, read_picture
-from wsss.instances.sources import read_proposals
+from wsss.instances.sources import check_folder, read_proposals
 from wsss.instances.watershed import watershed_proposals
 from wsss.outlines import pack
 from wsss.sections import ProposalsSection
@@ -29,6 +29,8 @@ def propose_masks(*, index: Path, shard: Path, settings: ProposalSettings, outpu
         ArtefactError: If an input is missing or damaged, or an image has no true instances where they are asked for.
     """
     rows = ImageIndex(index).shard(shard)
+    if settings.proposals.kind == "folder":
+        check_folder(Path(settings.proposals.folder.root), rows)
     found = {row.image_id: pack(_proposals(row, settings.proposals)) for row in progress(rows, what="proposals")}
     write_json(output, found)
     empty = sum(not outlines for outlines in found.values())

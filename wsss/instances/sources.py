@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,25 @@ from wsss.instances.matlab import read_variables
 from wsss.limits import MOST_PROPOSAL_BYTES, MOST_PROPOSALS
 from wsss.outlines import encode
 
+LISTED = 20
+"""Images without a file that an error names."""
 Fits = Callable[[int], bool]
 """Whether a proposal of so many pixels is neither too small nor too large."""
+
+
+def check_folder(folder: Path, rows: Sequence[ImageRow]) -> None:
+    """Every image has its file, before the first is read.
+
+    Raises:
+        ArtefactError: If not; names the first LISTED without.
+    """
+    bare = [row.image_id for row in rows if not any((folder / f"{row.image_id}{suffix}").is_file() for suffix in READERS)]
+    if bare:
+        more = f" and {len(bare) - LISTED} more" if len(bare) > LISTED else ""
+        raise ArtefactError(
+            f"{folder}: {len(bare)} of {len(rows)} images have no file, {' or '.join(f'IMAGE_ID{s}' for s in READERS)}: {', '.join(bare[:LISTED])}{more}; "
+            "instances.proposals.folder.root needs one for each image"
+        )
 
 
 def read_proposals(folder: Path, row: ImageRow, *, count: int, min_area: float, max_area: float) -> np.ndarray:
@@ -38,7 +55,7 @@ def read_proposals(folder: Path, row: ImageRow, *, count: int, min_area: float, 
         ArtefactError: If there is no such file, it is damaged, or its masks are of another size.
     """
     size = (row.height, row.width)
-    for suffix, reader in ((".json", _from_json), (".mat", _from_mat)):
+    for suffix, reader in READERS.items():
         path = folder / f"{row.image_id}{suffix}"
         if path.is_file():
             if not path.resolve().is_relative_to(folder.resolve()):
@@ -49,7 +66,7 @@ def read_proposals(folder: Path, row: ImageRow, *, count: int, min_area: float, 
 
 
 def _from_json(path: Path, *, size: tuple[int, int], fits: Fits) -> Iterator[np.ndarray]:
-    entries = read_json(path, most=MOST_PROPOSAL_BYTES)
+    entries = read_json(path, most=MOST_PROPOSAL_BYTES, mend="put the whole file there")
     if not isinstance(entries, list):
         raise ArtefactError(f"{path}: found {type(entries).__name__}, expected a list of COCO segmentations")
     for k, entry in enumerate(entries[:MOST_PROPOSALS]):
@@ -93,3 +110,7 @@ def _of_size(array: np.ndarray, path: Path, name: str, size: tuple[int, int]) ->
     if array.shape != size:
         raise ArtefactError(f"{path}: {name} (height, width) {array.shape}, the picture {size}")
     return array
+
+
+READERS = {".json": _from_json, ".mat": _from_mat}
+"""By suffix; the first that an image has is read."""

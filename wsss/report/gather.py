@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from wsss import __version__
 from wsss.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, ImageRow, open_text
-from wsss.config import describe
+from wsss.config_text import describe
 from wsss.console import revision
 from wsss.json_files import Figures, read_checked
 from wsss.sections import Config

@@ -128,7 +128,7 @@ def charts(plan: Mapping[str, Any], metrics: gather.Metrics, records: list[dict[
         ),
         (
             "Loss of the classifiers",
-            "Mean over an epoch. Later rounds see less of the objects, so their loss stays higher.",
+            "Mean over an epoch. Where rounds erase, later ones see less of the objects, so their loss stays higher; a loss below 0 is maximised on purpose, as in ESOL-style expansion.",
             curves.loss_chart(records, kind="classifier"),
         ),
         ("Loss of the segmenters", "Mean over an epoch, all terms together.", curves.loss_chart(records, kind="segmenter")),
