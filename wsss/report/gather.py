@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +24,8 @@ from wsss.sections import Config
 
 FULL = "full"
 """Stands for a method in the rows of the fully supervised reference."""
+WITHOUT_METHOD = ("index_images", "estimate_saliency", "propose_masks", "collect_metrics", "write_report")
+"""Stages whose logs do not begin with a method's name."""
 
 
 class Key(tuple[Any, ...]):
@@ -163,10 +165,10 @@ def _number(text: str | None) -> float:
     return value if math.isfinite(value) else 0.0
 
 
-def log_warnings(folder: Path) -> list[str]:
-    """WARNING lines of the run's logs, each with the first log that says it, and in how many others it is."""
+def log_warnings(folder: Path, *, methods: Collection[str]) -> list[str]:
+    """WARNING lines of the logs of the run and of these methods (others are left by earlier settings), each with the first log that says it, and in how many others it is."""
     found: dict[str, dict[str, None]] = {}
-    for path in sorted(folder.rglob("*.log")):
+    for path in sorted(p for p in folder.rglob("*.log") if p.parent.name in WITHOUT_METHOD or p.stem.split("-")[0] in methods):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             if " WARNING " in line:
                 found.setdefault(line.split(" WARNING ", 1)[1], {})[str(path.relative_to(folder).with_suffix(""))] = None

@@ -92,7 +92,7 @@ def context(*, plan: Mapping[str, Any], index: ImageIndex, metrics: Path) -> dic
     times = gather.read_benchmarks(benchmarks)
     gallery = Gallery(index=index, plan=plan)
     trails = gallery.trails(int(plan["report"]["gallery"]))
-    logged = gather.log_warnings(benchmarks.parent / "logs")
+    logged = gather.log_warnings(benchmarks.parent / "logs", methods=[*plan["config"]["methods"], gather.FULL])
     made_by = made.read_made(index.folder.parent)
     proposals = {e["method"]: e["proposals"] for e in plan.get("instances", [])}
     return {
