@@ -41,7 +41,9 @@ def there(finished, tmp_path, monkeypatch) -> Path:
 
 def again(there: Path, product: str, **settings) -> str:
     """What the stage of a product says, that has to succeed."""
-    done = call(words_of(there, product, output=there / product, log=there / "logs" / "again" / f"{product.replace('/', '-')}.log", **settings))
+    done = call(
+        words_of(there, product, output=there / product, log=there / "logs" / "again" / f"{product.removeprefix('metrics/').replace('/', '-')}.log", **settings)
+    )
     assert done.exit_code == 0, done.output
     return done.output
 
