@@ -185,7 +185,10 @@ PRM: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
         lambda t: found(t, "prm") - found(t, "cam_parts_tags"),
     ),
     "peaks with proposals beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "cam_parts")),
-    "peaks that split PRM's components beat connected components of CAM's masks (mAP^r 0.5)": (0.0, lambda t: found(t, "prm_parts") - found(t, "cam_parts")),
+    "peaks that split PRM's components beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": (
+        0.0,
+        lambda t: found(t, "prm_parts") - found(t, "cam_parts"),
+    ),
     "the instance-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_instance")),
     "the class-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_class")),
     "the boundary-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_boundary")),

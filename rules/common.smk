@@ -186,5 +186,5 @@ def measured_row(w):
 
 def row_keys(w):
     """Params function: the identifying columns of its rows in metrics.csv."""
-    keys = ("method", "variant", "stage", "round", "cycle", "split")
-    return json.dumps({"run": GRAPH.config.run, "seed": GRAPH.config.seed, **{k: measured_row(w)[k] for k in keys}})
+    row = measured_row(w)
+    return json.dumps({"run": GRAPH.config.run, "seed": GRAPH.config.seed} | {k: row[k] for k in ("method", "variant", "stage", "round", "cycle", "split")})
