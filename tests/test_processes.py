@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 
-from wsss.processes import map_blocks
+from wsss.processes import BLOCK, map_blocks
 from wsss.stopping import SIGNALS, Stop, signals_later, stopping_at_once
 
 
@@ -28,6 +30,11 @@ def fails_at_seven(block: Sequence[int]) -> Iterator[int]:
         yield k
 
 
+def arrays(block: Sequence[int]) -> Iterator[np.ndarray]:
+    for k in block:
+        yield np.full(10, k)
+
+
 def dies(block: Sequence[int]) -> Iterator[int]:
     os.kill(os.getpid(), signal.SIGKILL)
     yield from block
@@ -36,6 +43,15 @@ def dies(block: Sequence[int]) -> Iterator[int]:
 @pytest.mark.parametrize(("workers", "count"), [(0, 5), (1, 0), (1, 40), (2, 0), (2, 1), (2, 40), (3, 5)])
 def test_results_come_in_order(workers: int, count: int) -> None:
     assert list(map_blocks(squares, range(count), workers=workers)) == [k * k for k in range(count)]
+
+
+def test_results_that_were_given_are_not_kept() -> None:
+    """A shard's response maps are gigabytes."""
+    given = []
+    for result in map_blocks(arrays, range(4 * BLOCK), workers=2):
+        given.append(weakref.ref(result))
+        kept = sum(r() is not None for r in given)
+    assert kept <= BLOCK
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -46,9 +46,10 @@ def map_blocks(function: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T
     pool = ProcessPoolExecutor(min(workers, len(blocks)), multiprocessing.get_context("spawn"), initializer=_begin)
     try:
         with signals_later():
-            tasks = [pool.submit(_run, function, block) for block in blocks]
-        for task in tasks:  # not pool.map, which cancels tasks while the pool's thread marks them as broken: that thread would print a traceback
-            yield from _result(task, pool)
+            tasks = [pool.submit(_run, function, block) for block in blocks][::-1]
+        # not pool.map, which cancels tasks while the pool's thread marks them as broken: that thread would print a traceback
+        while tasks:  # each is let go of with its results
+            yield from _result(tasks.pop(), pool)
         whole = True
     except BrokenProcessPool:
         raise OSError(
