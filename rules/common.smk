@@ -9,17 +9,19 @@ from shlex import quote
 
 from wsss.config import ConfigError, load
 from wsss.dataset.listing import dataset_digest, given_folder
-from wsss.graph import Graph, relevant
+from wsss.graph import Graph
 from wsss.heads import closing, hold_run
 from wsss.instance_graph import InstanceGraph
 from wsss.json_files import StopFigures, read_checked
 from wsss.provenance import code_digest, listing_digest
+from wsss.sections.reading import relevant
 from wsss.stage_settings import PlanSettings
 from wsss.stopping import announce_head
 from wsss.seeds.method import FACTS, rounds_until_stop
 
 try:
-    GRAPH = Graph(load(config))
+    given = [Path(file) for file in workflow.configfiles if os.path.isfile(file)]  # read here too, as Snakemake takes a key that is there twice
+    GRAPH = Graph(load(*given, config))
 except ConfigError as error:
     sys.exit(f"error: {error}")
 
@@ -78,14 +80,8 @@ def growing(amount):
 
 def settings(stage):
     """Params function: the keys the stage reads, as JSON."""
-
-    def function(w):
-        known = {k: int(v) if k in ("round", "cycle") else v for k, v in w.items() if k in ("method", "round", "variant", "cycle")}
-        if stage == "refine_masks":
-            known.pop("variant", None)
-        return GRAPH.stage(stage, **known).model_dump_json()
-
-    return function
+    names = ("method", "round", "cycle") + (("variant",) if stage != "refine_masks" else ())
+    return lambda w: GRAPH.stage(stage, **{k: int(v) if k in ("round", "cycle") else v for k, v in w.items() if k in names}).model_dump_json()
 
 
 def code(stage_module):

@@ -88,6 +88,27 @@ def test_bad_files_are_named(tmp_path):
             read_yaml(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed: 1\nrun: a\nseed: 2", "line 3: the key 'seed' is there already, on line 1"),
+        ("recipes:\n  a: {kind: cam}\n  a: {kind: eps}", "line 3: the key 'a' is there already, on line 2"),
+        ("methods: [{a: 1, a: 2}]", "line 1: the key 'a' is there already, on line 1"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text, expected):
+    (tmp_path / "twice.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        read_yaml(tmp_path / "twice.yaml")
+
+
+def test_what_a_merge_key_brings_may_be_said_anew(tmp_path):
+    (tmp_path / "merged.yaml").write_text("b: {deep: &i {<<: {x: 3}, x: 1}}\nc: {<<: *i, y: 2}\n")
+    assert read_yaml(tmp_path / "merged.yaml") == {"b": {"deep": {"x": 1}}, "c": {"x": 1, "y": 2}}
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert read_yaml(tmp_path / "empty.yaml") == {}
+
+
 def test_recipes_lie_over_the_configuration():
     config = load({"recipes": {"deep": {"kind": "erasing", "seeds": {"rounds": {"count": 4}}}}, "methods": ["cam", "deep"], "segment": {"methods": []}})
     kind, resolved = for_method(config, "deep")

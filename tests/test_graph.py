@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from wsss.config import load
-from wsss.graph import Graph, relevant
+from wsss.graph import Graph
+from wsss.sections.reading import relevant
 from wsss.seeds.method import FACTS, Facts
 
 TWO = {"recipes": {"two": {"kind": "erasing", "seeds": {"rounds": {"count": 2}}}, "tight": {"kind": "erasing", "seeds": {"claim": {"rel_threshold": 0.7}}}}}
@@ -70,7 +75,7 @@ def test_stage_settings_hold_only_what_the_stage_reads():
     g, other = graph(), graph(pseudo={"crf": {"iterations": 5}})
     for stage in ("train_classifier", "extract_scores", "fuse_regions", "claim_regions", "make_seeds", "measure_scores"):
         assert g.stage(stage, method="erasing", round=2) == other.stage(stage, method="erasing", round=2), stage
-    assert g.stage("refine_masks", method="erasing") != other.stage("refine_masks", method="erasing")
+    assert g.stage("refine_masks", method="erasing", cycle=1) != other.stage("refine_masks", method="erasing", cycle=1)
 
 
 def test_psl_settings_retrain_psl_alone():
@@ -78,6 +83,60 @@ def test_psl_settings_retrain_psl_alone():
     for variant, same in (("plain", True), ("psl", False)):
         assert (before.stage("train_segmenter", method="erasing", variant=variant) == after.stage("train_segmenter", method="erasing", variant=variant)) is same
     assert before.stage("train_segmenter", method="full", variant="plain") == after.stage("train_segmenter", method="full", variant="plain")
+
+
+UNREAD = [
+    ("make_seeds", {"pseudo": {"seed": {"background": 0.1}}}, {"pseudo": {"seed": {"kind": "scores", "cue": "constant"}}}),
+    ("make_seeds", {"pseudo": {"seed": {"region_threshold": 0.1}}}, {"pseudo": {"seed": {"kind": "regions"}}}),
+    ("refine_masks", {"pseudo": {"crf": {"theta_alpha": 20.0}}}, {"pseudo": {"refine": "crf", "crf": {"preset": "custom"}}}),
+    ("train_classifier", {"seeds": {"classifier": {"optimiser": {"momentum": 0.5}}}}, {"seeds": {"classifier": {"optimiser": {"kind": "sgd"}}}}),
+    ("train_segmenter", {"segment": {"train": {"optimiser": {"gamma": 0.5}}}}, {"segment": {"train": {"optimiser": {"schedule": "step"}}}}),
+    ("train_classifier", {"seeds": {"eps": {"overlap": 0.1}}}, {"seeds": {"eps": {"selection": "adaptive"}}}),
+    ("train_classifier", {"seeds": {"prm": {"filter_value": 0.5}}}, {"seeds": {"prm": {"filter": "fixed"}}}),
+]
+
+
+@pytest.mark.parametrize(("stage", "change", "choice"), UNREAD)
+def test_what_a_choice_leaves_unread_reruns_nothing(stage, change, choice):
+    key = next(iter(change["seeds"])) if stage == "train_classifier" else ""
+    method = key if key in FACTS else "erasing"
+    other = {"pseudo": {"seed": {"kind": "scores"}}, "seeds": {"eps": {"selection": "naive"}}}  # reads none of the changes
+    base = {"methods": list(dict.fromkeys([method, "erasing"]))}
+
+    def given(*over: dict[str, Any]) -> Any:
+        return Graph(load(base, *over)).stage(stage, method=method, variant="plain" if stage == "train_segmenter" else "")
+
+    assert given(other) == given(other, change)
+    assert given(other, choice) != given(other, choice, change)
+
+
+def test_a_refinement_that_is_none_reads_no_crf():
+    plain = {"pseudo": {"refine": "none"}}
+    graphs = [Graph(load(plain, {"pseudo": {"crf": {"iterations": n}}})) for n in (3, 4)]
+    first, second = (g.stage("refine_masks", method="erasing", cycle=0) for g in graphs)
+    assert first == second
+    first, second = (g.stage("refine_masks", method="erasing", cycle=1) for g in graphs)
+    assert first != second
+
+
+def test_a_variant_may_choose_what_the_section_does_not_read():
+    """The step schedule of a recipe has the factor of the section, which reads none."""
+    given = {
+        "segment": {"train": {"optimiser": {"gamma": 0.3}}, "variants": ["stepped"], "recipes": {"stepped": {"train": {"optimiser": {"schedule": "step"}}}}}
+    }
+    assert graph(**given).stage("train_segmenter", method="erasing", variant="stepped").train.optimiser.gamma == 0.3
+
+
+def test_a_stage_of_a_method_does_not_read_what_a_later_one_does():
+    given = {
+        "methods": ["cam", "esol", "esol_slow"],
+        "segment": {"methods": []},
+        "recipes": {"esol_slow": {"kind": "esol", "seeds": {"esol": {"shrinkage": {"lr": 1e-6}}}}},
+    }
+    g = Graph(load(given))
+    assert [g.round_source("esol_slow", r) for r in (1, 2, 3)] == ["cam", "esol", "esol_slow"]
+    assert "shrinkage" not in g.stage("extract_scores", method="esol", round=2).options
+    assert g.stage("train_classifier", method="esol_slow", round=3).options["shrinkage"] == {"epochs": 2, "lr": 1e-6}
 
 
 def test_relevant_leaves_out_what_cannot_change_results():

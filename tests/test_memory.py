@@ -44,5 +44,14 @@ def test_other_errors_are_left_alone(error):
     assert not lack_of_memory(error)
 
 
-def test_a_bare_memory_error():
-    assert told(MemoryError()).startswith("out of memory; what takes less")
+def test_an_error_without_words_says_where():
+    """Python's own has none."""
+    assert told(MemoryError()).startswith("out of memory (MemoryError); what takes less")
+    with pytest.raises(MemoryError) as raised:
+        bytearray_of(HUGE << 10)
+    assert not str(raised.value)
+    assert told(raised.value).startswith("out of memory (MemoryError in bytearray_of); what takes less")
+
+
+def bytearray_of(size: int) -> bytearray:
+    return bytearray(size)

@@ -88,9 +88,11 @@ def test_a_training_has_as_many_processes_as_gpus_and_another_number_reruns_noth
 
 
 def test_a_crf_setting_reruns_refine_masks_and_what_follows(project):
+    """With the refinement `none` that is from the second cycle on."""
     jobs = project.reruns({"pseudo": {"crf": {"preset": "irn"}}})
     assert set(jobs) == {"refine_masks", *SEGMENT, *LAST}
-    assert jobs["train_segmenter"] == 3
+    assert jobs["train_segmenter"] == 1
+    assert project.reruns({"pseudo": {"refine": "crf"}})["train_segmenter"] == 3
 
 
 def test_the_erase_threshold_keeps_the_first_round(project):
@@ -135,6 +137,21 @@ def test_a_new_variant_trains_that_variant_alone(project):
 
 def test_report_settings_rerun_the_page_alone(project):
     assert set(project.reruns({"report": {"gallery": 6}})) <= {"write_report", "collect_metrics"}
+
+
+def test_what_the_choices_leave_unread_reruns_the_page_alone(project):
+    """The truth table's threshold where masks are made of scores; momentum of an optimiser that has none; the settings of methods that are not run."""
+    over = {"pseudo": {"seed": {"region_threshold": 0.2}}, "seeds": {"classifier": {"optimiser": {"momentum": 0.5}}, "eps": {"mix": 0.9}}}
+    assert set(project.reruns(over)) <= {"write_report", "collect_metrics"}
+
+
+def test_a_key_that_a_file_has_twice_is_refused_before_any_job(project):
+    """Snakemake alone would take the last."""
+    (project.folder / "twice.yaml").write_text("seed: 1\nbackbone: {weights: none}\nseed: 2\n")
+    command = [*project.command("-n"), "twice.yaml"]
+    done = subprocess.run(command, cwd=project.folder, env=project.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"error: {project.folder / 'twice.yaml'}: line 3: the key 'seed' is there already, on line 1; keep one of the two" in done.stderr
 
 
 def test_code_of_a_stage_reruns_it_and_what_follows(project):

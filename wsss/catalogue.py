@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from wsss.commands import STAGES
-from wsss.graph import Graph, relevant
+from wsss.graph import Graph
 from wsss.instance_graph import InstanceGraph
 from wsss.json_files import StopFigures, read_checked
 from wsss.provenance_records import stage_code
 from wsss.sections import Config, Section
+from wsss.sections.reading import relevant
 from wsss.seeds.method import rounds_until_stop
 from wsss.stage_settings import IndexSettings, PlanSettings, SaliencySettings
 

@@ -61,7 +61,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """One YAML mapping, safely loaded.
 
     Raises:
-        ConfigError: If the file is missing, no YAML, or no mapping.
+        ConfigError: If the file is missing, no YAML, or no mapping, or says a key twice.
     """
     try:
         if not path.is_fifo():  # a pipe may be given by the shell: @<(command)
@@ -69,16 +69,44 @@ def read_yaml(path: Path) -> dict[str, Any]:
         with path.open(encoding="utf-8") as file:
             text = file.read(MOST_CONFIG_BYTES + 1)
         _check_aliases(text)
-        value = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _check_keys(node, set())
+        value = loader.construct_document(node) if node else None
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    except ValueError as error:  # not UTF-8, numbers of thousands of digits, too large
-        raise ConfigError(f"{path}: cannot be read: {str(error)[:200]}") from None
+    except ValueError as error:  # not UTF-8, a key twice, numbers of thousands of digits, too large
+        raise ConfigError(f"{path}: {str(error)[:200]}") from None
     if value is not None and not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, found {type(value).__name__}")
     return value or {}
+
+
+def _check_keys(node: yaml.Node | None, seen: set[int]) -> None:
+    """Refuse a key that a mapping has twice: it would silently count where it stands last.
+
+    Args:
+        node: As composed, before merge keys are written out: what `<<` brings may be said anew, which is what it is for.
+        seen: Ids of nodes that were looked at; aliases bring them again.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+        return
+    seen.add(id(node))
+    lines: dict[str, int] = {}
+    for child in node.value:
+        key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in lines:
+                raise ValueError(
+                    f"line {key.start_mark.line + 1}: the key {short(key.value)} is there already, on line {lines[key.value]}; keep one of the two"
+                )
+            lines[key.value] = key.start_mark.line + 1
+        _check_keys(value, seen)
 
 
 def _check_aliases(text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from wsss import sections, stage_settings
 from wsss.config import for_method, for_variant
 from wsss.sections import Config, SegmentSection
+from wsss.sections.reading import as_read, relevant
 from wsss.seeds.method import FACTS, Facts
 
 TEST_PHASE = {name: sections.PslSection.model_fields[name].default for name in ("test_weighting", "test_p")}
@@ -79,22 +80,21 @@ class Graph:
 
     def _round_key(self, method: str, round: int, what: Literal["classifier", "scores", "regions"]) -> str:
         settings = self.settings(method)
-        seeds = settings.seeds.model_dump(mode="json")
+        seeds = as_read(settings.seeds).model_dump(mode="json")
         kind = self.round_kind(method, round)
         hidden = round > 1 and FACTS[kind].erases  # by what earlier rounds' scores and claims say
         claim = seeds["claim"] if what == "regions" or hidden else None
         training = what == "classifier" and not hidden
         saliency = settings.saliency.kind if "saliency" in FACTS[kind].needs else None
-        own, scores = self._options(method, kind, training=training), None if training else seeds["scores"]
+        own, scores = self._options(method, round, training=training), None if training else seeds["scores"]
         return json.dumps([kind, settings.backbone.model_dump(mode="json"), seeds["classifier"], scores, claim, own, saliency])
 
-    def _options(self, method: str, kind: str, *, training: bool = False) -> dict[str, Any]:
-        """The settings that belong to this kind alone; for training without those that score maps alone read."""
-        if not kind:
-            return {}
-        seeds, name = self.settings(method).seeds, FACTS[kind].options
-        options = getattr(seeds, name).model_dump(mode="json") if name else seeds.custom.get(FACTS[kind].over or kind, {})
-        return {k: v for k, v in options.items() if not (training and k in FACTS[kind].scoring)}
+    def _options(self, method: str, round: int, *, training: bool = False) -> dict[str, Any]:
+        """The settings that belong to the round's kind alone, without those that later rounds read; for training without those that score maps alone read."""
+        kind, seeds = self.round_kind(method, round), self.settings(method).seeds
+        facts = FACTS[kind]
+        options = as_read(getattr(seeds, facts.options)).model_dump(mode="json") if facts.options else seeds.custom.get(facts.over or kind, {})
+        return {k: v for k, v in options.items() if facts.since.get(k, 1) <= round and not (training and k in facts.scoring)}
 
     # ------------------------------------------------------------ variants and cycles
 
@@ -274,19 +274,23 @@ class Graph:
     # ------------------------------------------------------------ stage settings
 
     def stage(self, stage: str, *, method: str = "", round: int = 1, variant: str = "", cycle: int = 0, cue: str = "") -> sections.Section:
-        """Exactly the keys that a stage reads, and no others; `cue` is the kind of saliency, where methods differ in it."""
+        """Exactly the keys that a stage reads, and no others, those that its choices leave unread at their defaults; `cue` is the kind of saliency, where methods differ in it."""
+        return as_read(self._stage(stage, method=method, round=round, variant=variant, cycle=cycle, cue=cue))
+
+    def _stage(self, stage: str, *, method: str, round: int, variant: str, cycle: int, cue: str) -> sections.Section:
         c = self.settings(method) if method else self.config
         kind = self.round_kind(method, round) if method and method != FULL else ""
         if stage == "train_classifier":
             return stage_settings.ClassifierSettings(
-                kind=kind, round=round, seed=c.seed, backbone=c.backbone, classifier=c.seeds.classifier, options=self._options(method, kind, training=True)
+                kind=kind, round=round, seed=c.seed, backbone=c.backbone, classifier=c.seeds.classifier, options=self._options(method, round, training=True)
             )
         if stage == "extract_scores":
-            return stage_settings.ScoresSettings(kind=kind, round=round, backbone=c.backbone, scores=c.seeds.scores, options=self._options(method, kind))
+            return stage_settings.ScoresSettings(kind=kind, round=round, backbone=c.backbone, scores=c.seeds.scores, options=self._options(method, round))
         if stage == "fuse_regions":
             return stage_settings.FuseSettings(kind=self.kind(method), fuse=c.seeds.fuse)
         if stage == "refine_masks":
-            return stage_settings.RefineSettings(refine=c.pseudo.refine if cycle == 0 else "crf", crf=c.pseudo.crf)
+            refine = c.pseudo.refine if cycle == 0 else "crf"
+            return stage_settings.RefineSettings(refine=refine, crf=c.pseudo.crf if refine == "crf" else sections.CrfSection())
         if stage == "train_segmenter":
             s = self.segment(method, variant)
             # what prediction alone reads must not retrain, nor what a segmenter without PSL does not read
@@ -307,21 +311,6 @@ class Graph:
             "measure_scores": stage_settings.SweepSettings(threshold=e.threshold, sweep_max=e.sweep_max, sweep_steps=e.sweep_steps),
         }
         return simple[stage]
-
-
-def relevant(section: sections.Section) -> dict[str, Any]:
-    """A section without the subsections its `kind` does not choose, and without what cannot change results (compute.device, compute.workers)."""
-    out = {}
-    kind = getattr(section, "kind", None)
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, sections.Section):
-            others = kind is not None and isinstance(section, sections.DatasetSection | sections.SaliencySection) and name != kind
-            if not others:
-                out[name] = relevant(value)
-        elif not (isinstance(section, sections.ComputeSection) and name in ("device", "workers")):
-            out[name] = value
-    return out
 
 
 def _row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import traceback
 
 WORDS = re.compile(
     r"out of memory|out-of-memory|can't allocate memory|cannot allocate memory|(failed|unable) to allocate|MemoryError|OutOfMemoryError|bad_alloc|bad allocation|insufficient memory|could not create a (primitive|memory object)$",
@@ -27,7 +28,13 @@ def lack_of_memory(error: BaseException) -> bool:
 
 
 def told(error: BaseException) -> str:
-    """One line for the user: what could not be had, and what takes less."""
-    lines = str(error).strip().splitlines()
-    said = next((line for line in lines if WORDS.search(line) or "allocate" in line), lines[0] if lines else "")
-    return f"out of memory{f' ({said.strip()[:200]})' if said else ''}; {ADVICE}"
+    """One line for the user: what could not be had, or where if the error does not say (Python's own), and what takes less."""
+    lines = str(error).strip().splitlines() or [_place(error)]
+    said = next((line for line in lines if WORDS.search(line) or "allocate" in line), lines[0])
+    return f"out of memory ({said.strip()[:200]}); {ADVICE}"
+
+
+def _place(error: BaseException) -> str:
+    """The kind of an error and the function that it was raised in, e.g. `MemoryError in forward`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return type(error).__name__ + (f" in {frames[-1].name}" if frames else "")

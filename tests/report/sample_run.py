@@ -14,8 +14,9 @@ from PIL import Image
 
 from wsss.artefacts import IGNORE, INDEX_COLUMNS, METRIC_COLUMNS, write_csv, write_json
 from wsss.config import load
-from wsss.graph import Graph, relevant
+from wsss.graph import Graph
 from wsss.sections import Config
+from wsss.sections.reading import relevant
 from wsss.store import MapWriter
 
 MEAN_RGB = [120.0, 110.0, 100.0]

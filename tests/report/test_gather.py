@@ -7,9 +7,10 @@ import pytest
 from tests.report.sample_run import make_run
 from wsss.artefacts import ArtefactError, ImageIndex
 from wsss.config import load
-from wsss.graph import Graph, relevant
+from wsss.graph import Graph
 from wsss.report import gather
 from wsss.sections import Config
+from wsss.sections.reading import relevant
 
 HEADER = "run,method,variant,stage,round,cycle,split,seed,threshold,metric,class,value\n"
 

@@ -22,11 +22,19 @@ class SeedMaskSection(Section):
         0.65,
         "regions: an object is where the fused score exceeds this; 0: where a round claimed it, at seeds.claim.rel_threshold",
         source="ours: rounds that erase little learn, masks that claim more are better (docs/RESULTS.md); AE-PSL: 0",
+        read_if={"kind": "regions"},
         ge=0,
         lt=1,
     )
-    saliency_threshold: float = setting(0.06, "regions: saliency below this is background", source="AE-PSL: 0.06 (on DRFI maps)", ge=0, le=1)
-    background: float = setting(0.3, "scores with cue constant: the background score", source="ours, within the field's 0.15..0.35", ge=0, le=1)
+    saliency_threshold: float = setting(
+        0.06, "regions: saliency below this is background", source="AE-PSL: 0.06 (on DRFI maps)", read_if={"kind": "regions"}, ge=0, le=1
+    )
+    background: float = setting(
+        0.3, "scores with cue constant: the background score", source="ours, within the field's 0.15..0.35", read_if={"cue": "constant"}, ge=0, le=1
+    )
+
+
+CUSTOM = {"preset": "custom"}
 
 
 class CrfSection(Section):
@@ -37,11 +45,11 @@ class CrfSection(Section):
         "published settings: sec (80/13/10), largefov (121/5/4), deeplabv2 (67/3/4), irn (50/5/10); custom: the keys below",
         source="DeepLab-LargeFOV, the paper's network; best of the four on the scenes' seeds (docs/RESULTS.md)",
     )
-    theta_alpha: float = setting(80.0, "custom: bilateral spatial width", unit="px", source="SEC", gt=0, le=1000)
-    theta_beta: float = setting(13.0, "custom: bilateral colour width", unit="grey levels", source="SEC", gt=0, le=255)
-    theta_gamma: float = setting(3.0, "custom: Gaussian spatial width", unit="px", source="SEC", gt=0, le=1000)
-    w_bilateral: float = setting(10.0, "custom: bilateral weight", source="SEC", ge=0, le=1000)
-    w_gaussian: float = setting(3.0, "custom: Gaussian weight", source="SEC", ge=0, le=1000)
+    theta_alpha: float = setting(80.0, "custom: bilateral spatial width", unit="px", source="SEC", read_if=CUSTOM, gt=0, le=1000)
+    theta_beta: float = setting(13.0, "custom: bilateral colour width", unit="grey levels", source="SEC", read_if=CUSTOM, gt=0, le=255)
+    theta_gamma: float = setting(3.0, "custom: Gaussian spatial width", unit="px", source="SEC", read_if=CUSTOM, gt=0, le=1000)
+    w_bilateral: float = setting(10.0, "custom: bilateral weight", source="SEC", read_if=CUSTOM, ge=0, le=1000)
+    w_gaussian: float = setting(3.0, "custom: Gaussian weight", source="SEC", read_if=CUSTOM, ge=0, le=1000)
     iterations: int = setting(10, "mean-field iterations", source="all published settings", ge=1, le=100)
     label_confidence: float = setting(0.7, "probability of a hard label in the unary; 255 is uniform", source="IRN gt_prob", gt=0, lt=1)
 

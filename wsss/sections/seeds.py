@@ -87,6 +87,9 @@ class FuseSection(Section):
         return self
 
 
+ADAPTIVE = {"selection": "adaptive"}
+
+
 class EpsSection(Section):
     """EPS (Lee et al., CVPR 2021): saliency as pseudo-pixel supervision. Read by the methods eps and eps_erasing."""
 
@@ -96,16 +99,24 @@ class EpsSection(Section):
         source="EPS: adaptive",
     )
     overlap: float = setting(
-        0.4, "adaptive: a class whose map's region is salient to a larger share than this counts as salient (tau)", source="EPS: 0.4", ge=0, lt=1
+        0.4,
+        "adaptive: a class whose map's region is salient to a larger share than this counts as salient (tau)",
+        source="EPS: 0.4",
+        read_if=ADAPTIVE,
+        ge=0,
+        lt=1,
     )
     warmup: float = setting(
         0.0,
         "adaptive: share of the training before which every present class counts as salient, as the maps do not say yet what they lie on",
         source="ours; EPS: 0, in a training of 20,000 steps",
+        read_if=ADAPTIVE,
         ge=0,
         le=1,
     )
-    background_classes: list[str] = setting([], "predefined: classes that never count as salient", source="EPS: its list is not published")
+    background_classes: list[str] = setting(
+        [], "predefined: classes that never count as salient", source="EPS: its list is not published", read_if={"selection": "predefined"}
+    )
     mix: float = setting(
         0.5,
         "weight of the salient maps in the estimated saliency; the rest goes to the inverted background (lambda)",
@@ -186,7 +197,7 @@ class PrmSection(Section):
     filter: Literal["median", "mean", "max", "fixed", "none"] = setting(
         "median", "peaks below this level of their map do not count: its median, mean or maximum, or `filter_value`", source="code: median"
     )
-    filter_value: float = setting(0.0, "the level with filter fixed", unit="logit", source="not confirmed")
+    filter_value: float = setting(0.0, "the level with filter fixed", unit="logit", source="not confirmed", read_if={"filter": "fixed"})
     gradient: Literal["mean", "sum"] = setting(
         "mean",
         "gradient at each of N peaks: 1/N, or 1 as in the published code's backward pass",

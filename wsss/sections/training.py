@@ -42,18 +42,21 @@ class BackboneSection(Section):
     largefov: LargeFovSection = LargeFovSection()
 
 
+STEP = {"schedule": "step"}
+
+
 class OptimiserSection(Section):
     """Optimiser and schedule of one training."""
 
     kind: Literal["adamw", "sgd"] = setting("adamw", "optimiser", source="ours; papers: sgd")
     lr: float = setting(3e-4, "learning rate of the pretrained layers", source="ours", gt=0, le=10)
     head_lr_factor: float = setting(10.0, "learning rate of new layers over `lr`", source="AE-PSL, DeepLab", gt=0, le=1000)
-    momentum: float = setting(0.9, "momentum (sgd only)", source="DeepLab solver", ge=0, lt=1)
+    momentum: float = setting(0.9, "momentum (sgd only)", source="DeepLab solver", read_if={"kind": "sgd"}, ge=0, lt=1)
     weight_decay: float = setting(1e-4, "weight decay", source="ours; DeepLab: 5e-4", ge=0, le=1)
     schedule: Literal["poly", "step"] = setting("poly", "learning-rate schedule", source="DeepLab v2; AE-PSL: step")
-    power: float = setting(0.9, "exponent of poly", source="DeepLab v2", gt=0, le=10)
-    milestones: list[int] = setting([12], "epochs after which step multiplies the rate by `gamma`", unit="epochs", source="AE-PSL Fig. 5a")
-    gamma: float = setting(0.1, "factor of step", source="AE-PSL", gt=0, le=1)
+    power: float = setting(0.9, "exponent of poly", source="DeepLab v2", read_if={"schedule": "poly"}, gt=0, le=10)
+    milestones: list[int] = setting([12], "epochs after which step multiplies the rate by `gamma`", unit="epochs", source="AE-PSL Fig. 5a", read_if=STEP)
+    gamma: float = setting(0.1, "factor of step", source="AE-PSL", read_if=STEP, gt=0, le=1)
 
 
 class AugmentSection(Section):

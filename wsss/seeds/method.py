@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -37,6 +37,7 @@ class Facts:
         responds: Whether its class follows `PeakMethod`, so that its peaks can become instances.
         over: Kind that this one repeats on erased pictures; set by `registered`.
         scoring: Keys of its own settings that score maps alone read: training is not given them, and a change of them does not retrain.
+        since: Keys of its own settings to the first round that reads them, where that is not round 1: a change of them leaves the rounds before alone.
         summing: Of these, keys that say how score maps are made of peaks: a change of them does not trace peaks again.
     """
 
@@ -52,6 +53,7 @@ class Facts:
     options: str = ""
     scoring: tuple[str, ...] = ()
     summing: tuple[str, ...] = ()
+    since: Mapping[str, int] = field(default_factory=dict)
     responds: bool = False
     over: str = ""
 
@@ -60,7 +62,7 @@ BUILT_IN: dict[str, Facts] = {
     "cam": Facts(module="wsss.seeds.cam"),
     "erasing": Facts(module="wsss.seeds.erasing", erases=True, fuse="union", rounds=True, starts_as="cam"),
     "eps": Facts(module="wsss.seeds.eps", needs=("saliency",), background=True, options="eps"),
-    "esol": Facts(module="wsss.seeds.esol", inherits=True, length=3, starts_as="cam", options="esol"),
+    "esol": Facts(module="wsss.seeds.esol", inherits=True, length=3, starts_as="cam", options="esol", since={"gamma": 3, "shrinkage": 3}),
     "prm": Facts(
         module="wsss.seeds.prm",
         options="prm",
