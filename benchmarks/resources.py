@@ -18,11 +18,11 @@ HEAD = "| rule | GPU | threads | memory, MB | time, min | most memory seen, MB |
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the first try of a job asks for; `grows` names what a retry multiplies."""
+    """What the first try of a job asks for, threads and memory as the rule says it; `grows` names what a retry multiplies."""
 
     gpu: int
     threads: str
-    mem_mb: int
+    mem_mb: str
     runtime: int
     grows: tuple[str, ...]
 
@@ -33,7 +33,7 @@ def requests(folder: Path = RULES) -> dict[str, Request]:
     for path in sorted(folder.glob("*.smk")):
         for block in re.split(r"^(?=(?:rule|checkpoint) )", path.read_text(encoding="utf-8"), flags=re.M)[1:]:
             name = re.match(r"\w+ (\w+):", block)
-            amounts = dict(re.findall(r"^        (gpu|mem_mb|runtime)=(?:growing\()?(\d+)", block, re.M))
+            amounts = dict(re.findall(r"^        (gpu|mem_mb|runtime)=(?:growing\()?([^,)]+)", block, re.M))
             threads = re.search(r"^    threads: (.+)$", block, re.M)
             if name is None or threads is None:
                 raise ValueError(f"{path}: a rule without a name or threads; write one `threads: ...` line a rule")
@@ -41,7 +41,7 @@ def requests(folder: Path = RULES) -> dict[str, Request]:
             found[name[1]] = Request(
                 gpu=int(amounts.get("gpu", 0)),
                 threads=threads[1].replace("COMPUTE.", "compute."),
-                mem_mb=int(amounts["mem_mb"]),
+                mem_mb=amounts["mem_mb"].replace("COMPUTE.", "compute."),
                 runtime=int(amounts["runtime"]),
                 grows=grows,
             )

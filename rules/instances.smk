@@ -44,7 +44,7 @@ rule respond_peaks:
     threads: COMPUTE.threads
     resources:
         gpu=1,
-        mem_mb=growing(6000),
+        mem_mb=growing(2000 + 2000 * COMPUTE.threads),
         runtime=growing(480),
         device=COMPUTE.device,
     params:

@@ -30,6 +30,8 @@ from wsss.writers import temporary_of
 
 IGNORE = 255
 """Mask value that takes no part in training and evaluation."""
+MOST_NUMBERED = IGNORE - 1
+"""Instances that fit into a picture of numbers."""
 
 
 class ArtefactError(ValueError):

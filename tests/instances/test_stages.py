@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 
 from tests.instances.drawn_set import HEIGHT, WIDTH, masks, write_drawn_set, write_peaks
 from wsss.artefacts import ArtefactError, ImageIndex, read_json
-from wsss.evaluate.measure_instances import measure_instances, true_instances
+from wsss.evaluate.measure_instances import measure_instances
 from wsss.imaging import read_mask
 from wsss.instances.export_instances import export_instances
 from wsss.instances.propose_masks import propose_masks
@@ -26,6 +26,7 @@ from wsss.seeds.method import load_method
 from wsss.seeds.train_classifier import train_classifier
 from wsss.stage_settings import ClassifierSettings, ProposalSettings, ResponseSettings, RetrievalSettings, RowKeys
 from wsss.store import MapReader, MapWriter
+from wsss.truth import true_instances
 
 COMPUTE = ComputeSection(device="cpu", threads=1, workers=0)
 ROW = RowKeys(run="r", method="prm", stage="instances", split="train")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tests.report.sample_run import make_run
 from tests.report.test_write_report import Page, write
-from wsss.artefacts import METRIC_COLUMNS, ImageIndex, write_csv
+from wsss.artefacts import METRIC_COLUMNS, ImageIndex, write_csv, write_json
 from wsss.config import load
 from wsss.graph import Graph
-from wsss.imaging import save_mask
-from wsss.report.instances import instance_table, instance_trails
+from wsss.imaging import read_picture, save_mask
+from wsss.report.instances import _best, _figure, instance_table, instance_trails
 from wsss.report.write_report import plan_of
 from wsss.stage_settings import PlanSettings
+
+
+def instance(class_id: int, score: float) -> dict[str, Any]:
+    return {"category_id": class_id, "score": score, "segmentation": {"size": [40, 40], "counts": "0"}}
 
 
 @pytest.fixture
@@ -21,9 +28,12 @@ def run(tmp_path):
     """A run with instances of two methods: prm's pictures, and figures of both."""
     run = make_run(tmp_path)
     folders = {m: tmp_path / m / "instances" / "pictures" for m in ("cam", "erasing")}
-    run.content["instances"] = [{"method": m, "folder": str(f), "proposals": "watershed"} for m, f in folders.items()]
+    shards = {m: f.parent / "train-0.json" for m, f in folders.items()}
+    run.content["instances"] = [{"method": m, "folder": str(f), "files": [str(shards[m])], "proposals": "watershed"} for m, f in folders.items()]
     for k, (method, folder) in enumerate(folders.items()):
         folder.mkdir(parents=True)
+        found = {"img0": [instance(1, 0.9), instance(1, 0.5)], "img1": [instance(2, 0.8), instance(1, 0.25)]} if method == "cam" else {}
+        write_json(shards[method], found)
         row = {"run": "sample", "method": method, "stage": "instances", "split": "train", "seed": 0}
         for t in (0.25, 0.5, 0.75):
             run.rows.append(dict.fromkeys(METRIC_COLUMNS, "") | row | {"metric": "map_r", "threshold": t, "value": 0.5 + 0.1 * k - 0.2 * t})
@@ -62,9 +72,36 @@ def test_the_ceiling_of_true_proposals_is_not_the_best(run):
 def test_pictures_are_those_that_are_there(run):
     trails = instance_trails(run.content, index=ImageIndex(run.index), image_ids=["img2", "img1", "img0"])
     assert [(t.image_id, [f.caption for f in t.masks]) for t in trails] == [("img1", ["cam"]), ("img0", ["cam"])]
-    picture = trails[0].masks[0].picture
-    assert not np.array_equal(picture[5, 5], picture[30, 30])  # an instance has its own colour
     assert trails[0].truth is None  # the sample has no true instances
+    assert [t.masks[0].detail for t in trails] == ["box 0.80, disc 0.25", "disc 0.90, disc 0.50"]
+
+
+def test_an_instance_has_the_colour_of_its_class_and_an_outline():
+    grey, numbers = np.full((60, 60, 3), 128, np.uint8), np.zeros((60, 60), np.uint8)
+    numbers[:20, :20], numbers[20:40, :20], numbers[40:, 40:] = 1, 2, 3
+    picture = _figure(grey, numbers, [1, 1, 2], caption="").picture
+    assert np.array_equal(picture[5, 5], picture[30, 5])
+    assert not np.array_equal(picture[5, 5], picture[50, 50])
+    assert (picture[19, 5] == 255).all()  # between two of one class
+    assert (picture[20, 5] == 255).all()
+
+
+def test_the_true_instances_have_the_classes_of_the_class_mask(run):
+    """Void pixels are unlabelled; more instances than are told are counted."""
+    index = ImageIndex(run.index)
+    row = index.rows["img0"]
+    numbers = np.zeros_like(run.truths["img0"])
+    numbers[:10], numbers[10:20] = 1, 2
+    path = run.index.parent / "img0_instances.png"
+    save_mask(path, numbers)
+    index.rows["img0"] = replace(row, instances=path)
+    classes = np.where(numbers == 1, 2, np.where(numbers == 2, 1, 0)).astype(np.uint8)
+    classes[0, 0] = 255
+    save_mask(row.mask, classes)
+    (trail,) = instance_trails(run.content, index=index, image_ids=["img0"])
+    expected = _figure(read_picture(row), np.where(classes == 255, 255, numbers).astype(np.uint8), [2, 1], caption="truth")
+    assert np.array_equal(trail.truth.picture, expected.picture)
+    assert _best([instance(1, 0.5)] * 5, index.class_names) == "disc 0.50, disc 0.50, disc 0.50, and 2 more"
 
 
 def test_the_page_shows_them(run):
@@ -73,7 +110,8 @@ def test_the_page_shows_them(run):
     assert not page.faults
     assert 'href="#instances"' in text
     assert ["erasing", "55.0", "50.0", "45.0", "40.0", "–", "–"] in [row for table in page.tables for row in table]
-    assert "instances, a colour each" in page.text
+    assert "instances, outlined, and the confidence of the best" in page.text
+    assert "disc 0.90, disc 0.50" in page.text
     assert "Mask proposals by hierarchical watershed" in page.text
 
 
@@ -86,7 +124,8 @@ def test_a_run_without_instances_has_no_such_part(tmp_path):
 def test_the_plan_says_where_the_pictures_are():
     config = load({"run": "x", "methods": ["prm"], "segment": {"methods": []}, "instances": {"methods": ["prm"]}})
     plan = plan_of(PlanSettings(config=config, rounds={"prm": Graph(config).max_rounds("prm")}))
-    assert plan["instances"] == [{"method": "prm", "folder": "results/x/prm/instances/pictures", "proposals": "watershed"}]
+    files = ["results/x/prm/instances/train-0.json"]
+    assert plan["instances"] == [{"method": "prm", "folder": "results/x/prm/instances/pictures", "files": files, "proposals": "watershed"}]
 
 
 def test_the_plan_names_the_proposals_of_each_method():

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from wsss.artefacts import IGNORE, METRIC_COLUMNS, ArtefactError, ImageIndex, ImageRow, write_csv
+from wsss.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, write_csv
 from wsss.console import log, progress
 from wsss.evaluate.instance_metrics import InstanceTally, class_mean, pointing_hits, response_quality
-from wsss.imaging import read_mask
 from wsss.json_files import read_instances
 from wsss.outlines import unpack
 from wsss.stage_settings import RowKeys
 from wsss.store import MapRecord, MapSet
+from wsss.truth import true_instances
 
 THRESHOLDS = (0.25, 0.5, 0.75)
 GOOD = 0.5
@@ -62,28 +62,6 @@ def measure_instances(*, index: Path, instances: list[Path], responses: list[Pat
     else:
         log.warning("no image of this split has true instances: nothing is measured")
     write_csv(output, METRIC_COLUMNS, out)
-
-
-def true_instances(image: ImageRow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Masks (G, H, W) bool, class ids (G,) and void pixels (H, W) bool of an image with truth.
-
-    An instance's class is the one that the class mask shows on most of it; one with background alone is left out.
-    """
-    assert image.mask is not None
-    assert image.instances is not None
-    classes, numbers = read_mask(image.mask), read_mask(image.instances)
-    if not classes.shape == numbers.shape == (image.height, image.width):
-        raise ArtefactError(f"{image.instances}: (height, width) {numbers.shape}, the class mask {classes.shape}, the picture {(image.height, image.width)}")
-    void = (classes == IGNORE) | (numbers == IGNORE)
-    masks, class_ids = [], []
-    for k in np.unique(numbers[~void]):
-        mask = (numbers == k) & ~void
-        counts = np.bincount(classes[mask], minlength=256)
-        counts[0] = 0
-        if k and counts.any():
-            masks.append(mask)
-            class_ids.append(int(counts.argmax()))
-    return np.array(masks, np.bool_).reshape(-1, *classes.shape), np.array(class_ids, int), void
 
 
 class PeakTally:

@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
+from wsss.artefacts import MOST_NUMBERED, ArtefactError, ImageIndex, ImageRow, write_json
 from wsss.coco_ids import image_number, read_category_ids
 from wsss.console import progress
 from wsss.imaging import save_mask
 from wsss.json_files import read_instances
 from wsss.outlines import encode, unpack
-
-MOST = 254
-"""Instances that fit into a picture of numbers."""
 
 
 def export_instances(*, index: Path, instances: list[Path], output: Path) -> None:
@@ -70,7 +67,7 @@ def export_instances(*, index: Path, instances: list[Path], output: Path) -> Non
 def picture(entries: list[dict[str, Any]], row: ImageRow) -> np.ndarray:
     """(H, W) uint8 of an image's instances, best first: 0, or the number of the best one there."""
     numbers = np.zeros((row.height, row.width), np.uint8)
-    masks = unpack([e["segmentation"] for e in entries[:MOST]], size=numbers.shape)
+    masks = unpack([e["segmentation"] for e in entries[:MOST_NUMBERED]], size=numbers.shape)
     for k in range(len(masks), 0, -1):
         numbers[masks[k - 1]] = k
     return numbers

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsss.artefacts import ImageIndex
+import numpy as np
+
+from wsss.artefacts import IGNORE, MOST_NUMBERED, ImageIndex, ImageRow
 from wsss.imaging import read_mask, read_picture
+from wsss.json_files import read_instances
 from wsss.report.gallery import Figure, Trail
 from wsss.report.gather import Key, Metrics
 from wsss.report.pictures import mask_overlay, shrink
 from wsss.report.tables import Cell, mark_best, percent
+from wsss.truth import true_instances
 
 COLUMNS: tuple[tuple[str, str, float | None], ...] = (
     ("mAPʳ, IoU 0.25", "map_r", 0.25),
@@ -25,6 +29,8 @@ COLUMNS: tuple[tuple[str, str, float | None], ...] = (
 """Heading, metric and threshold."""
 SIDE = 240
 """Longest side of a picture, px."""
+TOLD = 3
+"""Instances of a picture whose class and confidence are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,22 +58,63 @@ def instance_table(plan: Mapping[str, Any], metrics: Metrics) -> InstanceTable:
 
 
 def instance_trails(plan: Mapping[str, Any], *, index: ImageIndex, image_ids: Sequence[str]) -> list[Trail]:
-    """Images with every method's instances, each instance in a colour of its own; images that no method has are left out.
+    """Images with every method's instances in the colours of their classes, outlined, and the confidence of the best; images that no method has are left out.
 
     Args:
-        plan: Where the pictures are: `instances`, a list of method and folder.
+        plan: Where they are: `instances`, a list of method, folder of pictures and files of the shards.
         index: The data set.
         image_ids: Which images.
+
+    Raises:
+        ArtefactError: If a file of instances is missing or damaged.
     """
+    methods = plan.get("instances", [])
+    entries = {e["method"]: _entries(e["files"], image_ids, num_classes=index.num_classes) for e in methods}
     found = []
     for image_id in image_ids:
         row = index.rows[image_id]
         image_u8 = read_picture(row)
-        drawn = {e["method"]: path for e in plan.get("instances", []) if (path := Path(e["folder"]) / f"{image_id}.png").is_file()}
+        drawn = {e["method"]: path for e in methods if (path := Path(e["folder"]) / f"{image_id}.png").is_file()}
         if not drawn:
             continue
-        figures = [Figure(picture=mask_overlay(image_u8, read_mask(path), side=SIDE), caption=method) for method, path in drawn.items()]
-        truth = Figure(picture=mask_overlay(image_u8, read_mask(row.instances), side=SIDE), caption="truth") if row.instances and row.measured else None
+        figures = [
+            _figure(image_u8, read_mask(path), [e["category_id"] for e in own], caption=method, detail=_best(own, index.class_names))
+            for method, path in drawn.items()
+            for own in [entries[method].get(image_id, [])]
+        ]
         photo = Figure(picture=shrink(image_u8, side=SIDE), caption="photo")
-        found.append(Trail(image_id=image_id, rank="", class_ids=[int(c) for c in row.class_ids], photo=photo, truth=truth, masks=figures))
+        found.append(Trail(image_id=image_id, rank="", class_ids=[int(c) for c in row.class_ids], photo=photo, truth=_truth(row, image_u8), masks=figures))
     return found
+
+
+def _entries(files: Sequence[str], image_ids: Sequence[str], *, num_classes: int) -> dict[str, list[dict[str, Any]]]:
+    """The instances of some images, best first; one shard in memory at a time."""
+    found = {}
+    for file in files if image_ids else []:
+        content = read_instances(Path(file), num_classes=num_classes)
+        found.update({i: content[i] for i in image_ids if i in content})
+    return found
+
+
+def _truth(row: ImageRow, image_u8: np.ndarray) -> Figure | None:
+    if not (row.instances and row.mask and row.measured):
+        return None
+    masks, class_ids, void = true_instances(row)
+    numbers = np.where(void, IGNORE, 0).astype(np.uint8)
+    for k, mask in enumerate(masks[:MOST_NUMBERED], 1):
+        numbers[mask] = k
+    return _figure(image_u8, numbers, class_ids, caption="truth")
+
+
+def _figure(image_u8: np.ndarray, numbers: np.ndarray, class_ids: Sequence[int] | np.ndarray, *, caption: str, detail: str = "") -> Figure:
+    """Instances 1.. of the given classes."""
+    classes = np.zeros(256, np.uint8)
+    classes[1 : 1 + len(class_ids[:MOST_NUMBERED])] = class_ids[:MOST_NUMBERED]
+    return Figure(picture=mask_overlay(image_u8, numbers, side=SIDE, classes=classes), caption=caption, detail=detail)
+
+
+def _best(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Class and confidence of the best instances."""
+    told = [f"{names[e['category_id']]} {e['score']:.2f}" for e in entries[:TOLD]]
+    more = [f"and {len(entries) - TOLD} more"] if len(entries) > TOLD else []
+    return ", ".join([*told, *more])

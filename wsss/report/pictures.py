@@ -34,13 +34,14 @@ def fit(size: tuple[int, ...], *, side: int) -> tuple[int, int]:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def mask_overlay(image_u8: np.ndarray, mask: np.ndarray, *, side: int) -> np.ndarray:
+def mask_overlay(image_u8: np.ndarray, mask: np.ndarray, *, side: int, classes: np.ndarray | None = None) -> np.ndarray:
     """A mask over its greyed photograph: classes in VOC colours with a white outline, unlabelled pixels hatched.
 
     Args:
         image_u8: (H, W, 3) uint8 RGB.
         mask: (H, W) uint8: 0 background, 1..C class, 255 unlabelled.
         side: Longest side of the result, px.
+        classes: (256,) class by label, where labels are instances; None: a label is its class.
 
     Returns:
         (h, w, 3) uint8 RGB.
@@ -51,7 +52,7 @@ def mask_overlay(image_u8: np.ndarray, mask: np.ndarray, *, side: int) -> np.nda
     faded = (0.7 * grey + 0.3 * small) * PHOTO_SHARE
     out = faded.copy()
     inside = (labels > 0) & (labels != IGNORE)
-    out[inside] = (1 - MASK_SHARE) * small[inside] + MASK_SHARE * 1.25 * VOC_COLOURS[labels[inside]]
+    out[inside] = (1 - MASK_SHARE) * small[inside] + MASK_SHARE * 1.25 * VOC_COLOURS[labels[inside] if classes is None else classes[labels[inside]]]
     rows, columns = np.indices(labels.shape)
     stripe = (rows + columns) % HATCH_PX < HATCH_PX // 3
     unlabelled = labels == IGNORE

@@ -76,7 +76,7 @@ def plan_of(settings: PlanSettings) -> dict[str, Any]:
             plan["stages"].append(row)
     branch = InstanceGraph(graph)
     plan["instances"] = [
-        {"method": m, "folder": str(Path(f).parent / "pictures"), "proposals": branch.proposal_kind(m)}
+        {"method": m, "folder": str(Path(f).parent / "pictures"), "files": branch.results(m), "proposals": branch.proposal_kind(m)}
         for m, f in zip(branch.methods, branch.products(), strict=True)
     ]
     return plan
