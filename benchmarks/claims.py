@@ -185,6 +185,19 @@ PRM: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
         lambda t: found(t, "prm") - found(t, "cam_parts_tags"),
     ),
     "peaks with proposals beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "cam_parts")),
+    "peaks with proposals beat connected components of CAM's masks, both with saliency (mAP^r 0.5)": (
+        0.0,
+        lambda t: found(t, "prm_saliency") - found(t, "cam_parts"),
+    ),
+    "peaks with proposals beat connected components of CAM's masks drawn for them, both with saliency (mAP^r 0.5)": (
+        0.0,
+        lambda t: found(t, "prm_saliency") - found(t, "cam_parts_50"),
+    ),
+    "peaks with proposals beat connected components of CAM's masks drawn for them, both with saliency (mAP^r 0.75)": (
+        0.0,
+        lambda t: found(t, "prm_saliency", 0.75) - found(t, "cam_parts_50", 0.75),
+    ),
+    "saliency as background of the retrieval score helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm_saliency") - found(t, "prm")),
     "peaks that split PRM's components beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": (
         0.0,
         lambda t: found(t, "prm_parts") - found(t, "cam_parts"),
@@ -192,7 +205,7 @@ PRM: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
     "the instance-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_instance")),
     "the class-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_class")),
     "the boundary-aware term helps (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_no_boundary")),
-    "signed inputs beat shifted ones (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_shifted")),
+    "shifted inputs beat signed ones (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_signed")),
     "the top-down pass beats the published code's (mAP^r 0.5)": (0.0, lambda t: found(t, "prm") - found(t, "prm_published")),
 }
 

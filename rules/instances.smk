@@ -67,6 +67,7 @@ rule retrieve_instances:
         proposals=instance_shard("proposals"),
         masks=instance_shard("masks"),
         fused=instance_shard("fused"),
+        saliency=instance_shard("saliency"),
     output:
         f"{BASE}/{{method}}/instances/{{shard}}.json",
     log:
@@ -86,7 +87,7 @@ rule retrieve_instances:
         "instances of {wildcards.method}, shard {wildcards.shard}"
     shell:
         "wsss retrieve_instances --index {input.index:q} --shard {input.shard:q} --responses {input.responses:q} --proposals {input.proposals:q}"
-        " --masks {input.masks:q} --fused {input.fused:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
+        " --masks {input.masks:q} --fused {input.fused:q} --saliency {input.saliency:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
 
 
 rule export_instances:

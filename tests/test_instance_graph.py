@@ -19,6 +19,7 @@ RECIPES = {
     "cam_parts": {"kind": "cam", "instances": {"route": "components"}},
 }
 METHODS = ["prm", *RECIPES]
+UNTAUGHT = {"saliency": {"kind": "none"}, "pseudo": {"seed": {"kind": "scores", "cue": "constant"}}}
 
 
 def branch(**instances):
@@ -52,6 +53,15 @@ def test_what_each_route_reads():
     g = branch()
     assert [bool(g.masks(m)) for m in METHODS] == [False, False, True, False, False, True]
     assert [bool(g.fused(m)) for m in METHODS] == [False] * 5 + [True]
+
+
+def test_saliency_is_read_where_it_is_the_background():
+    told = {"background": "saliency", "saliency_threshold": 0.03}
+    g, plain = branch(retrieval=told), branch(retrieval={"saliency_threshold": 0.03})
+    files = ["results/scenes/saliency/barrier/train-0.h5"]
+    assert [g.saliency(m) for m in ("prm", "ceiling", "parts", "cam_parts")] == [files, files, [], []]
+    assert plain.saliency("prm") == []
+    assert plain.stage("retrieve_instances", method="prm") == branch().stage("retrieve_instances", method="prm")  # a threshold of nothing
 
 
 def test_stages_are_given_what_they_read():
@@ -88,6 +98,10 @@ def test_jobs_are_counted():
         (
             {"recipes": {"x": {"kind": "prm", "instances": {"proposals": {"folder": {"root": "a"}}}}}},
             "recipes.x.instances.proposals.folder: a recipe may change",
+        ),
+        (
+            {"methods": ["prm"], **UNTAUGHT, "instances": {"methods": ["prm"], "retrieval": {"background": "saliency"}}},
+            "instances.retrieval.background is 'saliency' but saliency.kind is 'none'",
         ),
         ({"instances": {"retrieval": {"contour_width": 4}}}, "contour_width 4 has no centre"),
         ({"instances": {"proposals": {"watershed": {"smoothings": [-1.0]}}}}, "smoothings [-1.0] are outside 0..20"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +16,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from wsss.limits import MOST_CONFIG_BYTES, MOST_DEPTH, MOST_RUN_NAME, MOST_VALUES, check_plain, regular, short
+from wsss.limits import MOST_CONFIG_BYTES, MOST_RUN_NAME, check_plain, regular, short
 from wsss.sections import NAME, Config, SegmentSection
 from wsss.seeds.method import FACTS
+from wsss.yaml_checks import check_aliases, check_keys
 
 M = TypeVar("M", bound=BaseModel)
 LISTED = 20
@@ -68,10 +68,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
             regular(path, most=MOST_CONFIG_BYTES)
         with path.open(encoding="utf-8") as file:
             text = file.read(MOST_CONFIG_BYTES + 1)
-        _check_aliases(text)
+        check_aliases(text)
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        _check_keys(node, set())
+        check_keys(node, set())
         value = loader.construct_document(node) if node else None
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
@@ -82,62 +82,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if value is not None and not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, found {type(value).__name__}")
     return value or {}
-
-
-def _check_keys(node: yaml.Node | None, seen: set[int]) -> None:
-    """Refuse a key that a mapping has twice: it would silently count where it stands last.
-
-    Args:
-        node: As composed, before merge keys are written out: what `<<` brings may be said anew, which is what it is for.
-        seen: Ids of nodes that were looked at; aliases bring them again.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
-        return
-    seen.add(id(node))
-    lines: dict[str, int] = {}
-    for child in node.value:
-        key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
-        if isinstance(key, yaml.ScalarNode):
-            if key.value in lines:
-                raise ValueError(
-                    f"line {key.start_mark.line + 1}: the key {short(key.value)} is there already, on line {lines[key.value]}; keep one of the two"
-                )
-            lines[key.value] = key.start_mark.line + 1
-        _check_keys(value, seen)
-
-
-def _check_aliases(text: str) -> None:
-    """Refuse a text that grows without measure when its aliases are written out, as YAML's merge keys do while loading.
-
-    Raises:
-        ValueError: If it has more than MOST_VALUES values then, or an alias of what it stands in.
-    """
-    sizes: dict[str, float] = {}
-    open_nodes: list[tuple[str | None, float]] = [(None, 0)]  # anchor, values so far
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            done: tuple[str | None, float] | None = (None, sizes.get(str(event.anchor), math.inf))
-        elif isinstance(event, yaml.ScalarEvent):
-            done = (event.anchor, 1)
-        elif isinstance(event, yaml.CollectionStartEvent):
-            open_nodes.append((event.anchor, 1))
-            done = None
-            if len(open_nodes) > MOST_DEPTH + 1:
-                raise ValueError(f"lists and mappings more than {MOST_DEPTH} deep")
-        else:
-            done = open_nodes.pop() if isinstance(event, yaml.CollectionEndEvent) else None
-        if done is None:
-            continue
-        anchor, size = done
-        if size > MOST_VALUES:
-            raise ValueError(f"it has more than {MOST_VALUES:,} values when its aliases are written out")
-        if anchor is not None:
-            sizes[anchor] = size
-        outer, values = open_nodes[-1]
-        open_nodes[-1] = (outer, values + size)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -285,6 +229,8 @@ def _method_faults(config: Config, method: str) -> list[str]:
         if not FACTS[kind].responds:
             able = ", ".join(k for k, f in FACTS.items() if f.responds)
             faults.append(f"instances.methods: {method} has no peaks for the route proposals; give it instances.route: components in a recipe, or use {able}")
+        if own.retrieval.background == "saliency" and saliency == "none":
+            faults.append("instances.retrieval.background is 'saliency' but saliency.kind is 'none': choose barrier, u2net or folder, or background: map")
         if own.proposals.kind == "folder" and not own.proposals.folder.root:
             faults.append("instances.proposals.folder.root is empty: name the folder of the proposals, or choose kind watershed")
     rounds, weights = resolved.seeds.rounds, resolved.seeds.fuse.weights

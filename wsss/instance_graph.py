@@ -7,6 +7,7 @@ from typing import Any
 
 from wsss import sections, stage_settings
 from wsss.graph import Graph
+from wsss.sections.reading import as_read
 from wsss.seeds.method import FACTS
 
 
@@ -48,6 +49,11 @@ class InstanceGraph:
         """Fused scores, which rank the components of a method without peaks."""
         return self.graph.fused(method) if self.section(method).route == "components" and not self.graph.facts(method).responds else []
 
+    def saliency(self, method: str) -> list[str]:
+        """Saliency maps, where they say what the background of the retrieval score is."""
+        section = self.section(method)
+        return self.graph.saliency(method) if section.route == "proposals" and section.retrieval.background == "saliency" else []
+
     def results(self, method: str) -> list[str]:
         """Instances of the training shards."""
         return [f"{self.graph.base}/{method}/instances/{s}.json" for s in self.shards]
@@ -82,7 +88,7 @@ class InstanceGraph:
             options = {k: v for k, v in scores.options.items() if k not in FACTS[scores.kind].summing}
             return stage_settings.ResponseSettings(kind=scores.kind, backbone=scores.backbone, options=options, scale=section.response_scale)
         by_proposals = section.route == "proposals"
-        retrieval = section.retrieval if by_proposals else sections.RetrievalSection()
+        retrieval = as_read(section.retrieval) if by_proposals else sections.RetrievalSection()
         least = sections.InstancesSection().min_area if by_proposals else section.min_area
         return stage_settings.RetrievalSettings(route=section.route, min_area=least, retrieval=retrieval)
 

@@ -52,8 +52,8 @@ def masks() -> tuple[np.ndarray, np.ndarray]:
     return mask, instances
 
 
-def write_peaks(path: Path, ids: list[str]) -> None:
-    """Responses as an ideal network's: one peak in the middle of each object, responding to the object evenly."""
+def write_peaks(path: Path, ids: list[str], *, flat: bool = False) -> None:
+    """Responses as an ideal network's: one peak in the middle of each object, responding to the object evenly; `flat`: its class maps say nothing."""
     _, instances = masks()
     peaks, responses = [], []
     for n, ((top, left, bottom, right), c) in enumerate(BOXES, 1):
@@ -61,7 +61,7 @@ def write_peaks(path: Path, ids: list[str]) -> None:
         inside = (instances == n).astype(np.float32)
         responses.append(inside.ravel() / inside.mean())
     order = sorted(range(len(peaks)), key=lambda k: (peaks[k][0], -peaks[k][3]))
-    planes = np.stack([masks()[0] == c for c in (1, 3)])
+    planes = np.stack([np.full((HEIGHT, WIDTH), flat) | (masks()[0] == c) for c in (1, 3)])
     with MapWriter(path, stage="respond_peaks", settings={}) as writer:
         for image_id in ids:
             writer.write(

@@ -39,13 +39,13 @@ def drawn(tmp_path):
     return tmp_path, index, shard
 
 
-def retrieve(drawn, *, proposals="", peaks=True, with_masks=False, fused=False, **settings):
+def retrieve(drawn, *, proposals="", peaks=True, with_masks=False, fused=False, saliency=False, **settings):
     """Run the stage on the ideal peaks; its output."""
     folder, index, shard = drawn
     output = folder / "instances.out.json"
     retrieve_instances(
         index=index, shard=shard, responses=[folder / "peaks.h5"] if peaks else [], proposals=[folder / proposals] if proposals else [],
-        masks=[folder / "masks.h5"] if with_masks else [], fused=[folder / "fused.h5"] if fused else [], settings=RetrievalSettings(**settings), output=output,
+        masks=[folder / "masks.h5"] if with_masks else [], fused=[folder / "fused.h5"] if fused else [], saliency=folder / "saliency.h5" if saliency else None, settings=RetrievalSettings(**settings), output=output,
     )  # fmt: skip
     return output
 
@@ -99,6 +99,37 @@ def test_a_whole_picture_among_given_proposals_is_never_retrieved(drawn):
     found = read_json(retrieve(drawn, proposals="folder.json", retrieval=inside))
     assert found["i0"] == []
     assert sorted(area(e) for e in found["i2"]) == sorted((masks()[1] == n).sum() for n in (1, 2, 3))
+
+
+def test_what_is_not_salient_is_background_of_every_class(drawn):
+    """Of two proposals that hold the whole response the class maps, which say nothing here, take the first; saliency takes the one that ends where the object does."""
+    folder, _, _ = drawn
+    write_peaks(folder / "peaks.h5", ["i0", "i1", "i2"], flat=True)
+    (folder / "given").mkdir()
+    objects = [masks()[1] == n for n in (1, 2, 3)]
+    larger = np.zeros((HEIGHT, WIDTH), bool)
+    larger[34:64, 40:80] = True  # about the second object
+    for k in range(3):
+        (folder / "given" / f"i{k}.json").write_text(json.dumps(pack(np.array([larger, *objects]))))
+    propose(drawn, "folder", folder={"root": str(folder / "given")})
+    saliency = np.where(masks()[1] > 0, 128, 12).astype(np.uint8)
+    with MapWriter(folder / "saliency.h5", stage="estimate_saliency", settings={}) as writer:
+        for image_id in ("i0", "i1", "i2"):
+            writer.write(image_id, [], saliency=saliency)
+    inside = {"boundary": 0.0}
+    by_map = read_json(retrieve(drawn, proposals="folder.json", saliency=True, retrieval=inside))
+    assert {area(e) for e in by_map["i1"] if e["category_id"] == 3} == {larger.sum()}
+    told = inside | {"background": "saliency"}
+    by_saliency = read_json(retrieve(drawn, proposals="folder.json", saliency=True, retrieval=told))
+    assert {area(e) for e in by_saliency["i1"] if e["category_id"] == 3} == {objects[1].sum()}
+    below = told | {"saliency_threshold": 0.04}  # 12 of 255 is more
+    assert read_json(retrieve(drawn, proposals="folder.json", saliency=True, retrieval=below)) == by_map
+    with pytest.raises(ValueError, match=r"instances\.retrieval\.background is saliency, but there is none"):
+        retrieve(drawn, proposals="folder.json", retrieval=told)
+    with MapWriter(folder / "saliency.h5", stage="estimate_saliency", settings={}) as writer:
+        writer.write("i0", [], saliency=saliency[:5])
+    with pytest.raises(ArtefactError, match=r"saliency\.h5: image i0: saliency is uint8 \(5, 80\), expected uint8 \(64, 80\)"):
+        retrieve(drawn, proposals="folder.json", saliency=True, retrieval=told)
 
 
 def test_confidence_is_the_retrieval_score_and_the_best_comes_first(drawn):

@@ -11,6 +11,7 @@ import numpy as np
 
 from wsss.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
 from wsss.console import log, progress, warn
+from wsss.cues import read_saliency
 from wsss.imaging import resize_maps
 from wsss.instances.retrieval import background, components, retrieval_scores, split_components, suppress
 from wsss.json_files import ShardProposals, read_checked
@@ -30,7 +31,16 @@ class Found:
 
 
 def retrieve_instances(
-    *, index: Path, shard: Path, responses: list[Path], proposals: list[Path], masks: list[Path], fused: list[Path], settings: RetrievalSettings, output: Path
+    *,
+    index: Path,
+    shard: Path,
+    responses: list[Path],
+    proposals: list[Path],
+    masks: list[Path],
+    fused: list[Path],
+    saliency: Path | None = None,
+    settings: RetrievalSettings,
+    output: Path,
 ) -> None:
     """Instances of one shard, each with class and confidence.
 
@@ -44,6 +54,7 @@ def retrieve_instances(
         proposals: The shard's proposals, for the route proposals.
         masks: Store files with `mask`, for the route components.
         fused: The shard's fused scores, for components without peaks.
+        saliency: The shard's saliency maps, for the background saliency.
         settings: Route and weights.
         output: JSON: image_id to a list of {category_id, segmentation, score}, best first.
 
@@ -56,15 +67,20 @@ def retrieve_instances(
         raise ValueError("retrieve_instances: the route proposals needs responses and proposals; give both, or the route components")
     if not by_proposals and not (masks and (responses or fused)):
         raise ValueError("retrieve_instances: the route components needs masks, and responses or fused scores")
+    with_saliency = by_proposals and settings.retrieval.background == "saliency"
+    if with_saliency and saliency is None:
+        raise ValueError("retrieve_instances: instances.retrieval.background is saliency, but there is none; set saliency.kind, or background to map")
     outlines: Mapping[str, Any] = read_checked(proposals[0], ShardProposals) if by_proposals else {}
     peaks, scores = (MapReader(paths[0]) if paths else None for paths in (responses, fused))
+    cues = MapReader(saliency) if saliency and with_saliency else None
     found: dict[str, Any] = {}
     with MapSet(masks) as store:
         for row in progress(ImageIndex(index).shard(shard), what="instances"):
             record = peaks.read(row.image_id) if peaks else None
             if by_proposals:
                 assert record is not None
-                picked = by_proposal(row, record, _read_outlines(proposals[0], outlines, row), settings.retrieval)
+                dull = read_saliency(cues, row) < settings.retrieval.saliency_threshold if cues else None
+                picked = by_proposal(row, record, _read_outlines(proposals[0], outlines, row), settings.retrieval, dull=dull)
             else:
                 mask = store.read(row.image_id, "mask")["mask"]
                 planes = scores.read(row.image_id, "scores") if scores and not record else None
@@ -76,16 +92,17 @@ def retrieve_instances(
         warn("%s: %d of %d images have no instance", output, empty, len(found))
 
 
-def by_proposal(row: ImageRow, record: MapRecord, masks: np.ndarray, weights: RetrievalSection) -> Found:
-    """The best proposal of each peak, after suppression."""
+def by_proposal(row: ImageRow, record: MapRecord, masks: np.ndarray, weights: RetrievalSection, *, dull: np.ndarray | None = None) -> Found:
+    """The best proposal of each peak, after suppression; `dull` (H, W) bool is background of every class besides."""
     size = (row.height, row.width)
     peaks, responses = picture_responses(record, size=size)
     class_ids = peaks[:, 0].astype(np.int64)
     if not len(masks) or not len(peaks):
         return Found(masks=np.zeros((0, *size), np.bool_), class_ids=np.zeros(0, np.int64), scores=np.zeros(0))
     planes = {int(c): background(plane, size=size, factor=weights.background_factor) for c, plane in zip(record.class_ids, record["map"], strict=True)}
+    backgrounds = np.stack([planes[int(c)] if dull is None else planes[int(c)] | dull for c in class_ids])
     scores = retrieval_scores(
-        responses, np.stack([planes[int(c)] for c in class_ids]), masks, instance=weights.instance, boundary=weights.boundary,
+        responses, backgrounds, masks, instance=weights.instance, boundary=weights.boundary,
         class_penalty=weights.class_penalty, contour_width=weights.contour_width,
     )  # fmt: skip
     best = scores.argmax(1)

@@ -8,6 +8,7 @@ import numpy as np
 
 from wsss.artefacts import ArtefactError, ImageIndex, ImageRow
 from wsss.console import progress
+from wsss.cues import read_saliency
 from wsss.imaging import resize_maps
 from wsss.pseudo.guard import BackgroundGuard
 from wsss.pseudo.seedmask import seeds_from_network, seeds_from_regions, seeds_from_scores
@@ -48,7 +49,7 @@ def make_seeds(*, index: Path, shard: Path, fused: Path, saliency: Path | None =
     with MapWriter(output, stage="make_seeds", settings=settings.model_dump()) as writer:
         for row in progress(ImageIndex(index).shard(shard), what="make_seeds"):
             record = maps.read(row.image_id, *arrays)
-            mask = _seed_mask(row, record, cue=_read_cue(cues, row) if cues else None, seed=seed)
+            mask = _seed_mask(row, record, cue=read_saliency(cues, row) if cues else None, seed=seed)
             guard.add(mask, record.class_ids)
             writer.write(row.image_id, record.class_ids, mask=mask)
         guard.check()
@@ -68,12 +69,3 @@ def _seed_mask(row: ImageRow, record: MapRecord, *, cue: np.ndarray | None, seed
             f"image {row.image_id}: regions are {record['regions'].shape[1:]}, the index says {(row.height, row.width)} (height, width); rerun from claim_regions"
         )
     return seeds_from_regions(record["regions"], record.class_ids, cue, saliency_threshold=seed.saliency_threshold)
-
-
-def _read_cue(cues: MapReader, row: ImageRow) -> np.ndarray:
-    """(H, W) float32 in [0, 1]."""
-    saliency = cues.read(row.image_id, "saliency")["saliency"]
-    if saliency.dtype != np.uint8 or saliency.shape != (row.height, row.width):
-        expected = f"uint8 {(row.height, row.width)} (height, width)"
-        raise ArtefactError(f"{cues.path}: image {row.image_id}: saliency is {saliency.dtype} {saliency.shape}, expected {expected}; rerun estimate_saliency")
-    return saliency.astype(np.float32) / 255

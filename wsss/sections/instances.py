@@ -86,6 +86,14 @@ class RetrievalSection(Section):
     background_factor: float = setting(
         0.95, "background of a class: its map, stretched to 0..1, below this multiple of its mean", source="code's demonstration", ge=0, le=10
     )
+    background: Literal["map", "saliency"] = setting(
+        "map",
+        "what the penalty is for: where the class's map is low; or there and wherever nothing is salient, which takes saliency.kind",
+        source="map: paper, code; saliency: ours",
+    )
+    saliency_threshold: float = setting(
+        0.06, "background saliency: saliency below this is background, of every class", source="AE-PSL: 0.06", read_if={"background": "saliency"}, ge=0, le=1
+    )
     contour_width: int = setting(5, "side of the square that makes contours; odd", unit="px", source="code: 5, at 448 x 448", ge=3, le=99)
     overlap: float = setting(0.3, "an instance whose IoU with a better one reaches this is left out; above 1 keeps all", source="code: 0.3", gt=0, le=2)
     within_class: bool = setting(False, "only instances of one class push each other out", source="code: false; paper: not confirmed")
