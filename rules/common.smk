@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from shlex import quote
 
-from wsss.config import ConfigError, load
+from wsss.config import ConfigError, load, refuse_double_keys
 from wsss.dataset.listing import dataset_digest, given_folder
 from wsss.graph import Graph
 from wsss.heads import closing, hold_run
@@ -20,8 +20,9 @@ from wsss.stopping import announce_head
 from wsss.seeds.method import FACTS, rounds_until_stop
 
 try:
-    given = [Path(file) for file in workflow.configfiles if os.path.isfile(file)]  # read here too, as Snakemake takes a key that is there twice
-    GRAPH = Graph(load(*given, config))
+    for file in filter(os.path.isfile, workflow.configfiles):  # a pipe was read already
+        refuse_double_keys(Path(file))
+    GRAPH = Graph(load(config))
 except ConfigError as error:
     sys.exit(f"error: {error}")
 

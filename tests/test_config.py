@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from wsss import sections
-from wsss.config import ConfigError, for_method, for_variant, load, read_yaml
+from wsss.config import ConfigError, for_method, for_variant, load, read_yaml, refuse_double_keys
 from wsss.config_text import dump_yaml
 
 from .conftest import ROOT
@@ -102,9 +102,26 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path, text, expected):
         read_yaml(tmp_path / "twice.yaml")
 
 
+def test_files_that_snakemake_reads_in_its_own_way_are_left_to_it(tmp_path):
+    """Templates (YTE) may have a condition twice; JSON may have tabs."""
+    (tmp_path / "yte.yaml").write_text("__use_yte__: true\n?if True:\n  seed: 1\n?if True:\n  run: a\n")
+    (tmp_path / "tabs.json").write_text('{\n\t"seed": 1\n}')
+    for name in ("yte.yaml", "tabs.json"):
+        refuse_double_keys(tmp_path / name)
+    (tmp_path / "twice.json").write_text('{"seed": 1, "seed": 2}')
+    with pytest.raises(ConfigError, match=r"twice\.json: line 1: the key 'seed' is there already, on line 1"):
+        refuse_double_keys(tmp_path / "twice.json")
+
+
 def test_what_a_merge_key_brings_may_be_said_anew(tmp_path):
     (tmp_path / "merged.yaml").write_text("b: {deep: &i {<<: {x: 3}, x: 1}}\nc: {<<: *i, y: 2}\n")
     assert read_yaml(tmp_path / "merged.yaml") == {"b": {"deep": {"x": 1}}, "c": {"x": 1, "y": 2}}
+    (tmp_path / "twice.yaml").write_text("a: &a {x: 1}\nb: {<<: *a, <<: {y: 1}}\n")
+    with pytest.raises(ConfigError, match=re.escape("line 2: the key '<<' is there already, on line 2; write one `<<: [*a, *b]`")):
+        read_yaml(tmp_path / "twice.yaml")
+    (tmp_path / "nothing.yaml").write_text("a: *x\n")
+    with pytest.raises(ConfigError, match="undefined alias"):
+        read_yaml(tmp_path / "nothing.yaml")
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     assert read_yaml(tmp_path / "empty.yaml") == {}
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
 
 from wsss.config import load
 from wsss.graph import Graph
-from wsss.sections.reading import relevant
+from wsss.sections import Config, Section
+from wsss.sections.reading import as_read, relevant
 from wsss.seeds.method import FACTS, Facts
 
 TWO = {"recipes": {"two": {"kind": "erasing", "seeds": {"rounds": {"count": 2}}}, "tight": {"kind": "erasing", "seeds": {"claim": {"rel_threshold": 0.7}}}}}
@@ -88,7 +90,7 @@ def test_psl_settings_retrain_psl_alone():
 UNREAD = [
     ("make_seeds", {"pseudo": {"seed": {"background": 0.1}}}, {"pseudo": {"seed": {"kind": "scores", "cue": "constant"}}}),
     ("make_seeds", {"pseudo": {"seed": {"region_threshold": 0.1}}}, {"pseudo": {"seed": {"kind": "regions"}}}),
-    ("refine_masks", {"pseudo": {"crf": {"theta_alpha": 20.0}}}, {"pseudo": {"refine": "crf", "crf": {"preset": "custom"}}}),
+    ("refine_masks", {"pseudo": {"crf": {"theta_alpha": 20.0}}}, {"pseudo": {"crf": {"preset": "custom"}}}),
     ("train_classifier", {"seeds": {"classifier": {"optimiser": {"momentum": 0.5}}}}, {"seeds": {"classifier": {"optimiser": {"kind": "sgd"}}}}),
     ("train_segmenter", {"segment": {"train": {"optimiser": {"gamma": 0.5}}}}, {"segment": {"train": {"optimiser": {"schedule": "step"}}}}),
     ("train_classifier", {"seeds": {"eps": {"overlap": 0.1}}}, {"seeds": {"eps": {"selection": "adaptive"}}}),
@@ -100,7 +102,7 @@ UNREAD = [
 def test_what_a_choice_leaves_unread_reruns_nothing(stage, change, choice):
     key = next(iter(change["seeds"])) if stage == "train_classifier" else ""
     method = key if key in FACTS else "erasing"
-    other = {"pseudo": {"seed": {"kind": "scores"}}, "seeds": {"eps": {"selection": "naive"}}}  # reads none of the changes
+    other = {"pseudo": {"seed": {"kind": "scores"}, "refine": "crf"}, "seeds": {"eps": {"selection": "naive"}}}  # reads none of the changes
     base = {"methods": list(dict.fromkeys([method, "erasing"]))}
 
     def given(*over: dict[str, Any]) -> Any:
@@ -108,6 +110,38 @@ def test_what_a_choice_leaves_unread_reruns_nothing(stage, change, choice):
 
     assert given(other) == given(other, change)
     assert given(other, choice) != given(other, choice, change)
+
+
+def sections_of(section: type[Section]) -> Iterator[type[Section]]:
+    """A section and those in it."""
+    yield section
+    for field in section.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from sections_of(field.annotation)
+
+
+def test_every_condition_names_a_choice_of_its_section():
+    """A misspelt one would set the user's value to the default whatever was chosen."""
+    marked = 0
+    for section in set(sections_of(Config)):
+        for name, field in section.model_fields.items():
+            for key, wanted in (field.json_schema_extra or {}).get("read_if", {}).items():
+                choices = get_args(section.model_fields[key].annotation)
+                assert wanted in choices, (section, name)
+                value = field.get_default(call_default_factory=True)
+                other = [*value, 3] if isinstance(value, list) else value + 0.01
+                plain = section.model_construct(**{k: f.get_default(call_default_factory=True) for k, f in section.model_fields.items()})
+                for choice in choices:
+                    read = as_read(plain.model_copy(update={key: choice, name: other}))
+                    assert getattr(read, name) == (other if choice == wanted else value), (section, name, choice)
+                marked += 1
+    assert marked >= 15
+
+
+def test_a_segmenter_without_psl_predicts_without_its_settings():
+    before, after = graph(), graph(segment={"psl": {"test_p": 0.3}})
+    for variant, same in (("plain", True), ("psl", False)):
+        assert (before.stage("predict_masks", method="erasing", variant=variant) == after.stage("predict_masks", method="erasing", variant=variant)) is same
 
 
 def test_a_refinement_that_is_none_reads_no_crf():
@@ -137,6 +171,11 @@ def test_a_stage_of_a_method_does_not_read_what_a_later_one_does():
     assert [g.round_source("esol_slow", r) for r in (1, 2, 3)] == ["cam", "esol", "esol_slow"]
     assert "shrinkage" not in g.stage("extract_scores", method="esol", round=2).options
     assert g.stage("train_classifier", method="esol_slow", round=3).options["shrinkage"] == {"epochs": 2, "lr": 1e-6}
+    plain = load({"methods": ["esol"], "segment": {"methods": []}})
+    for change, first in (({"gamma": 0.5}, 3), ({"expansion": {"lr": 1e-6}}, 2)):
+        changed = load(plain.model_dump(mode="json"), {"seeds": {"esol": change}})
+        stages = [[Graph(c).stage("train_classifier", method="esol", round=r) for r in (1, 2, 3)] for c in (plain, changed)]
+        assert [r for r, (a, b) in enumerate(zip(*stages, strict=True), 1) if a != b] == list(range(first, 4))
 
 
 def test_relevant_leaves_out_what_cannot_change_results():

@@ -1,4 +1,4 @@
-"""Stored saliency maps, as the stages that use them read them."""
+"""Stored saliency maps as a cue of what is background."""
 
 from __future__ import annotations
 

@@ -301,7 +301,7 @@ class Graph:
             )  # fmt: skip
         if stage == "predict_masks":
             s = self.segment(method, variant)
-            return stage_settings.PredictSettings(psl=s.psl, predict=s.predict)
+            return stage_settings.PredictSettings(psl=s.psl if s.psl.enabled else sections.PslSection(), predict=s.predict)
         e = c.evaluate
         simple: dict[str, sections.Section] = {
             "index_images": stage_settings.IndexSettings(dataset=c.dataset, shards=c.compute.shards),

@@ -58,6 +58,10 @@ class InstanceGraph:
         """Instances of the training shards."""
         return [f"{self.graph.base}/{method}/instances/{s}.json" for s in self.shards]
 
+    def all_results(self) -> list[str]:
+        """Instances of every method."""
+        return [f for m in self.methods for f in self.results(m)]
+
     def classifier(self, method: str) -> str:
         """The network whose peaks they are: the last round's."""
         return self.graph.classifier(method, self.graph.max_rounds(method))
@@ -88,9 +92,9 @@ class InstanceGraph:
             options = {k: v for k, v in scores.options.items() if k not in FACTS[scores.kind].summing}
             return stage_settings.ResponseSettings(kind=scores.kind, backbone=scores.backbone, options=options, scale=section.response_scale)
         by_proposals = section.route == "proposals"
-        retrieval = as_read(section.retrieval) if by_proposals else sections.RetrievalSection()
+        retrieval = section.retrieval if by_proposals else sections.RetrievalSection()
         least = sections.InstancesSection().min_area if by_proposals else section.min_area
-        return stage_settings.RetrievalSettings(route=section.route, min_area=least, retrieval=retrieval)
+        return as_read(stage_settings.RetrievalSettings(route=section.route, min_area=least, retrieval=retrieval))
 
     def _key(self, method: str) -> str:
         return json.dumps([self.classifier(method), self.stage("respond_peaks", method=method).model_dump(mode="json")])

@@ -19,11 +19,13 @@ def check_aliases(text: str) -> None:
     open_nodes: list[tuple[str | None, float]] = [(None, 0)]  # anchor, values so far
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            done: tuple[str | None, float] | None = (None, sizes.get(str(event.anchor), math.inf))
+            done: tuple[str | None, float] | None = (None, sizes.get(str(event.anchor), 0))  # one of nothing is refused where nodes are made
         elif isinstance(event, yaml.ScalarEvent):
             done = (event.anchor, 1)
         elif isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, 1))
+            if event.anchor is not None:
+                sizes[event.anchor] = math.inf  # until it ends
             done = None
             if len(open_nodes) > MOST_DEPTH + 1:
                 raise ValueError(f"lists and mappings more than {MOST_DEPTH} deep")
@@ -40,26 +42,28 @@ def check_aliases(text: str) -> None:
         open_nodes[-1] = (outer, values + size)
 
 
-def check_keys(node: yaml.Node | None, seen: set[int]) -> None:
-    """Refuse a key that a mapping has twice: it would silently count where it stands last.
-
-    Args:
-        node: As composed, before merge keys are written out: what `<<` brings may be said anew, which is what it is for.
-        seen: Ids of nodes that were looked at; aliases bring them again.
+def check_keys(text: str) -> None:
+    """Refuse a key that a mapping has twice: it would silently count where it stands last. What `<<` brings may be said anew, which is what it is for.
 
     Raises:
         ValueError: If there is one.
+        yaml.YAMLError: If the text is no YAML.
     """
+    _check_node(yaml.compose(text, Loader=yaml.SafeLoader), set())
+
+
+def _check_node(node: yaml.Node | None, seen: set[int]) -> None:
+    """`seen`: ids of the nodes that were looked at, which aliases bring again."""
     if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
         return
     seen.add(id(node))
-    lines: dict[str, int] = {}
+    lines: dict[tuple[str, str], int] = {}
     for child in node.value:
         key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
         if isinstance(key, yaml.ScalarNode):
-            if key.value in lines:
-                raise ValueError(
-                    f"line {key.start_mark.line + 1}: the key {short(key.value)} is there already, on line {lines[key.value]}; keep one of the two"
-                )
-            lines[key.value] = key.start_mark.line + 1
-        check_keys(value, seen)
+            line, before = key.start_mark.line + 1, lines.get((key.tag, key.value))
+            if before is not None:
+                mend = "write one `<<: [*a, *b]`" if key.value == "<<" else "keep one of the two"
+                raise ValueError(f"line {line}: the key {short(key.value)} is there already, on line {before}; {mend}")
+            lines[key.tag, key.value] = line
+        _check_node(value, seen)

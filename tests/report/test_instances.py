@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from tests.report.sample_run import make_run
 from tests.report.test_write_report import Page, write
-from wsss.artefacts import METRIC_COLUMNS, ImageIndex, write_csv, write_json
+from wsss.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, write_csv, write_json
 from wsss.config import load
 from wsss.graph import Graph
 from wsss.imaging import read_picture, save_mask
@@ -102,6 +103,20 @@ def test_the_true_instances_have_the_classes_of_the_class_mask(run):
     expected = _figure(read_picture(row), np.where(classes == 255, 255, numbers).astype(np.uint8), [2, 1], caption="truth")
     assert np.array_equal(trail.truth.picture, expected.picture)
     assert _best([instance(1, 0.5)] * 5, index.class_names) == "disc 0.50, disc 0.50, disc 0.50, and 2 more"
+
+
+def test_a_picture_with_more_instances_than_its_file_is_refused(run):
+    run.content["instances"] = run.content["instances"][:1]
+    numbers = np.full_like(run.truths["img0"], 3)
+    save_mask(Path(run.content["instances"][0]["folder"]) / "img0.png", numbers)
+    with pytest.raises(ArtefactError, match=r"img0\.png: instance 3 of 2 that the shard's file has"):
+        instance_trails(run.content, index=ImageIndex(run.index), image_ids=["img0"])
+
+
+def test_more_instances_than_a_picture_has_numbers_for():
+    grey, numbers = np.full((20, 20, 3), 128, np.uint8), np.full((20, 20), 254, np.uint8)
+    picture = _figure(grey, numbers, [1] * 253 + [2] * 50, caption="").picture
+    assert np.array_equal(picture, _figure(grey, np.ones_like(numbers), [2], caption="").picture)
 
 
 def test_the_page_shows_them(run):

@@ -72,7 +72,7 @@ def retrieve_instances(
         raise ValueError("retrieve_instances: instances.retrieval.background is saliency, but there is none; set saliency.kind, or background to map")
     outlines: Mapping[str, Any] = read_checked(proposals[0], ShardProposals) if by_proposals else {}
     peaks, scores = (MapReader(paths[0]) if paths else None for paths in (responses, fused))
-    cues = MapReader(saliency) if saliency and with_saliency else None
+    cues = MapReader(saliency) if with_saliency and saliency else None
     found: dict[str, Any] = {}
     with MapSet(masks) as store:
         for row in progress(ImageIndex(index).shard(shard), what="instances"):

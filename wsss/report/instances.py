@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss.artefacts import IGNORE, MOST_NUMBERED, ImageIndex, ImageRow
+from wsss.artefacts import IGNORE, MOST_NUMBERED, ArtefactError, ImageIndex, ImageRow
 from wsss.imaging import read_mask, read_picture
 from wsss.json_files import read_instances
 from wsss.report.gallery import Figure, Trail
@@ -66,7 +66,7 @@ def instance_trails(plan: Mapping[str, Any], *, index: ImageIndex, image_ids: Se
         image_ids: Which images.
 
     Raises:
-        ArtefactError: If a file of instances is missing or damaged.
+        ArtefactError: If a file of instances is damaged, or a picture has more of them than the file.
     """
     methods = plan.get("instances", [])
     entries = {e["method"]: _entries(e["files"], image_ids, num_classes=index.num_classes) for e in methods}
@@ -77,11 +77,7 @@ def instance_trails(plan: Mapping[str, Any], *, index: ImageIndex, image_ids: Se
         drawn = {e["method"]: path for e in methods if (path := Path(e["folder"]) / f"{image_id}.png").is_file()}
         if not drawn:
             continue
-        figures = [
-            _figure(image_u8, read_mask(path), [e["category_id"] for e in own], caption=method, detail=_best(own, index.class_names))
-            for method, path in drawn.items()
-            for own in [entries[method].get(image_id, [])]
-        ]
+        figures = [_found(path, entries[method].get(image_id, []), image_u8, caption=method, names=index.class_names) for method, path in drawn.items()]
         photo = Figure(picture=shrink(image_u8, side=SIDE), caption="photo")
         found.append(Trail(image_id=image_id, rank="", class_ids=[int(c) for c in row.class_ids], photo=photo, truth=_truth(row, image_u8), masks=figures))
     return found
@@ -90,10 +86,18 @@ def instance_trails(plan: Mapping[str, Any], *, index: ImageIndex, image_ids: Se
 def _entries(files: Sequence[str], image_ids: Sequence[str], *, num_classes: int) -> dict[str, list[dict[str, Any]]]:
     """The instances of some images, best first; one shard in memory at a time."""
     found = {}
-    for file in files if image_ids else []:
-        content = read_instances(Path(file), num_classes=num_classes)
+    for path in map(Path, files if image_ids else []):
+        content = read_instances(path, num_classes=num_classes) if path.exists() else {}
         found.update({i: content[i] for i in image_ids if i in content})
     return found
+
+
+def _found(path: Path, entries: Sequence[Mapping[str, Any]], image_u8: np.ndarray, *, caption: str, names: Sequence[str]) -> Figure:
+    """A method's instances on one image."""
+    numbers = read_mask(path)
+    if numbers.max() > len(entries):
+        raise ArtefactError(f"{path}: instance {numbers.max()} of {len(entries)} that the shard's file has; delete instances.json beside its folder and rerun")
+    return _figure(image_u8, numbers, [e["category_id"] for e in entries], caption=caption, detail=_best(entries, names))
 
 
 def _truth(row: ImageRow, image_u8: np.ndarray) -> Figure | None:

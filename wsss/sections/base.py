@@ -31,7 +31,7 @@ def setting(default: Any, doc: str, *, unit: str = "", source: str = "", read_if
     Returns:
         A pydantic field.
     """
-    extra: dict[str, Any] = {"unit": unit, "source": source, "read_if": dict(read_if or {})}
+    extra: dict[str, Any] = {"unit": unit, "source": source} | ({"read_if": dict(read_if)} if read_if else {})
     if isinstance(default, (list, dict)):
         return Field(default_factory=lambda: type(default)(default), description=doc, json_schema_extra=extra, **bounds)
     return Field(default, description=doc, json_schema_extra=extra, **bounds)

@@ -53,7 +53,7 @@ class Facts:
     options: str = ""
     scoring: tuple[str, ...] = ()
     summing: tuple[str, ...] = ()
-    since: Mapping[str, int] = field(default_factory=dict)
+    since: Mapping[str, int] = field(default_factory=dict, hash=False)
     responds: bool = False
     over: str = ""
 
