@@ -33,6 +33,7 @@ class Graph:
         self.config = config
         self.base = f"results/{config.run}"
         self._resolved = {m: for_method(config, m) for m in config.methods}
+        self._seeds = {m: as_read(c.seeds).model_dump(mode="json") for m, (_, c) in self._resolved.items()}  # once: rules ask thousands of times
 
     # ------------------------------------------------------------ methods and rounds
 
@@ -79,8 +80,7 @@ class Graph:
         raise AssertionError("a method owns its own round")
 
     def _round_key(self, method: str, round: int, what: Literal["classifier", "scores", "regions"]) -> str:
-        settings = self.settings(method)
-        seeds = as_read(settings.seeds).model_dump(mode="json")
+        settings, seeds = self.settings(method), self._seeds[method]
         kind = self.round_kind(method, round)
         hidden = round > 1 and FACTS[kind].erases  # by what earlier rounds' scores and claims say
         claim = seeds["claim"] if what == "regions" or hidden else None
@@ -91,9 +91,9 @@ class Graph:
 
     def _options(self, method: str, round: int, *, training: bool = False) -> dict[str, Any]:
         """The settings that belong to the round's kind alone, without those that later rounds read; for training without those that score maps alone read."""
-        kind, seeds = self.round_kind(method, round), self.settings(method).seeds
+        kind, seeds = self.round_kind(method, round), self._seeds[method]
         facts = FACTS[kind]
-        options = as_read(getattr(seeds, facts.options)).model_dump(mode="json") if facts.options else seeds.custom.get(facts.over or kind, {})
+        options = seeds[facts.options] if facts.options else seeds["custom"].get(facts.over or kind, {})
         return {k: v for k, v in options.items() if facts.since.get(k, 1) <= round and not (training and k in facts.scoring)}
 
     # ------------------------------------------------------------ variants and cycles
