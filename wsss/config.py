@@ -88,8 +88,8 @@ def refuse_double_keys(path: Path) -> None:
     Raises:
         ConfigError: If there is one.
     """
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         check_keys("" if "__use_yte__" in text else text)  # of YTE's templates the same condition may be a key twice
     except yaml.YAMLError:
         pass  # JSON that is no YAML, e.g. with tabs

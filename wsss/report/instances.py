@@ -74,17 +74,17 @@ def instance_trails(plan: Mapping[str, Any], *, index: ImageIndex, image_ids: Se
     for image_id in image_ids:
         row = index.rows[image_id]
         image_u8 = read_picture(row)
-        drawn = {e["method"]: path for e in methods if (path := Path(e["folder"]) / f"{image_id}.png").is_file()}
+        drawn = {e["method"]: path for e in methods if image_id in entries[e["method"]] and (path := Path(e["folder"]) / f"{image_id}.png").is_file()}
         if not drawn:
             continue
-        figures = [_found(path, entries[method].get(image_id, []), image_u8, caption=method, names=index.class_names) for method, path in drawn.items()]
+        figures = [_found(path, entries[method][image_id], image_u8, caption=method, names=index.class_names) for method, path in drawn.items()]
         photo = Figure(picture=shrink(image_u8, side=SIDE), caption="photo")
         found.append(Trail(image_id=image_id, rank="", class_ids=[int(c) for c in row.class_ids], photo=photo, truth=_truth(row, image_u8), masks=figures))
     return found
 
 
 def _entries(files: Sequence[str], image_ids: Sequence[str], *, num_classes: int) -> dict[str, list[dict[str, Any]]]:
-    """The instances of some images, best first; one shard in memory at a time."""
+    """The instances of some images, best first, as far as the files are there; one shard in memory at a time."""
     found = {}
     for path in map(Path, files if image_ids else []):
         content = read_instances(path, num_classes=num_classes) if path.exists() else {}
