@@ -1,4 +1,4 @@
-# From image tags to masks. Path grammar (docs/ARCHITECTURE.md says what each artefact is):
+# From image-level labels to masks. Path grammar (docs/ARCHITECTURE.md says what each artefact is):
 #
 #   results/{run}/dataset/                          index.csv  classes.csv  statistics.json  shards/{shard}.csv
 #   results/{run}/saliency/{cue}/{shard}.h5
@@ -61,7 +61,9 @@ rule pseudo_masks:
 
 rule segmentation:
     input:
-        lambda w: some([f for row in measured() if row["stage"] == "prediction" for f in row["files"]], "segment.methods"),
+        lambda w: some(
+            [f for row in measured() if row["stage"] == "prediction" for f in row["files"]], "segment.methods"
+        ),
 
 
 rule instances:

@@ -1,6 +1,6 @@
 """Reading a COCO instances file: the streamed reader against pycocotools.COCO, which loads it whole: `python benchmarks/bench_coco.py [--images 4000 16000]`.
 
-The files are drawn with COCO 2014's own proportions: 7.3 objects an image, outlines of 24 corners, 640 x 480 pictures. Each way runs in a process of its own; memory is its peak, less that of an empty file.
+The files are drawn with COCO 2014's own proportions: 7.3 objects an image, outlines of 24 corners, 640 x 480 images. Each way runs in a process of its own; memory is its peak, less that of an empty file.
 """
 
 from __future__ import annotations
@@ -25,12 +25,22 @@ def draw_file(path: Path, images: int) -> None:
     with path.open("w") as file:
         file.write('{"images": [')
         for k in range(images):
-            file.write(("," if k else "") + json.dumps({"id": k, "file_name": f"COCO_train2014_{k:012d}.jpg", "height": SIZE[0], "width": SIZE[1]}))
+            file.write(
+                ("," if k else "")
+                + json.dumps(
+                    {"id": k, "file_name": f"COCO_train2014_{k:012d}.jpg", "height": SIZE[0], "width": SIZE[1]}
+                )
+            )
         file.write('], "annotations": [')
         angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
         for k in range(round(images * OBJECTS)):
             centre, radius = rng.uniform((0, 0), SIZE[::-1]), rng.uniform(8, 90)
-            outline = (centre + radius * rng.uniform(0.7, 1.3, (CORNERS, 1)) * np.stack([np.cos(angles), np.sin(angles)], 1)).round(2).ravel().tolist()
+            outline = (
+                (centre + radius * rng.uniform(0.7, 1.3, (CORNERS, 1)) * np.stack([np.cos(angles), np.sin(angles)], 1))
+                .round(2)
+                .ravel()
+                .tolist()
+            )
             entry = {
                 "id": k,
                 "image_id": int(rng.integers(images)),
@@ -40,23 +50,27 @@ def draw_file(path: Path, images: int) -> None:
                 "bbox": [0, 0, 1, 1],
             }
             file.write(("," if k else "") + json.dumps({**entry, "segmentation": [outline]}))
-        file.write('], "categories": [' + ",".join(json.dumps({"id": c, "name": f"class{c}"}) for c in range(1, CLASSES + 1)) + "]}")
+        file.write(
+            '], "categories": ['
+            + ",".join(json.dumps({"id": c, "name": f"class{c}"}) for c in range(1, CLASSES + 1))
+            + "]}"
+        )
 
 
 def read(way: str, path: Path) -> None:
     """Read the file and print seconds and peak memory in MB."""
     if way == "stream":
-        from wsss.dataset.checks import Faults
-        from wsss.dataset.coco import read_categories, read_pictures
+        from wsss.stages.dataset.checks import Faults
+        from wsss.stages.dataset.coco import read_categories, read_coco_images
 
         began = time.perf_counter()
-        kept = read_pictures(path, {k: k for k in read_categories(path)}, Faults())
+        kept = read_coco_images(path, {k: k for k in read_categories(path)}, Faults())
     else:
         from pycocotools.coco import COCO
 
-        import wsss.dataset.coco  # the same libraries in memory
+        import wsss.stages.dataset.coco  # the same libraries in memory
 
-        assert wsss.dataset.coco
+        assert wsss.stages.dataset.coco
         began = time.perf_counter()
         kept = COCO(str(path))
     seconds = time.perf_counter() - began
@@ -66,7 +80,9 @@ def read(way: str, path: Path) -> None:
 
 def measure(way: str, path: Path) -> dict[str, float]:
     """One way in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "--way", way, "--file", str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--way", way, "--file", str(path)], capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

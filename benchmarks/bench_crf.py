@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wsss.pseudo.crf import PRESETS, crf_parameters, dense_crf, label_probabilities
-from wsss.sections import CrfSection
+from wsss.settings.sections import CrfSection
+from wsss.stages.pseudo.crf import PRESETS, crf_parameters, dense_crf, label_probabilities
 
 GROWN = 15
 """Side of the dilation, px."""
@@ -40,14 +40,20 @@ def main() -> None:
     for image_id in ids[:: max(1, len(ids) // arguments.images)]:
         truth = np.array(Image.open(arguments.root / "SegmentationClassAug" / f"{image_id}.png"))
         grown = cv2.dilate(np.where(truth == 255, 0, truth).astype(np.uint8), np.ones((GROWN, GROWN), np.uint8))
-        cases.append((np.array(Image.open(arguments.root / "JPEGImages" / f"{image_id}.jpg").convert("RGB")), truth, grown))
-    print(f"{len(cases)} images, label confidence {arguments.confidence}; before: {np.mean([foreground_iou(s, t) for _, t, s in cases]):.3f}")
+        cases.append(
+            (np.array(Image.open(arguments.root / "JPEGImages" / f"{image_id}.jpg").convert("RGB")), truth, grown)
+        )
+    print(
+        f"{len(cases)} images, label confidence {arguments.confidence}; before: {np.mean([foreground_iou(s, t) for _, t, s in cases]):.3f}"
+    )
     for preset in PRESETS:
         parameters, ious, spent = crf_parameters(CrfSection(preset=preset)), [], 0.0  # type: ignore[arg-type]
         for image_u8, truth, grown in cases:
             class_ids = np.setdiff1d(truth, [0, 255])
             began = time.perf_counter()
-            q = dense_crf(image_u8, label_probabilities(grown, class_ids, confidence=arguments.confidence), parameters=parameters)
+            q = dense_crf(
+                image_u8, label_probabilities(grown, class_ids, confidence=arguments.confidence), parameters=parameters
+            )
             spent += time.perf_counter() - began
             ious.append(foreground_iou(np.concatenate([[0], class_ids])[q.argmax(0)], truth))
         print(f"{preset:10s} {spent / len(cases) * 1e3:6.0f} ms   after: {np.mean(ious):.3f}")

@@ -1,6 +1,6 @@
 """The threshold sweep against the field's ways, in one run: `python benchmarks/bench_evaluation.py [--images 12]`.
 
-Every way gets the same max-normalised maps at the picture's size and must give the same matrices, integer for integer. IRN's and SEAM's ways are re-implementations of
+Every way gets the same max-normalised maps at the image's size and must give the same matrices, integer for integer. IRN's and SEAM's ways are re-implementations of
 the style, not the projects' code; reading files is excluded. Maps and truths are drawn: smooth blobs of 1 to 3 classes at 375 x 500, truths that overlap them, with a 255 border.
 """
 
@@ -14,8 +14,8 @@ from statistics import median
 import cv2
 import numpy as np
 
-from wsss.evaluate.confusion import Sweep, confusion, max_normalise
-from wsss.imaging import resize_maps
+from wsss.files.imaging import resize_maps
+from wsss.stages.evaluate.confusion import Sweep, confusion, max_normalise
 
 CLASSES, SIZE, STRIDE, STEPS = 20, (375, 500), 16, 61
 THRESHOLDS = np.linspace(0, 0.6, STEPS).astype(np.float32)
@@ -25,12 +25,16 @@ Case = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 def draw_case(rng: np.random.Generator) -> Case:
     """(truth (H, W) uint8, raw maps (K, h, w) float16, class ids (K,), normalised maps (K, H, W) float32)."""
     h, w = (-(-s // STRIDE) for s in SIZE)
-    class_ids = np.sort(rng.choice(np.arange(1, CLASSES + 1), rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1]), replace=False))
+    class_ids = np.sort(
+        rng.choice(np.arange(1, CLASSES + 1), rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1]), replace=False)
+    )
     y, x = np.mgrid[:h, :w].astype(np.float32)
     raw, truth = [], np.zeros(SIZE, np.uint8)
     for k in class_ids:
         cy, cx, sy, sx = rng.uniform(0.2, 0.8) * h, rng.uniform(0.2, 0.8) * w, rng.uniform(2, 7), rng.uniform(2, 9)
-        blob = np.exp(-(((y - cy) / sy) ** 2) - ((x - cx) / sx) ** 2) * rng.uniform(4, 12) - 1 + rng.normal(0, 0.3, (h, w))
+        blob = (
+            np.exp(-(((y - cy) / sy) ** 2) - ((x - cx) / sx) ** 2) * rng.uniform(4, 12) - 1 + rng.normal(0, 0.3, (h, w))
+        )
         raw.append(blob)
         body = np.exp(-(((y - cy) / sy) ** 2) - ((x - cx * rng.uniform(0.9, 1.1)) / sx) ** 2)
         full = resize_maps(body[None].astype(np.float32), size=SIZE)[0]
@@ -41,7 +45,7 @@ def draw_case(rng: np.random.Generator) -> Case:
 
 
 def seam_way(cases: list[Case]) -> np.ndarray:
-    """SEAM's style: 21 planes of the picture's size, argmax, three masks a class, for one threshold after the other. Only the diagonal and the sums are counted."""
+    """SEAM's style: 21 planes of the image's size, argmax, three masks a class, for one threshold after the other. Only the diagonal and the sums are counted."""
     counts = np.zeros((STEPS, 3, CLASSES + 1), np.int64)
     for t, threshold in enumerate(THRESHOLDS):
         for truth, _, class_ids, maps in cases:
@@ -82,7 +86,7 @@ def one_pass_numpy(cases: list[Case]) -> np.ndarray:
 
 
 def one_pass(cases: list[Case]) -> np.ndarray:
-    """Ours: `wsss.evaluate.confusion.Sweep`."""
+    """Ours: `wsss.stages.evaluate.confusion.Sweep`."""
     sweep = Sweep(CLASSES, thresholds=THRESHOLDS)
     for truth, _, class_ids, maps in cases:
         sweep.add(truth, maps, class_ids=class_ids)
@@ -114,12 +118,19 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=12)
-    parser.add_argument("--repeats", type=int, default=3, help="rounds over all ways, which take turns; medians are printed")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="rounds over all ways, which take turns; medians are printed"
+    )
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     rng = np.random.default_rng(0)
     cases = [draw_case(rng) for _ in range(arguments.images)]
-    ways = {"SEAM style, 21 planes": seam_way, "IRN style, pad + argmax + bincount": irn_way, "one pass, numpy": one_pass_numpy, "one pass, ours": one_pass}
+    ways = {
+        "SEAM style, 21 planes": seam_way,
+        "IRN style, pad + argmax + bincount": irn_way,
+        "one pass, numpy": one_pass_numpy,
+        "one pass, ours": one_pass,
+    }
     ways["ours, upsampling included"] = with_upsampling
     expected = irn_way(cases)
     for name, way in ways.items():
@@ -129,7 +140,9 @@ def main() -> None:
             assert np.array_equal(found, sums), name
         else:
             assert np.array_equal(found, expected), name
-    turns = [{name: seconds(lambda way=way: way(cases)) for name, way in ways.items()} for _ in range(arguments.repeats)]
+    turns = [
+        {name: seconds(lambda way=way: way(cases)) for name, way in ways.items()} for _ in range(arguments.repeats)
+    ]
     print(
         f"sweep of {STEPS} thresholds, {len(cases)} images {SIZE[0]} x {SIZE[1]}, all counts equal\n\n| way | ms an image | times IRN's speed |\n|---|---|---|"
     )
@@ -139,7 +152,10 @@ def main() -> None:
     pairs = [(truth, class_ids[maps.argmax(0)].astype(np.uint8)) for truth, _, class_ids, maps in cases]
     assert all(np.array_equal(confusion(t, g, num_classes=CLASSES)[:, :-1], bincount_confusion(t, g)) for t, g in pairs)
     masks = {"bincount, the common code": bincount_confusion, "ours": lambda t, g: confusion(t, g, num_classes=CLASSES)}
-    rounds = [{name: seconds(lambda way=way: [way(t, g) for t, g in pairs]) for name, way in masks.items()} for _ in range(5 * arguments.repeats)]
+    rounds = [
+        {name: seconds(lambda way=way: [way(t, g) for t, g in pairs]) for name, way in masks.items()}
+        for _ in range(5 * arguments.repeats)
+    ]
     print("\n| confusion matrix of a mask | ms an image | speed |\n|---|---|---|")
     for name in masks:
         print(

@@ -1,6 +1,6 @@
-"""Sources of mask proposals on the embedded scenes' training pictures, in one run: `python benchmarks/bench_proposals.py [--pictures 60] [--many]`.
+"""Sources of mask proposals on the embedded scenes' training images, in one run: `python benchmarks/bench_proposals.py [--images 60] [--many]`.
 
-Each source gets the same pictures and the default limits of size; hierarchies give the default number of proposals unless the row says otherwise. For each object the best overlap (IoU) of any
+Each source gets the same images and the default limits of size; hierarchies give the default number of proposals unless the row says otherwise. For each object the best overlap (IoU) of any
 proposal is taken: it bounds what retrieval can find. Rows with one smoothing, another number or another hierarchy differ from the default in that alone.
 Felzenszwalb's grouping at several scales (unranked, so all its regions count) is compared where scikit-image can be imported; the package does not need it.
 Times are of the processor, one core; figures are the same on every machine but for rounding.
@@ -18,9 +18,9 @@ import cv2
 import higra as hg
 import numpy as np
 
-from wsss.dataset.scenes import Scene, draw_scene
-from wsss.instances.watershed import watershed_proposals
-from wsss.sections import ScenesSection, WatershedSection
+from wsss.settings.sections import ScenesSection, WatershedSection
+from wsss.stages.dataset.scenes import Scene, draw_scene
+from wsss.stages.instances.watershed import watershed_proposals
 
 Source = Callable[[np.ndarray], np.ndarray]
 """(H, W, 3) uint8 to masks (S, H, W) bool."""
@@ -33,12 +33,17 @@ SCALES = (25, 50, 100, 200, 400, 800)
 def of_hierarchies(image_u8: np.ndarray, **changed: Any) -> np.ndarray:
     """The package's proposals with the default settings but for `changed`."""
     w = WatershedSection()
-    settings: dict[str, Any] = {"smoothings": w.smoothings, "count": w.count, "min_area": w.min_area, "max_area": w.max_area}
+    settings: dict[str, Any] = {
+        "smoothings": w.smoothings,
+        "count": w.count,
+        "min_area": w.min_area,
+        "max_area": w.max_area,
+    }
     return watershed_proposals(image_u8, **settings | changed)[0]
 
 
 def of_groups(image_u8: np.ndarray, *, grouping: Callable[..., np.ndarray], scales: Sequence[int]) -> np.ndarray:
-    """Regions within the default limits of size of a grouping of the picture at each scale, none twice."""
+    """Regions within the default limits of size of a grouping of the image at each scale, none twice."""
     w, found = WatershedSection(), dict[bytes, np.ndarray]()
     for scale in scales:
         labels = grouping(image_u8, scale=scale, sigma=0.8, min_size=20)
@@ -64,7 +69,10 @@ def sources(*, many: bool = False) -> dict[str, Source]:
         "average linkage": partial(of_hierarchies, hierarchy=hg.binary_partition_tree_average_linkage),
     }
     if many:
-        found |= {f"{name}, up to {MANY} proposals": partial(found[name], count=MANY) for name in ("by dynamics", "average linkage")}
+        found |= {
+            f"{name}, up to {MANY} proposals": partial(found[name], count=MANY)
+            for name in ("by dynamics", "average linkage")
+        }
     try:
         from skimage.segmentation import felzenszwalb
     except ImportError:
@@ -86,16 +94,25 @@ def best_overlaps(scene: Scene, masks: np.ndarray) -> np.ndarray:
 def main() -> None:
     """Print one row a source."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=60)
-    parser.add_argument("--many", action="store_true", help="also rows with nearly all regions of the hierarchies that do badly, which take half of the time")
+    parser.add_argument("--images", type=int, default=60)
+    parser.add_argument(
+        "--many",
+        action="store_true",
+        help="also rows with nearly all regions of the hierarchies that do badly, which take half of the time",
+    )
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     s = ScenesSection()
-    scenes = [draw_scene(s.generator_seed, "train", n, min_side=s.min_side, max_side=s.max_side) for n in range(1, arguments.pictures + 1)]
+    scenes = [
+        draw_scene(s.generator_seed, "train", n, min_side=s.min_side, max_side=s.max_side)
+        for n in range(1, arguments.images + 1)
+    ]
     objects = sum(len(np.unique(scene.instances)) - 1 for scene in scenes)
     compared = sources(many=arguments.many)
-    print(f"{len(scenes)} pictures, {objects} objects\n")
-    print("| proposals | a picture | mean best IoU | recall at 0.5, % | at 0.75, % | s a picture |\n|---|---|---|---|---|---|")
+    print(f"{len(scenes)} images, {objects} objects\n")
+    print(
+        "| proposals | an image | mean best IoU | recall at 0.5, % | at 0.75, % | s an image |\n|---|---|---|---|---|---|"
+    )
     for name, source in compared.items():
         counts, overlaps, spent = [], [], []
         for scene in scenes:

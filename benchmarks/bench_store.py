@@ -1,7 +1,7 @@
 """The packed store against the field's pickled dict an image, in one run: `python benchmarks/bench_store.py [--images 96]`.
 
-IRN writes {keys, cam (stride 4, float32), high_res (picture's size, float32)} an image with np.save and reads it with allow_pickle. The store holds float16 maps on the feature grid.
-Maps are drawn: smooth blobs of 1 to 3 classes with 1 % noise, pictures of 375 x 500. The page cache is warm for all: this is work of the processor, not of the disk.
+IRN writes {keys, cam (stride 4, float32), high_res (image's size, float32)} an image with np.save and reads it with allow_pickle. The store holds float16 maps on the feature grid.
+Maps are drawn: smooth blobs of 1 to 3 classes with 1 % noise, images of 375 x 500. The page cache is warm for all: this is work of the processor, not of the disk.
 The writer flushes to disk and reads every map back against its checksum; np.save does neither, so a row says what that costs.
 """
 
@@ -18,8 +18,8 @@ from statistics import median
 import cv2
 import numpy as np
 
-from wsss.imaging import resize_maps
-from wsss.store import MapReader, MapWriter
+from wsss.files.imaging import resize_maps
+from wsss.files.store import MapReader, MapWriter
 
 SIZE = (375, 500)
 Maps = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -39,9 +39,11 @@ def draw_maps(count: int, *, stride: int) -> Maps:
 
 
 def write_irn(folder: Path, maps: Maps) -> None:
-    """One pickled dict an image, with the maps at the picture's size."""
+    """One pickled dict an image, with the maps at the image's size."""
     for image_id, (class_ids, values) in maps.items():
-        np.save(folder / f"{image_id}.npy", {"keys": class_ids, "cam": values, "high_res": resize_maps(values, size=SIZE)})
+        np.save(
+            folder / f"{image_id}.npy", {"keys": class_ids, "cam": values, "high_res": resize_maps(values, size=SIZE)}
+        )
 
 
 def write_npy(folder: Path, maps: Maps) -> None:
@@ -91,7 +93,9 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=96)
-    parser.add_argument("--repeats", type=int, default=5, help="rounds over all layouts, which take turns; medians are printed")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="rounds over all layouts, which take turns; medians are printed"
+    )
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     fine, coarse = (draw_maps(arguments.images, stride=s) for s in (4, 16))
@@ -109,15 +113,22 @@ def main() -> None:
             for k, (name, (write, read, maps)) in enumerate(layouts.items()):
                 place = Path(folder) / str(k)
                 place.mkdir(exist_ok=True)
-                turn[name] = (seconds(lambda w=write, p=place, m=maps: w(p, m)), seconds(lambda r=read, p=place, m=maps: r(p, m)))
+                turn[name] = (
+                    seconds(lambda w=write, p=place, m=maps: w(p, m)),
+                    seconds(lambda r=read, p=place, m=maps: r(p, m)),
+                )
                 sizes[name] = sum(p.stat().st_size for p in place.iterdir())
             turns.append(turn)
     base = next(iter(layouts))
-    print(f"{arguments.images} images\n\n| layout | KiB an image | smaller | write | read | ms write, read |\n|---|---|---|---|---|---|")
+    print(
+        f"{arguments.images} images\n\n| layout | KiB an image | smaller | write | read | ms write, read |\n|---|---|---|---|---|---|"
+    )
     for name in layouts:
         write, read = (median(t[base][k] / t[name][k] for t in turns) for k in (0, 1))
         spent = ", ".join(f"{median(t[name][k] for t in turns) / arguments.images * 1e3:.2f}" for k in (0, 1))
-        print(f"| {name} | {sizes[name] / arguments.images / 1024:.1f} | x{sizes[base] / sizes[name]:.3g} | x{write:.2g} | x{read:.2g} | {spent} |")
+        print(
+            f"| {name} | {sizes[name] / arguments.images / 1024:.1f} | x{sizes[base] / sizes[name]:.3g} | x{write:.2g} | x{read:.2g} | {spent} |"
+        )
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wsss.backbones import SubgridConv2d
-from wsss.sections import BackboneSection, ComputeSection
-from wsss.seeds.cam import Classifier
-from wsss.training import pick_device, set_train_mode
+from wsss.nets.backbones import SubgridConv2d
+from wsss.settings.sections import BackboneSection, ComputeSection
+from wsss.stages.seeds.cam import Classifier
+from wsss.training.loop import pick_device, set_train_mode
 
 
 def build(*, subgrids: bool, frozen_stride: int) -> nn.Module:
@@ -49,7 +49,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    image_n = torch.randn(arguments.batch, 3, arguments.side, arguments.side).contiguous(memory_format=torch.channels_last)
+    image_n = torch.randn(arguments.batch, 3, arguments.side, arguments.side).contiguous(
+        memory_format=torch.channels_last
+    )
     labels = (torch.rand(arguments.batch, 20) < 0.1).float()
     ways = {
         "plain": build(subgrids=False, frozen_stride=1),
@@ -60,7 +62,9 @@ def main() -> None:
     for kept in (False, True):
         if kept:
             pick_device(ComputeSection(device="cpu", threads=arguments.threads))
-        turns = [{name: step_seconds(model, image_n, labels) for name, model in ways.items()} for _ in range(arguments.turns)][1:]
+        turns = [
+            {name: step_seconds(model, image_n, labels) for name, model in ways.items()} for _ in range(arguments.turns)
+        ][1:]
         times |= {name + (", freed memory kept" if kept else ""): median(t[name] for t in turns) for name in ways}
     print("| training step | ms an image | speed |\n|---|---|---|")
     for name, seconds in times.items():

@@ -50,10 +50,23 @@ def run_workflow(seed: int, generator: int, *, claims: ClaimSet, cores: str, ext
     own = ROOT / "results" / f"{name}.yaml"
     own.parent.mkdir(exist_ok=True)
     own.write_text(json.dumps({"run": name, "seed": seed, "dataset": {"scenes": {"generator_seed": generator}}}))
-    command = ["snakemake", claims.target, "--cores", cores, "--configfile", claims.overlay, *extra, str(own), "--quiet", "all"]
+    command = [
+        "snakemake",
+        claims.target,
+        "--cores",
+        cores,
+        "--configfile",
+        claims.overlay,
+        *extra,
+        str(own),
+        "--quiet",
+        "all",
+    ]
     subprocess.run(command, cwd=ROOT, check=True)
     tables = sorted((ROOT / "results" / name).glob(claims.tables))
-    return pd.concat([pd.read_csv(t) for t in tables], ignore_index=True)  # before another set of the same seed writes its own
+    return pd.concat(
+        [pd.read_csv(t) for t in tables], ignore_index=True
+    )  # before another set of the same seed writes its own
 
 
 def value(table: pd.DataFrame, metric: str, *, of_class: bool = False, **where: object) -> float:
@@ -106,7 +119,9 @@ def confused(table: pd.DataFrame, method: str) -> float:
 AEPSL: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
     "erasing fused beats CAM scores (miou_best, at least 3 points)": (
         0.03,
-        lambda t: value(t, "miou_best", method="erasing", stage="fused") - value(t, "miou_best", method="cam", stage="scores"),
+        lambda t: (
+            value(t, "miou_best", method="erasing", stage="fused") - value(t, "miou_best", method="cam", stage="scores")
+        ),
     ),
     "erasing fused beats CAM in recall at CAM's best-point precision": (0.0, recall_gain),
     "erasing seed masks beat CAM's at the same threshold (miou)": (
@@ -119,26 +134,44 @@ AEPSL: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
     ),
     "3 rounds beat 2 (fused miou_best)": (
         0.0,
-        lambda t: value(t, "miou_best", method="erasing", stage="fused") - value(t, "miou_best", method="erasing_2", stage="fused"),
+        lambda t: (
+            value(t, "miou_best", method="erasing", stage="fused")
+            - value(t, "miou_best", method="erasing_2", stage="fused")
+        ),
     ),
     "round 4 turns: 3 rounds beat 4 (fused miou_best)": (
         0.0,
-        lambda t: value(t, "miou_best", method="erasing", stage="fused") - value(t, "miou_best", method="erasing_4", stage="fused"),
+        lambda t: (
+            value(t, "miou_best", method="erasing", stage="fused")
+            - value(t, "miou_best", method="erasing_4", stage="fused")
+        ),
     ),
-    "psl beats plain (val miou, cycle 0)": (0.0, lambda t: predicted(t, "psl", 0, "val") - predicted(t, "plain", 0, "val")),
-    "psl++ beats psl (val miou, cycle 1 over cycle 0)": (0.0, lambda t: predicted(t, "psl", 1, "val") - predicted(t, "psl", 0, "val")),
-    "final prediction on train beats its seeds (miou)": (0.0, lambda t: predicted(t, "psl", 1, "train") - value(t, "miou", method="erasing", stage="seed")),
+    "psl beats plain (val miou, cycle 0)": (
+        0.0,
+        lambda t: predicted(t, "psl", 0, "val") - predicted(t, "plain", 0, "val"),
+    ),
+    "psl++ beats psl (val miou, cycle 1 over cycle 0)": (
+        0.0,
+        lambda t: predicted(t, "psl", 1, "val") - predicted(t, "psl", 0, "val"),
+    ),
+    "final prediction on train beats its seeds (miou)": (
+        0.0,
+        lambda t: predicted(t, "psl", 1, "train") - value(t, "miou", method="erasing", stage="seed"),
+    ),
     "final prediction on train beats the pseudo masks of cycle 0 (miou)": (
         0.0,
         lambda t: predicted(t, "psl", 1, "train") - value(t, "miou", method="erasing", stage="pseudo", cycle=0),
     ),
-    "final prediction on train beats the pseudo masks of cycle 1, which know the tags (miou)": (
+    "final prediction on train beats the pseudo masks of cycle 1, which know the labels (miou)": (
         0.0,
         lambda t: predicted(t, "psl", 1, "train") - value(t, "miou", method="erasing", stage="pseudo", cycle=1),
     ),
-    "final masks on train, tags known and CRF as for any pseudo mask, beat the pseudo masks of cycle 1 (miou)": (
+    "final masks on train, labels known and CRF as for any pseudo mask, beat the pseudo masks of cycle 1 (miou)": (
         0.0,
-        lambda t: value(t, "miou", method="erasing", stage="pseudo", cycle=2) - value(t, "miou", method="erasing", stage="pseudo", cycle=1),
+        lambda t: (
+            value(t, "miou", method="erasing", stage="pseudo", cycle=2)
+            - value(t, "miou", method="erasing", stage="pseudo", cycle=1)
+        ),
     ),
 }
 
@@ -160,16 +193,27 @@ EPS: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
         0.0,
         lambda t: confused(t, "cam_scores") / 2 - confused(t, "eps_scores"),
     ),
-    "adaptive selection is no worse than naive (seed masks, truth table)": (0.0, lambda t: seed_masks(t, "eps") - seed_masks(t, "eps_naive")),
+    "adaptive selection is no worse than naive (seed masks, truth table)": (
+        0.0,
+        lambda t: seed_masks(t, "eps") - seed_masks(t, "eps_naive"),
+    ),
     "EPS beats CAM without saliency at the end (scores, miou_best)": (
         0.0,
-        lambda t: value(t, "miou_best", method="eps", stage="scores") - value(t, "miou_best", method="cam", stage="scores"),
+        lambda t: (
+            value(t, "miou_best", method="eps", stage="scores") - value(t, "miou_best", method="cam", stage="scores")
+        ),
     ),
     "erasing over EPS beats EPS (fused, miou_best)": (
         0.0,
-        lambda t: value(t, "miou_best", method="eps_erasing", stage="fused") - value(t, "miou_best", method="eps", stage="fused"),
+        lambda t: (
+            value(t, "miou_best", method="eps_erasing", stage="fused")
+            - value(t, "miou_best", method="eps", stage="fused")
+        ),
     ),
-    "the network's own background beats the constant 0.2 (seed masks)": (0.0, lambda t: seed_masks(t, "eps_network") - seed_masks(t, "eps_constant")),
+    "the network's own background beats the constant 0.2 (seed masks)": (
+        0.0,
+        lambda t: seed_masks(t, "eps_network") - seed_masks(t, "eps_constant"),
+    ),
 }
 
 
@@ -185,15 +229,25 @@ def ahead(method: str, other: str, threshold: float = 0.5) -> tuple[float, Calla
 
 PRM: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
     "peak stimulation beats the mean over cells (mAP^r 0.5)": ahead("prm", "prm_mean"),
-    "peaks with proposals beat connected components of CAM's masks, both from tags alone (mAP^r 0.5)": ahead("prm", "cam_parts_tags"),
-    "peaks with proposals beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": ahead("prm", "cam_parts"),
-    "peaks with proposals beat connected components of CAM's masks, both with saliency (mAP^r 0.5)": ahead("prm_saliency", "cam_parts"),
-    "peaks with proposals beat connected components of CAM's masks drawn for them, both with saliency (mAP^r 0.5)": ahead("prm_saliency", "cam_parts_50"),
+    "peaks with proposals beat connected components of CAM's masks, both from labels alone (mAP^r 0.5)": ahead(
+        "prm", "cam_parts_labels"
+    ),
+    "peaks with proposals beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": ahead(
+        "prm", "cam_parts"
+    ),
+    "peaks with proposals beat connected components of CAM's masks, both with saliency (mAP^r 0.5)": ahead(
+        "prm_saliency", "cam_parts"
+    ),
+    "peaks with proposals beat connected components of CAM's masks drawn for them, both with saliency (mAP^r 0.5)": ahead(
+        "prm_saliency", "cam_parts_50"
+    ),
     "peaks with proposals beat connected components of CAM's masks drawn for them, both with saliency (mAP^r 0.75)": ahead(
         "prm_saliency", "cam_parts_50", 0.75
     ),
     "saliency as background of the retrieval score helps (mAP^r 0.5)": ahead("prm_saliency", "prm"),
-    "peaks that split PRM's components beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": ahead("prm_parts", "cam_parts"),
+    "peaks that split PRM's components beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": ahead(
+        "prm_parts", "cam_parts"
+    ),
     "the instance-aware term helps (mAP^r 0.5)": ahead("prm", "prm_no_instance"),
     "the class-aware term helps (mAP^r 0.5)": ahead("prm", "prm_no_class"),
     "the boundary-aware term helps (mAP^r 0.5)": ahead("prm", "prm_no_boundary"),
@@ -209,7 +263,9 @@ def of_round(round: int) -> dict[str, object]:
 
 def esol_round(table: pd.DataFrame, metric: str, round: int) -> float:
     """A metric of a round's score maps, at the round's own best threshold."""
-    return value(table, metric, **of_round(round)) if metric == "miou_best" else at_best(table, metric, **of_round(round))
+    return (
+        value(table, metric, **of_round(round)) if metric == "miou_best" else at_best(table, metric, **of_round(round))
+    )
 
 
 def esol_gain(table: pd.DataFrame, metric: str, *, round: int) -> float:
@@ -224,22 +280,37 @@ ESOL: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
         0.0,
         lambda t: esol_round(t, "recall", 2) - esol_round(t, "recall", 1),
     ),
-    "ESOL-style expansion raises recall over CAM (scores, both at CAM's best threshold)": (0.0, lambda t: esol_gain(t, "recall", round=2)),
+    "ESOL-style expansion raises recall over CAM (scores, both at CAM's best threshold)": (
+        0.0,
+        lambda t: esol_gain(t, "recall", round=2),
+    ),
     "ESOL-style shrinkage raises precision over expansion (scores, each at its best threshold)": (
         0.0,
         lambda t: esol_round(t, "precision", 3) - esol_round(t, "precision", 2),
     ),
-    "ESOL-style shrinkage raises precision over expansion (scores, both at CAM's best threshold)": (0.0, lambda t: esol_gain(t, "precision", round=3)),
-    "ESOL-style, after shrinkage, beats CAM (scores, miou_best)": (0.0, lambda t: esol_round(t, "miou_best", 3) - esol_round(t, "miou_best", 1)),
+    "ESOL-style shrinkage raises precision over expansion (scores, both at CAM's best threshold)": (
+        0.0,
+        lambda t: esol_gain(t, "precision", round=3),
+    ),
+    "ESOL-style, after shrinkage, beats CAM (scores, miou_best)": (
+        0.0,
+        lambda t: esol_round(t, "miou_best", 3) - esol_round(t, "miou_best", 1),
+    ),
 }
 
 
 def aepsl_levels(table: pd.DataFrame) -> dict[str, float]:
     """The figures behind AEPSL."""
-    best = {f"{m}, best constant threshold": value(table, "miou_best", method=m, stage="fused") for m in ("cam", "erasing_2", "erasing", "erasing_4")}
+    best = {
+        f"{m}, best constant threshold": value(table, "miou_best", method=m, stage="fused")
+        for m in ("cam", "erasing_2", "erasing", "erasing_4")
+    }
     seeds = {f"{m}, seed masks": seed_masks(table, m) for m in ("cam", "cam_40", "erasing")}
     named = {1: "pseudo masks of cycle 1", 2: "final masks, exported"}
-    pseudo = {f"erasing, {name}": value(table, "miou", method="erasing", stage="pseudo", cycle=cycle) for cycle, name in named.items()}
+    pseudo = {
+        f"erasing, {name}": value(table, "miou", method="erasing", stage="pseudo", cycle=cycle)
+        for cycle, name in named.items()
+    }
     trained = {
         f"{variant}, cycle {cycle}, {split}": predicted(table, variant, cycle, split)
         for variant, cycle in (("plain", 0), ("psl", 0), ("psl", 1))
@@ -256,7 +327,11 @@ def method_levels(table: pd.DataFrame) -> dict[str, float]:
         for m in ("cam", "erasing", "eps", "eps_naive", "eps_erasing", "esol", "esol_fused")
     }
     seeds = {f"{m}, seed masks": seed_masks(table, m) for m in methods}
-    rounds = {f"esol, round {r}, {m} at its best threshold": esol_round(table, m, r) for r in (1, 2, 3) for m in ("miou_best", "precision", "recall")}
+    rounds = {
+        f"esol, round {r}, {m} at its best threshold": esol_round(table, m, r)
+        for r in (1, 2, 3)
+        for m in ("miou_best", "precision", "recall")
+    }
     return best | rounds | seeds | {f"{m}, confusion ratio of the seed masks": confused(table, m) for m in methods}
 
 
@@ -267,13 +342,23 @@ def prm_levels(table: pd.DataFrame) -> dict[str, float]:
     levels = {f"{m}, mAP^r {t:g}": found(table, m, t) for m in methods for t in (0.25, 0.5, 0.75)}
     levels |= {f"{m}, best overlap": value(rows, "abo", method=m) for m in methods}
     pointed = dict.fromkeys(rows[rows["metric"] == "pointing"]["method"])
-    return levels | {f"{m}, {what}": value(rows, name, method=m) for m in pointed for name, what in (("pointing", "pointing"), ("response_quality", "quality"))}
+    return levels | {
+        f"{m}, {what}": value(rows, name, method=m)
+        for m in pointed
+        for name, what in (("pointing", "pointing"), ("response_quality", "quality"))
+    }
 
 
 SETS = {
     "aepsl": ClaimSet(overlay="configs/claims.yaml", claims=AEPSL, levels=aepsl_levels, runs=[*SEEDS, OTHER_SCENES]),
     "methods": ClaimSet(overlay="configs/scenes_all.yaml", claims=EPS | ESOL, levels=method_levels),
-    "prm": ClaimSet(overlay="configs/scenes_instances.yaml", claims=PRM, levels=prm_levels, target="instances", tables="metrics/*/instances.csv"),
+    "prm": ClaimSet(
+        overlay="configs/scenes_instances.yaml",
+        claims=PRM,
+        levels=prm_levels,
+        target="instances",
+        tables="metrics/*/instances.csv",
+    ),
 }
 
 
@@ -286,9 +371,16 @@ def table_of(claims: ClaimSet, tables: Mapping[tuple[int, int], pd.DataFrame]) -
         gains = pd.Series([gain(t) * 100 for t in tables.values()])
         seeds = [v for (_, g), v in zip(tables, gains, strict=True) if g == 0]
         holds = "yes" if all(v > 0 for v in seeds) and sum(seeds) / len(seeds) >= least * 100 else "no"
-        lines.append(f"| {name} | " + " | ".join(f"{v:+.1f}" for v in gains) + f" | {gains.mean():+.1f} ± {gains.std(ddof=0):.1f} | {holds} |")
+        lines.append(
+            f"| {name} | "
+            + " | ".join(f"{v:+.1f}" for v in gains)
+            + f" | {gains.mean():+.1f} ± {gains.std(ddof=0):.1f} | {holds} |"
+        )
     lines += ["", "| figure, points | " + " | ".join(head) + " |", "|---|" + "---|" * len(head)]
-    lines += [f"| {name} | " + " | ".join(f"{100 * v:.1f}" for v in row) + " |" for name, row in zip(levels.index, levels.to_numpy(), strict=True)]
+    lines += [
+        f"| {name} | " + " | ".join(f"{100 * v:.1f}" for v in row) + " |"
+        for name, row in zip(levels.index, levels.to_numpy(), strict=True)
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -304,7 +396,9 @@ def main() -> None:
     for run in [*SEEDS, OTHER_SCENES]:
         for name in arguments.sets:
             if run in SETS[name].runs[: arguments.runs]:
-                tables[name][run] = run_workflow(*run, claims=SETS[name], cores=arguments.cores, extra=arguments.configfile)
+                tables[name][run] = run_workflow(
+                    *run, claims=SETS[name], cores=arguments.cores, extra=arguments.configfile
+                )
     for name in arguments.sets:
         text = table_of(SETS[name], tables[name])
         (ROOT / "results" / f"claims-{name}.md").write_text(text)

@@ -1,4 +1,4 @@
-"""What a full COCO run needs, estimated and not run: `python benchmarks/plan_coco.py`. Disk by `wsss plan` with COCO 2014's numbers of images; memory and work of the networks counted on random pictures.
+"""What a full COCO run needs, estimated and not run: `python benchmarks/plan_coco.py`. Disk by `wsss plan` with COCO 2014's numbers of images; memory and work of the networks counted on random images.
 
 The annotation files are empty but for their lists of images. Memory is what the backward pass of a training step keeps, counted tensor by tensor on the CPU; work is multiplications and additions
 of the layers, a training step taken as three evaluations.
@@ -14,11 +14,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsss.config import load
-from wsss.graph import Graph
-from wsss.plan import COCO_SIZE, count_jobs, plan
-from wsss.seeds.method import load_method
-from wsss.segment.networks import build_segmenter
+from wsss.cli.plan import COCO_SIZE, count_jobs, plan
+from wsss.methods import load_method
+from wsss.nets.segmenters import build_segmenter
+from wsss.settings.config import load
+from wsss.workflow.graph import Graph
 
 IMAGES = {"train": 82_081, "val": 40_137}
 CONFIG = Path("configs/coco14.yaml")
@@ -42,7 +42,7 @@ def kept_bytes(model: nn.Module, *, crop: int, batch: int = 2) -> float:
 
 
 def evaluation(model: nn.Module, height: int, width: int) -> float:
-    """Operations of one picture through the network."""
+    """Operations of one image through the network."""
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.rand(1, 3, height, width))
@@ -55,7 +55,11 @@ def main() -> None:
         root = Path(folder)
         (root / "annotations").mkdir()
         for split, count in IMAGES.items():
-            content = {"images": [{"id": k} for k in range(count)], "annotations": [], "categories": [{"id": 1, "name": "a"}]}
+            content = {
+                "images": [{"id": k} for k in range(count)],
+                "annotations": [],
+                "categories": [{"id": 1, "name": "a"}],
+            }
             (root / "annotations" / f"instances_{split}2014.json").write_text(json.dumps(content))
         for name, values in (("coco14", {}), ("prm", PRM)):
             (root / f"{name}.yaml").write_text(json.dumps({"dataset": {"coco": {"root": folder}}, **values}))
@@ -66,17 +70,34 @@ def main() -> None:
     classifier = load_method("cam").build(80, round=1, backbone=backbone, previous=None)
     segmenter = build_segmenter(network=config.segment.network, weights="none", backbone=backbone, num_classes=80)
     scores, predict = config.seeds.scores, config.segment.predict
-    for name, model, section, scales, flip, pictures in (
-        ("classifier", classifier, config.seeds.classifier, scores.scales, scores.flip, jobs["extract_scores"] / shards * IMAGES["train"]),
-        ("segmenter", segmenter, config.segment.train, predict.scales, predict.flip, jobs["train_segmenter"] * sum(IMAGES.values())),
+    for name, model, section, scales, flip, images in (
+        (
+            "classifier",
+            classifier,
+            config.seeds.classifier,
+            scores.scales,
+            scores.flip,
+            jobs["extract_scores"] / shards * IMAGES["train"],
+        ),
+        (
+            "segmenter",
+            segmenter,
+            config.segment.train,
+            predict.scales,
+            predict.flip,
+            jobs["train_segmenter"] * sum(IMAGES.values()),
+        ),
     ):
         crop, batch = section.augment.crop, section.batch_size
         steps = jobs[f"train_{name}"] * section.passes(IMAGES["train"] // batch) * IMAGES["train"]
-        work = steps * 3 * evaluation(model, crop, crop), pictures * evaluation(model, *COCO_SIZE) * sum(s**2 for s in scales) * (1 + flip)
+        work = (
+            steps * 3 * evaluation(model, crop, crop),
+            images * evaluation(model, *COCO_SIZE) * sum(s**2 for s in scales) * (1 + flip),
+        )
         kept = kept_bytes(model, crop=crop)
         print(f"{name}: {kept / 1e6:.0f} MB kept a crop of {crop} px, {batch * kept / 1e9:.1f} GB a batch of {batch}")
         print(
-            f"  training: {steps / 1e6:.1f} million crops, {work[0] / 1e15:.0f} PFLOP; maps: {pictures / 1e6:.2f} million pictures, {work[1] / 1e15:.0f} PFLOP"
+            f"  training: {steps / 1e6:.1f} million crops, {work[0] / 1e15:.0f} PFLOP; maps: {images / 1e6:.2f} million images, {work[1] / 1e15:.0f} PFLOP"
         )
 
 

@@ -50,7 +50,12 @@ def requests(folder: Path = RULES) -> dict[str, Request]:
 
 def seen(runs: list[Path], rule: str) -> list[tuple[float, float]]:
     """(seconds, MB) of every job of a rule in the runs; jobs too short to be sampled have no memory."""
-    rows = [row for run in runs for path in sorted(run.glob(f"benchmarks/{rule}/*.tsv")) for row in csv.DictReader(path.open(), delimiter="\t")]
+    rows = [
+        row
+        for run in runs
+        for path in sorted(run.glob(f"benchmarks/{rule}/*.tsv"))
+        for row in csv.DictReader(path.open(), delimiter="\t")
+    ]
     return [(float(row["s"]), float(row["max_rss"]) if row["max_rss"] not in ("-", "NA") else 0.0) for row in rows]
 
 

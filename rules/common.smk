@@ -1,4 +1,4 @@
-"""Path helpers, stage parameters, the round walk. No rules; what needs no Snakemake is in wsss/graph.py, where it is tested."""
+"""Path helpers, stage parameters, the round walk. No rules; what needs no Snakemake is in wsss/workflow/graph.py, where it is tested."""
 
 import json
 import os
@@ -7,17 +7,17 @@ import time
 from pathlib import Path
 from shlex import quote
 
-from wsss.config import ConfigError, load, refuse_double_keys
-from wsss.dataset.listing import dataset_digest, given_folder
-from wsss.graph import Graph
-from wsss.heads import closing, hold_run
-from wsss.instance_graph import InstanceGraph
-from wsss.json_files import StopFigures, read_checked
-from wsss.provenance import code_digest, listing_digest
-from wsss.sections.reading import relevant
-from wsss.stage_settings import PlanSettings
-from wsss.stopping import announce_head
-from wsss.seeds.method import FACTS, rounds_until_stop
+from wsss.settings.config import ConfigError, load, refuse_double_keys
+from wsss.workflow.listing import dataset_digest, given_folder
+from wsss.workflow.graph import Graph
+from wsss.workflow.run_lock import closing, hold_run
+from wsss.workflow.instance_graph import InstanceGraph
+from wsss.files.json_files import StopFigures, read_checked
+from wsss.workflow.digests import code_digest, listing_digest
+from wsss.settings.reading import relevant
+from wsss.settings.stage_settings import PlanSettings
+from wsss.runtime.stopping import announce_head
+from wsss.methods import FACTS, rounds_until_stop
 
 try:
     for file in filter(os.path.isfile, workflow.configfiles):  # a pipe was read already
@@ -82,17 +82,19 @@ def growing(amount):
 def settings(stage):
     """Params function: the keys the stage reads, as JSON."""
     names = ("method", "round", "cycle") + (("variant",) if stage != "refine_masks" else ())
-    return lambda w: GRAPH.stage(stage, **{k: int(v) if k in ("round", "cycle") else v for k, v in w.items() if k in names}).model_dump_json()
+    return lambda w: GRAPH.stage(
+        stage, **{k: int(v) if k in ("round", "cycle") else v for k, v in w.items() if k in names}
+    ).model_dump_json()
 
 
 def code(stage_module):
     """Params value: digest of the stage's code."""
-    return code_digest(f"wsss.{stage_module}")
+    return code_digest(f"wsss.stages.{stage_module}")
 
 
 def method_code(stage_module):
     """Params function: digest of the stage's code and of the method that the round runs."""
-    return lambda w: code_digest(f"wsss.{stage_module}", FACTS[GRAPH.round_kind(w.method, int(w.round))].module)
+    return lambda w: code_digest(f"wsss.stages.{stage_module}", FACTS[GRAPH.round_kind(w.method, int(w.round))].module)
 
 
 def compute_params():
@@ -129,12 +131,16 @@ def measured():
 
 def mask_lists(w):
     """The masks that users take away."""
-    return [f"{BASE}/{m}/masks/{s}.csv" for m in GRAPH.config.methods for s in ("train", "val") if GRAPH.final_masks(m, s)]
+    return [
+        f"{BASE}/{m}/masks/{s}.csv" for m in GRAPH.config.methods for s in ("train", "val") if GRAPH.final_masks(m, s)
+    ]
 
 
 def plan_settings(w):
     """Params function: configuration without what cannot change results, and the rounds."""
-    return PlanSettings.model_construct(config=relevant(GRAPH.config), rounds=all_rounds()).model_dump_json(warnings=False)
+    return PlanSettings.model_construct(config=relevant(GRAPH.config), rounds=all_rounds()).model_dump_json(
+        warnings=False
+    )
 
 
 def relevant_settings(stage):
@@ -172,7 +178,11 @@ def instance_shard(kind):
 def unrefined_masks(w):
     """What refine_masks starts from: the seed masks, or the predictions of the cycle before."""
     cycle = int(w.cycle)
-    return f"{BASE}/{w.method}/pseudo/seed/{w.shard}.h5" if cycle == 0 else f"{GRAPH.segment_folder(w.method, w.variant, cycle - 1)}/predictions/{w.shard}.h5"
+    return (
+        f"{BASE}/{w.method}/pseudo/seed/{w.shard}.h5"
+        if cycle == 0
+        else f"{GRAPH.segment_folder(w.method, w.variant, cycle - 1)}/predictions/{w.shard}.h5"
+    )
 
 
 def measured_row(w):
@@ -184,4 +194,7 @@ def measured_row(w):
 def row_keys(w):
     """Params function: the identifying columns of its rows in metrics.csv."""
     row = measured_row(w)
-    return json.dumps({"run": GRAPH.config.run, "seed": GRAPH.config.seed} | {k: row[k] for k in ("method", "variant", "stage", "round", "cycle", "split")})
+    return json.dumps(
+        {"run": GRAPH.config.run, "seed": GRAPH.config.seed}
+        | {k: row[k] for k in ("method", "variant", "stage", "round", "cycle", "split")}
+    )

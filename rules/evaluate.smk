@@ -84,7 +84,8 @@ rule measure_instances:
 
 rule collect_metrics:
     input:
-        fragments=lambda w: [f"{BASE}/metrics/{row['method']}/{row['name']}.csv" for row in measured()] + INSTANCES.fragments(),
+        fragments=lambda w: [f"{BASE}/metrics/{row['method']}/{row['name']}.csv" for row in measured()]
+        + INSTANCES.fragments(),
         records=lambda w: sorted({r["file"] for r in GRAPH.records(all_rounds())}),
     output:
         f"{BASE}/metrics.csv",

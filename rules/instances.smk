@@ -50,7 +50,7 @@ rule respond_peaks:
     params:
         settings=instance_settings("respond_peaks"),
         compute=compute_params(),
-        code=lambda w: code_digest("wsss.instances.respond_peaks", GRAPH.facts(w.method).module),
+        code=lambda w: code_digest("wsss.stages.instances.respond_peaks", GRAPH.facts(w.method).module),
     message:
         "peaks of {wildcards.method} and what they respond to, shard {wildcards.shard}"
     shell:
@@ -110,6 +110,6 @@ rule export_instances:
     params:
         code=code("instances.export_instances"),
     message:
-        "COCO JSON and pictures of the instances of {wildcards.method}"
+        "COCO JSON and images of the instances of {wildcards.method}"
     shell:
         "wsss export_instances --index {input.index:q} --instances {input.instances:q} --output {output:q} --log {log:q}"

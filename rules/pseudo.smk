@@ -4,7 +4,11 @@ rule make_seeds:
         classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
         fused=f"{BASE}/{{method}}/seeds/fused/{{shard}}.h5",
-        saliency=lambda w: [f for f in GRAPH.saliency(w.method) if Path(f).stem == w.shard and GRAPH.settings(w.method).pseudo.seed.cue == "saliency"],
+        saliency=lambda w: [
+            f
+            for f in GRAPH.saliency(w.method)
+            if Path(f).stem == w.shard and GRAPH.settings(w.method).pseudo.seed.cue == "saliency"
+        ],
     output:
         f"{BASE}/{{method}}/pseudo/seed/{{shard}}.h5",
     log:

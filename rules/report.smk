@@ -3,7 +3,9 @@ rule write_report:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
         metrics=f"{BASE}/metrics.csv",
-        maps=lambda w: sorted({f for row in measured() for f in row["files"]} | set(GRAPH.all_saliency())) + INSTANCES.products() + INSTANCES.all_results(),
+        maps=lambda w: sorted({f for row in measured() for f in row["files"]} | set(GRAPH.all_saliency()))
+        + INSTANCES.products()
+        + INSTANCES.all_results(),
     output:
         report(f"{BASE}/report/index.html", category="Report", caption="../docs/report-caption.rst"),
     log:
@@ -20,6 +22,6 @@ rule write_report:
         settings=plan_settings,
         code=code("report.write_report"),
     message:
-        "the report: pictures and numbers of every stage"
+        "the report: images and numbers of every stage"
     shell:
         "wsss write_report --index {input.index:q} --metrics {input.metrics:q} --settings {params.settings:q} --output {output:q} --log {log:q}"

@@ -51,9 +51,12 @@ def shared() -> Path:
 @pytest.fixture
 def usual_signals() -> Iterator[None]:
     """Signals as in a shell's foreground: a background job of a script is started with SIGINT ignored, which the package leaves so."""
-    from wsss.stopping import SIGNALS
+    from wsss.runtime.stopping import SIGNALS
 
-    before = {number: signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL) for number in SIGNALS}
+    before = {
+        number: signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        for number in SIGNALS
+    }
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from wsss import ranks
-from wsss.artefacts import ImageIndex
-from wsss.imaging import Normalisation
-from wsss.launching import run_together
-from wsss.loading import TrainingImages
-from wsss.networks import save_network
-from wsss.sections import AugmentSection, ComputeSection, OptimiserSection, TrainingSection
-from wsss.training import fit
+from wsss.files.artefacts import ImageIndex
+from wsss.files.imaging import Normalisation
+from wsss.nets.checkpoints import save_network
+from wsss.settings.sections import AugmentSection, ComputeSection, OptimiserSection, TrainingSection
+from wsss.training import collectives
+from wsss.training.launching import run_together
+from wsss.training.loading import TrainingImages
+from wsss.training.loop import fit
 
 from .tiny_set import write_tiny_set
 
@@ -47,9 +47,11 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
 
 
 def write_set(folder: Path) -> Path:
-    """The index of nine pictures of noise."""
+    """The index of nine images of noise."""
     rng = np.random.default_rng(0)
-    return write_tiny_set(folder, {f"p{k}": (rng.integers(0, 256, (36, 44, 3), dtype=np.uint8), [1 + k % 3]) for k in range(9)})[0]
+    return write_tiny_set(
+        folder, {f"p{k}": (rng.integers(0, 256, (36, 44, 3), dtype=np.uint8), [1 + k % 3]) for k in range(9)}
+    )[0]
 
 
 def training_images(index: Path) -> TrainingImages:
@@ -57,7 +59,15 @@ def training_images(index: Path) -> TrainingImages:
     data = ImageIndex(index)
     augment = AugmentSection(crop=32, resize_min=32, resize_max=48)
     normalisation = Normalisation(mean=(127.0,) * 3, std=(128.0,) * 3)
-    return TrainingImages(data.split("train"), normalisation=normalisation, augment=augment, seed=0, stage="test", round=1, mean_rgb=np.full(3, 127.0))
+    return TrainingImages(
+        data.split("train"),
+        normalisation=normalisation,
+        augment=augment,
+        seed=0,
+        stage="test",
+        round=1,
+        mean_rgb=np.full(3, 127.0),
+    )
 
 
 def losses(outputs, batch):
@@ -65,7 +75,16 @@ def losses(outputs, batch):
     return {"error": (outputs - batch["labels"]).square().mean()}
 
 
-def train(index: Path, resume: Path, *, epochs: int, workers: int = 0, inputs: str = "a", model: nn.Module | None = None, **changed):
+def train(
+    index: Path,
+    resume: Path,
+    *,
+    epochs: int,
+    workers: int = 0,
+    inputs: str = "a",
+    model: nn.Module | None = None,
+    **changed,
+):
     """(model, record) after `fit`."""
     model = model or network()
     images = changed.pop("images", None)
@@ -81,9 +100,14 @@ def train(index: Path, resume: Path, *, epochs: int, workers: int = 0, inputs: s
 
 def train_frozen(*, folder: Path, index: Path, epochs: int, workers: int = 0, **changed) -> dict:
     """A training that several processes can share: FOLDER/model.pt, and FOLDER/.resume/model.pt on the way."""
-    given = {"optimiser": OptimiserSection(kind="sgd", lr=0.05, weight_decay=0.0), "freeze_batchnorm": True, "model": network(batchnorm=False), **changed}
+    given = {
+        "optimiser": OptimiserSection(kind="sgd", lr=0.05, weight_decay=0.0),
+        "freeze_batchnorm": True,
+        "model": network(batchnorm=False),
+        **changed,
+    }
     trained, record = train(index, folder / ".resume" / "model.pt", epochs=epochs, workers=workers, **given)
-    if ranks.first():
+    if collectives.first():
         save_network(folder / "model.pt", state=trained.state_dict(), meta={"record": record})
     return record
 

@@ -1,4 +1,4 @@
-"""A folder of small drawn photographs and its CSV of tags."""
+"""A folder of small drawn photographs and its CSV of labels."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from PIL import Image
 
 
 def write_photographs(folder: Path, *, count: int = 12) -> None:
-    """A folder of drawn pictures with one blob each, and its tags."""
+    """A folder of drawn images with one blob each, and its labels."""
     draw = np.random.default_rng(0)
     folder.mkdir(parents=True)
     lines = ["image,labels"]
     for k in range(count):
-        picture = draw.integers(60, 120, (64, 72, 3), dtype=np.uint8)
+        image = draw.integers(60, 120, (64, 72, 3), dtype=np.uint8)
         y, x = draw.integers(8, 36, 2)
-        picture[y : y + 24, x : x + 24] = ((220, 40, 40), (40, 60, 230))[k % 2]
-        Image.fromarray(picture).save(folder / f"{k}.jpg", quality=95)
+        image[y : y + 24, x : x + 24] = ((220, 40, 40), (40, 60, 230))[k % 2]
+        Image.fromarray(image).save(folder / f"{k}.jpg", quality=95)
         lines.append(f"{k}.jpg,{('red', 'blue')[k % 2]}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")

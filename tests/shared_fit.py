@@ -1,4 +1,4 @@
-"""What goes on within the processes of a shared training, and what can go wrong in one of them; for tests/test_ranks.py."""
+"""What goes on within the processes of a shared training, and what can go wrong in one of them; for tests/training/test_collectives.py."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wsss import ranks
-from wsss.loading import EpochOrder
+from wsss.training import collectives
+from wsss.training.loading import EpochOrder
 
 from .interrupted_fit import losses, network, train_frozen, training_images
 
@@ -23,15 +23,15 @@ STEP = 3
 
 def check_exchanges(*, index: Path) -> None:
     """Rows, gathering, sums, signals and dropout, against what one process would do."""
-    device, rank, count = torch.device("cpu"), ranks.rank(), 5
-    assert ranks.size() == 2
-    assert ranks.first() is (rank == 0)
-    rows = ranks.own_rows(count)
+    device, rank, count = torch.device("cpu"), collectives.rank(), 5
+    assert collectives.size() == 2
+    assert collectives.first() is (rank == 0)
+    rows = collectives.own_rows(count)
     assert (rows.start, rows.stop) == ((0, 2), (2, 5))[rank]
     every = torch.arange(10.0).reshape(5, 2)
     own = every[rows].clone().requires_grad_()
     batch = {"maps": (own, own > 3), "mask": own.to(torch.uint8), "names": ["a", "b"], "progress": 0.5}
-    whole = ranks.whole(batch, count=count)
+    whole = collectives.whole(batch, count=count)
     assert torch.equal(whole["maps"][0], every)
     assert torch.equal(whole["maps"][1], every > 3)
     assert torch.equal(whole["mask"], every.to(torch.uint8))
@@ -40,12 +40,12 @@ def check_exchanges(*, index: Path) -> None:
     assert torch.equal(own.grad, 2 * every[rows])
     weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(3, 2))]
     weights[0].grad, weights[2].grad = torch.full((2,), 1.0 + rank), torch.full((3, 2), 10.0 * rank)
-    ranks.add_gradients(weights)
+    collectives.add_gradients(weights)
     assert weights[0].grad.tolist() == [3, 3]
     assert weights[1].grad is None
     assert weights[2].grad.unique().tolist() == [10]
-    assert ranks.any_signal(15 * rank, device=device) == 15
-    assert ranks.any_signal(0, device=device) == 0
+    assert collectives.any_signal(15 * rank, device=device) == 15
+    assert collectives.any_signal(0, device=device) == 0
     check_dropout(count, rows)
     check_order(index, rank)
 
@@ -59,11 +59,11 @@ def check_dropout(count: int, rows: slice) -> None:
             expected = layer(x.clone(memory_format=form))[rows]
             after = torch.rand(1)
             torch.manual_seed(3)
-            with ranks.whole_batch_dropout(count):
+            with collectives.whole_batch_dropout(count):
                 found = layer(x[rows].clone(memory_format=form))
             assert torch.equal(found, expected)
             assert torch.equal(torch.rand(1), after)
-    with ranks.whole_batch_dropout(count):
+    with collectives.whole_batch_dropout(count):
         assert torch.equal(F.dropout(x[rows], 0.5, training=False), x[rows])
         with pytest.raises(ValueError, match="use one process"):
             F.dropout(x[:1], 0.5)
@@ -71,12 +71,14 @@ def check_dropout(count: int, rows: slice) -> None:
 
 def check_order(index: Path, rank: int) -> None:
     """The processes' parts make up the batches of one process."""
-    alone, shared = (EpochOrder(training_images(index), batch_size=5, **options) for options in ({}, {"rows": ranks.own_rows}))
+    alone, shared = (
+        EpochOrder(training_images(index), batch_size=5, **options) for options in ({}, {"rows": collectives.own_rows})
+    )
     for epoch in range(3):
         alone.epoch = shared.epoch = epoch
         assert len(alone) == len(shared)
         for batch, part in zip(alone, shared, strict=True):
-            assert part == batch[ranks.own_rows(5)]
+            assert part == batch[collectives.own_rows(5)]
             assert len(part) == 2 + rank
 
 
@@ -87,7 +89,7 @@ def _spoilt(happens):
     def spoilt(outputs, batch):
         calls.append(1)
         named = losses(outputs, batch)
-        return happens(named) if len(calls) == STEP and not ranks.first() else named
+        return happens(named) if len(calls) == STEP and not collectives.first() else named
 
     return spoilt
 
@@ -102,13 +104,15 @@ def train_with(*, what: str, folder: Path, index: Path) -> None:
     elif what == "bug":
         changed["losses"] = _spoilt(lambda named: named["misspelt"])
     elif what == "infinite":
-        changed["losses"] = lambda outputs, batch: {"error": losses(outputs, batch)["error"] / (0 if batch["progress"] == 0.5 else 1)}
+        changed["losses"] = lambda outputs, batch: {
+            "error": losses(outputs, batch)["error"] / (0 if batch["progress"] == 0.5 else 1)
+        }
     elif what == "drifts":
         changed["model"] = model = network(batchnorm=False)
         changed["losses"] = _spoilt(lambda named: (model.head[0].bias.data.add_(0.01), named)[1])
     elif what == "damaged":
         changed["images"] = images = training_images(index)
-        if not ranks.first():
+        if not collectives.first():
             images.rows = [type(r)(**{**r.__dict__, "image": folder / "gone.png"}) for r in images.rows]
     elif what == "free":
         changed["freeze_batchnorm"] = False
@@ -136,7 +140,7 @@ def train_until_stopped(*, folder: Path, index: Path, epochs: int, stop: tuple[i
 
     def stopping(outputs, batch):
         calls.append(1)
-        if len(calls) == 4 * (stop[0] - 1) + stop[1] and ranks.rank() == to:
+        if len(calls) == 4 * (stop[0] - 1) + stop[1] and collectives.rank() == to:
             os.kill(os.getpid(), signal.SIGTERM)
         return losses(outputs, batch)
 

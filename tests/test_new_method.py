@@ -49,7 +49,9 @@ def test_the_pages_method_runs_beside_cam(package, tmp_path):
     done = project.snakemake(over=over, path=[package])
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     table = pd.read_csv(tmp_path / "results" / TOY["run"] / "metrics.csv")
-    scores = table[(table["stage"] == "scores") & (table["metric"] == "miou_curve")].groupby("method")["value"].apply(list)
+    scores = (
+        table[(table["stage"] == "scores") & (table["metric"] == "miou_curve")].groupby("method")["value"].apply(list)
+    )
     assert set(scores.index) == {"cam", "lse", "lse_sharp"}
     assert scores["cam"] != scores["lse"] != scores["lse_sharp"]
     edit_reruns_this_method_alone(project, package, over)
@@ -75,11 +77,11 @@ def edit_reruns_this_method_alone(project: Project, package: Path, over: dict) -
 def test_a_name_that_is_taken_or_no_facts_is_refused(package, monkeypatch):
     from importlib.metadata import EntryPoint
 
-    from wsss.seeds import method
+    from wsss.stages.seeds import method
 
     for point, said in (
         (EntryPoint("cam", "lse_facts:FACTS", method.ENTRY_POINTS), "there is a method of that name"),
-        (EntryPoint("lse", "lse_facts:__name__", method.ENTRY_POINTS), "is str, expected wsss.seeds.method.Facts"),
+        (EntryPoint("lse", "lse_facts:__name__", method.ENTRY_POINTS), "is str, expected wsss.methods.Facts"),
     ):
         monkeypatch.syspath_prepend(str(package))
         monkeypatch.setattr(method, "entry_points", lambda group, point=point: [point])
@@ -88,7 +90,7 @@ def test_a_name_that_is_taken_or_no_facts_is_refused(package, monkeypatch):
 
 
 def test_every_built_in_method_runs_side_by_side(tmp_path):
-    """configs/scenes_all.yaml's kinds on toy pictures: EPS to its own background, erasing over it, ESOL's three rounds and their weighted mean, PRM's responses and instances, erasing over it, and parts of masks from its class maps."""
+    """configs/scenes_all.yaml's kinds on toy images: EPS to its own background, erasing over it, ESOL's three rounds and their weighted mean, PRM's responses and instances, erasing over it, and parts of masks from its class maps."""
     project = Project(tmp_path)
     recipes = {
         "eps_network": {"kind": "eps", "pseudo": {"seed": {"kind": "scores", "cue": "network"}}},
@@ -108,13 +110,24 @@ def test_every_built_in_method_runs_side_by_side(tmp_path):
     base = tmp_path / "results" / TOY["run"]
     table = pd.read_csv(base / "metrics.csv")
     rounds = table[table["stage"] == "scores"].groupby("method")["round"].max().to_dict()
-    assert rounds == {"cam": 1, "eps_network": 1, "eps_erasing": 2, "esol_fused": 3, "prm": 1, "prm_erasing": 2, "cam_parts": 1, "prm_parts": 1}
+    assert rounds == {
+        "cam": 1,
+        "eps_network": 1,
+        "eps_erasing": 2,
+        "esol_fused": 3,
+        "prm": 1,
+        "prm_erasing": 2,
+        "cam_parts": 1,
+        "prm_parts": 1,
+    }
     assert set(table[table["stage"] == "seed"]["method"]) == set(over["methods"])
     assert not (base / "eps_erasing" / "seeds" / "round-1").exists()  # EPS's own
     assert not (base / "esol_fused" / "seeds" / "round-1").exists()  # CAM's
     assert not (base / "cam_parts" / "seeds" / "round-1").exists()  # CAM's
     assert not (base / "prm_erasing" / "seeds" / "round-1").exists()  # PRM's
-    assert not (base / "prm_parts" / "instances" / "responses").exists()  # PRM's too: how its score maps are made does not trace peaks again
+    assert not (
+        base / "prm_parts" / "instances" / "responses"
+    ).exists()  # PRM's too: how its score maps are made does not trace peaks again
     found = table[table["stage"] == "instances"].set_index(["method", "metric"])["value"]
     assert found[("prm", "images")].item() == found[("cam_parts", "images")].item() == 12
     assert ("prm", "pointing") in found.index

@@ -21,11 +21,23 @@ from .conftest import ROOT
 from .toy_run import Project
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
-MACHINE = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5")
+MACHINE = (
+    "--workflow-profile",
+    "profiles/slurm",
+    "--slurm-init-seconds-before-status-checks",
+    "2",
+    "--latency-wait",
+    "5",
+)
 ONCE = (*MACHINE, "--retries", "0")
 CLASSIFIER = "results/toy/cam/seeds/round-1/classifier.pt"
 LOG = "results/toy/logs/train_classifier/cam-round-1.log"
-LONG = {"methods": ["cam"], "segment": {"methods": []}, "seeds": {"classifier": {"epochs": 30}}, "compute": {"shards": {"train": 3}}}
+LONG = {
+    "methods": ["cam"],
+    "segment": {"methods": []},
+    "seeds": {"classifier": {"epochs": 30}},
+    "compute": {"shards": {"train": 3}},
+}
 """A training of some seconds, to be disturbed; three shards for two GPUs."""
 
 
@@ -42,7 +54,10 @@ def cluster() -> Iterator[None]:
     """A cluster with two GPUs, which this process's sbatch and squeue talk to."""
     if reason := why_not():
         pytest.skip(reason)
-    script, folder = str(ROOT / "tests" / "mini_slurm.sh"), tempfile.mkdtemp(prefix="mini-slurm-")  # a short path: sockets allow 107 bytes
+    script, folder = (
+        str(ROOT / "tests" / "mini_slurm.sh"),
+        tempfile.mkdtemp(prefix="mini-slurm-"),
+    )  # a short path: sockets allow 107 bytes
     known = dict(os.environ)
     try:
         subprocess.run([script, "start", folder, "2"], check=True)
@@ -76,7 +91,9 @@ def untrained(trained, tmp_path) -> Project:
 
 def slurm_jobs(project: Project) -> list[dict[str, str]]:
     """What SLURM knows of the jobs that this project's folder submitted, oldest first."""
-    lines = subprocess.run(["scontrol", "--oneliner", "--details", "show", "jobs"], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        ["scontrol", "--oneliner", "--details", "show", "jobs"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines if f"WorkDir={project.folder} " in line]
     return sorted(jobs, key=lambda job: int(job["JobId"]))
 
@@ -100,7 +117,9 @@ class Head:
     def __init__(self, project: Project, *targets: str, over: dict) -> None:
         self.said = project.folder / "head.txt"
         command = project.command(*targets, over=over, machine=ONCE)
-        self.process = subprocess.Popen(command, cwd=project.folder, env=project.environment(), stdout=self.said.open("w"), stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            command, cwd=project.folder, env=project.environment(), stdout=self.said.open("w"), stderr=subprocess.STDOUT
+        )
 
     def ended(self) -> int:
         """Its exit status, once it has ended."""
@@ -130,7 +149,12 @@ def assert_equal_weights(project: Project, trained: Project) -> None:
     assert ours.keys() == theirs.keys()
     for name, state in theirs.items():
         if isinstance(state, dict):
-            assert all(torch.equal(state[k], ours[name][k]) if isinstance(state[k], torch.Tensor) else state[k] == ours[name][k] for k in state), name
+            assert all(
+                torch.equal(state[k], ours[name][k])
+                if isinstance(state[k], torch.Tensor)
+                else state[k] == ours[name][k]
+                for k in state
+            ), name
 
 
 def times(job: dict[str, str]) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -138,25 +162,31 @@ def times(job: dict[str, str]) -> tuple[pd.Timestamp, pd.Timestamp]:
 
 
 def test_shards_share_the_gpus_and_a_damaged_one_stops_nothing_else(trained):
-    """Three GPU jobs on two GPUs; one fails at a damaged picture, is named with its logs, and alone runs again once the picture is mended."""
+    """Three GPU jobs on two GPUs; one fails at a damaged image, is named with its logs, and alone runs again once the image is mended."""
     base = trained.folder / "results" / "toy"
     shard = pd.read_csv(base / "dataset/shards/train-2.csv")["image_id"][0]
     index = pd.read_csv(base / "dataset/index.csv").set_index("image_id")
-    picture = base / "dataset" / index.loc[shard, "image"]
-    whole = picture.read_bytes()
-    picture.write_bytes(b"no picture")
+    image = base / "dataset" / index.loc[shard, "image"]
+    whole = image.read_bytes()
+    image.write_bytes(b"no image")
     targets = [f"results/toy/cam/seeds/round-1/scores/train-{k}.h5" for k in range(3)]
     broken = trained.snakemake(*targets, over=LONG, machine=ONCE)
     said = broken.stdout + broken.stderr
     assert broken.returncode == 1, said
     assert [(trained.folder / t).exists() for t in targets] == [True, True, False]
-    for named in (picture.name, "cam-round-1-train-2.log", ".snakemake/slurm_logs/rule_extract_scores"):
+    for named in (image.name, "cam-round-1-train-2.log", ".snakemake/slurm_logs/rule_extract_scores"):
         assert named in said
 
     jobs = slurm_jobs(trained)
     assert sorted(job["JobState"] for job in jobs) == ["COMPLETED", "COMPLETED", "FAILED"]
-    assert {(job["Partition"], job["MinMemoryNode"], job["TimeLimit"], job["NumCPUs"]) for job in jobs} == {("gpu", "4000M", "04:00:00", "1")}
-    at_once = [(a["JobId"], b["JobId"]) for a, b in combinations(jobs, 2) if times(a)[0] < times(b)[1] and times(b)[0] < times(a)[1]]
+    assert {(job["Partition"], job["MinMemoryNode"], job["TimeLimit"], job["NumCPUs"]) for job in jobs} == {
+        ("gpu", "4000M", "04:00:00", "1")
+    }
+    at_once = [
+        (a["JobId"], b["JobId"])
+        for a, b in combinations(jobs, 2)
+        if times(a)[0] < times(b)[1] and times(b)[0] < times(a)[1]
+    ]
     assert at_once
     assert max(times(j)[0] for j in jobs) >= min(times(j)[1] for j in jobs)  # the third had to wait
     logs = [text_of(base / f"logs/extract_scores/cam-round-1-train-{k}.log") for k in range(3)]
@@ -165,7 +195,7 @@ def test_shards_share_the_gpus_and_a_damaged_one_stops_nothing_else(trained):
     assert all(device[a] != device[b] for a, b in at_once)
     assert set(device.values()) == {"0", "1"}
 
-    picture.write_bytes(whole)
+    image.write_bytes(whole)
     mended = trained.snakemake(*targets, over=LONG, machine=ONCE)
     assert mended.returncode == 0, mended.stdout + mended.stderr
     assert len(slurm_jobs(trained)) == 4
@@ -191,7 +221,9 @@ def test_a_preempted_training_goes_on_by_itself(training, trained):
     number = slurm_jobs(project)[0]["JobId"]
     subprocess.run(["scontrol", "requeue", number], check=True)
     wait_for(lambda: slurm_jobs(project)[0]["JobState"] == "PENDING")
-    subprocess.run(["scontrol", "update", f"JobId={number}", "StartTime=now"], check=True)  # SLURM would leave it waiting for two minutes
+    subprocess.run(
+        ["scontrol", "update", f"JobId={number}", "StartTime=now"], check=True
+    )  # SLURM would leave it waiting for two minutes
     assert head.ended() == 0, head.said.read_text()
     (job,) = slurm_jobs(project)
     assert (job["JobState"], job["Restarts"], job["Requeue"]) == ("COMPLETED", "1", "1")
@@ -211,7 +243,10 @@ def test_a_lost_head_process_costs_nothing(training, trained):
     assert project.snakemake("--unlock", over=LONG, machine=ONCE).returncode == 0
     again = project.snakemake(scores, over=LONG, machine=ONCE)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert [job["Comment"] for job in slurm_jobs(project)] == ["rule_train_classifier_wildcards_cam_1", "rule_extract_scores_wildcards_cam_1_train-0"]
+    assert [job["Comment"] for job in slurm_jobs(project)] == [
+        "rule_train_classifier_wildcards_cam_1",
+        "rule_extract_scores_wildcards_cam_1_train-0",
+    ]
 
 
 def figures(path: Path) -> list[list[str]]:
@@ -233,7 +268,9 @@ def test_the_workflow_ends_with_the_numbers_of_a_local_run(cluster, tmp_path, ov
         project = Project(tmp_path / machine[0].strip("-"))
         command = project.command(over=over, machine=machine)
         command = command if over else command[: command.index("--configfile")]
-        done = subprocess.run(command, cwd=project.folder, env=project.environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=project.folder, env=project.environment(), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
         (table,) = (project.folder / "results").glob("*/metrics.csv")
         tables.append(figures(table))

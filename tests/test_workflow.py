@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from wsss.provenance_records import SUFFIX, find_records, read_record, record_of
+from wsss.provenance.records import SUFFIX, find_records, read_record, record_of
 
 from .conftest import ROOT
 from .photographs import write_photographs
@@ -30,7 +30,9 @@ LAST = {"measure_masks", "collect_metrics", "write_report", "export_masks"}
 def project(finished, tmp_path) -> Project:
     """The finished run, its code restored afterwards."""
     yield finished
-    shutil.copytree(ROOT / "wsss", finished.folder / "wsss", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    shutil.copytree(
+        ROOT / "wsss", finished.folder / "wsss", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+    )
 
 
 def test_the_run_ends_in_a_report_and_masks(finished):
@@ -48,7 +50,9 @@ def test_every_product_has_a_record_and_its_code_is_the_rules(finished):
     rules = {}
     for path in (finished.folder / ".snakemake" / "metadata").rglob("*"):
         if path.is_file():
-            name = base64.urlsafe_b64decode("".join(path.relative_to(finished.folder / ".snakemake" / "metadata").parts).replace("@", "")).decode()
+            name = base64.urlsafe_b64decode(
+                "".join(path.relative_to(finished.folder / ".snakemake" / "metadata").parts).replace("@", "")
+            ).decode()
             rules[name] = json.loads(path.read_text())
     base = finished.folder / "results" / "toy"
     records = {str(p.relative_to(finished.folder)).removesuffix(SUFFIX): read_record(p) for p in find_records(base)}
@@ -72,7 +76,9 @@ def test_after_a_finished_run_nothing(project):
     assert project.reruns() == {}
 
 
-@pytest.mark.parametrize("over", [{"compute": {"workers": 1}}, {"compute": {"device": "auto"}}, {"dataset": {"voc": {"root": "elsewhere"}}}])
+@pytest.mark.parametrize(
+    "over", [{"compute": {"workers": 1}}, {"compute": {"device": "auto"}}, {"dataset": {"voc": {"root": "elsewhere"}}}]
+)
 def test_an_unrelated_key_reruns_nothing(project, over):
     assert project.reruns(over) == {}
 
@@ -82,7 +88,11 @@ def test_a_training_has_as_many_processes_as_gpus_and_another_number_reruns_noth
     assert project.reruns(None, *two) == {}
     for more, count in (((), "1"), (two, "2")):
         planned = project.snakemake("-n", "-p", "--forcerun", "train_classifier", "train_segmenter", *more)
-        commands = [line for line in (planned.stdout + planned.stderr).splitlines() if re.search(r"wsss train_\w+ --index", line)]
+        commands = [
+            line
+            for line in (planned.stdout + planned.stderr).splitlines()
+            if re.search(r"wsss train_\w+ --index", line)
+        ]
         assert len(commands) > 3
         assert {re.search(r"--devices (\d+)", line).group(1) for line in commands} == {count}
 
@@ -104,7 +114,12 @@ def test_the_erase_threshold_keeps_the_first_round(project):
 
 def test_one_more_round_is_one_round(project):
     jobs = project.reruns({"seeds": {"rounds": {"count": 3}}})
-    assert (jobs["train_classifier"], jobs["extract_scores"], jobs["claim_regions"], jobs["measure_round"]) == (1, 2, 2, 1)
+    assert (jobs["train_classifier"], jobs["extract_scores"], jobs["claim_regions"], jobs["measure_round"]) == (
+        1,
+        2,
+        2,
+        1,
+    )
     assert jobs["fuse_regions"] == 2
 
 
@@ -130,7 +145,14 @@ def test_segmenters_start_from_the_classifier_or_not(project):
 
 
 def test_a_new_variant_trains_that_variant_alone(project):
-    jobs = project.reruns({"segment": {"variants": ["psl", "plain", "psl_gt"], "recipes": {"psl_gt": {"psl": {"enabled": True, "test_weighting": "labels"}}}}})
+    jobs = project.reruns(
+        {
+            "segment": {
+                "variants": ["psl", "plain", "psl_gt"],
+                "recipes": {"psl_gt": {"psl": {"enabled": True, "test_weighting": "labels"}}},
+            }
+        }
+    )
     assert jobs["train_segmenter"] == 2
     assert "make_seeds" not in jobs
 
@@ -141,7 +163,10 @@ def test_report_settings_rerun_the_page_alone(project):
 
 def test_what_the_choices_leave_unread_reruns_the_page_alone(project):
     """The truth table's threshold where masks are made of scores; momentum of an optimiser that has none; the settings of methods that are not run."""
-    over = {"pseudo": {"seed": {"region_threshold": 0.2}}, "seeds": {"classifier": {"optimiser": {"momentum": 0.5}}, "eps": {"mix": 0.9}}}
+    over = {
+        "pseudo": {"seed": {"region_threshold": 0.2}},
+        "seeds": {"classifier": {"optimiser": {"momentum": 0.5}}, "eps": {"mix": 0.9}},
+    }
     assert set(project.reruns(over)) == {"write_report", "collect_metrics"}
 
 
@@ -149,26 +174,31 @@ def test_a_key_that_a_file_has_twice_is_refused_before_any_job(project):
     """Snakemake alone would take the last."""
     (project.folder / "twice.yaml").write_text("seed: 1\nbackbone: {weights: none}\nseed: 2\n")
     command = [*project.command("-n"), "twice.yaml"]
-    done = subprocess.run(command, cwd=project.folder, env=project.environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=project.folder, env=project.environment(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
-    assert f"error: {project.folder / 'twice.yaml'}: line 3: the key 'seed' is there already, on line 1; keep one of the two" in done.stderr
+    assert (
+        f"error: {project.folder / 'twice.yaml'}: line 3: the key 'seed' is there already, on line 1; keep one of the two"
+        in done.stderr
+    )
 
 
 def test_code_of_a_stage_reruns_it_and_what_follows(project):
-    project.edit("wsss/pseudo/make_seeds.py", "def make_seeds(", "EDITED = True\n\n\ndef make_seeds(")
+    project.edit("wsss/stages/pseudo/make_seeds.py", "def make_seeds(", "EDITED = True\n\n\ndef make_seeds(")
     jobs = project.reruns()
     assert jobs["make_seeds"] == 4
     assert not {"train_classifier", "extract_scores", "claim_regions", "fuse_regions"} & set(jobs)
 
 
 def test_code_of_a_method_reruns_its_rounds_alone(project):
-    project.edit("wsss/seeds/erasing.py", "class Method", "EDITED = True\n\n\nclass Method")
+    project.edit("wsss/stages/seeds/erasing.py", "class Method", "EDITED = True\n\n\nclass Method")
     jobs = project.reruns()
     assert jobs["train_classifier"] == 1
 
 
 def test_a_comment_reruns_nothing(project):
-    project.edit("wsss/pseudo/make_seeds.py", "def make_seeds(", "# why\ndef make_seeds(")
+    project.edit("wsss/stages/pseudo/make_seeds.py", "def make_seeds(", "# why\ndef make_seeds(")
     assert project.reruns() == {}
 
 
@@ -177,7 +207,12 @@ def test_a_replaced_saliency_map_of_a_folder_is_seen(finished, tmp_path):
     sizes = pd.read_csv(finished.folder / "results/toy/dataset/index.csv").query("split == 'train'")
     for row in sizes.itertuples():
         Image.fromarray(np.full((row.height, row.width), 40, np.uint8)).save(tmp_path / f"{row.image_id}.png")
-    over = {"run": "given", "methods": ["cam"], "segment": {"methods": []}, "saliency": {"kind": "folder", "folder": {"root": str(tmp_path)}}}
+    over = {
+        "run": "given",
+        "methods": ["cam"],
+        "segment": {"methods": []},
+        "saliency": {"kind": "folder", "folder": {"root": str(tmp_path)}},
+    }
     targets = [f"results/given/saliency/folder/train-{k}.h5" for k in (0, 1)]
     done = finished.snakemake(*targets, over=over)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -217,20 +252,30 @@ def test_dry_run_of_the_full_data_set_is_fast_and_imports_no_torch(project, tmp_
     began = processor_seconds()
     done = project.snakemake(
         "-n",
-        over={**json.loads(json.dumps({"run": "voc", "dataset": {"kind": "voc", "voc": {"root": str(root)}}})), "compute": {"shards": {"train": 32, "val": 5}}},
+        over={
+            **json.loads(json.dumps({"run": "voc", "dataset": {"kind": "voc", "voc": {"root": str(root)}}})),
+            "compute": {"shards": {"train": 32, "val": 5}},
+        },
     )
     spent = processor_seconds() - began
     assert done.returncode == 0, done.stdout + done.stderr
     total = int(re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.M).group(1))
     assert 300 < total < 800
     assert spent < 10
-    code = f"import sys; sys.path.insert(0, {str(project.folder)!r}); import wsss.graph, wsss.provenance; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    code = f"import sys; sys.path.insert(0, {str(project.folder)!r}); import wsss.workflow.graph, wsss.workflow.digests; print('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
 
 
 def test_automatic_rounds_follow_a_relaxed_and_a_tightened_rule(project):
     """The stop rule is read in the input function: every change of it does exactly the missing work, and repeats do nothing."""
-    auto = {"run": "auto", "seeds": {"rounds": {"mode": "auto", "max": 3, "stop": {"rule": "area", "min_new_area": 0.999}}}, "segment": {"methods": []}}
+    auto = {
+        "run": "auto",
+        "seeds": {"rounds": {"mode": "auto", "max": 3, "stop": {"rule": "area", "min_new_area": 0.999}}},
+        "segment": {"methods": []},
+    }
     relaxed = {**auto, "seeds": {"rounds": {"mode": "auto", "max": 3, "stop": {"rule": "area", "min_new_area": 1e-9}}}}
 
     def rounds(over: dict) -> int:
@@ -248,12 +293,12 @@ def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     """Two broken rows are named in one message and nothing is written; fixed, masks come out; a replaced photograph is seen, even by a run killed after the index."""
     photos = tmp_path / "my photos"
     write_photographs(photos)
-    tags = photos / "labels.csv"
-    good = tags.read_text()
-    tags.write_text(good.replace("3.jpg,blue", "3.jpg,bleu").replace("8.jpg", "eight.jpg"))
+    labels = photos / "labels.csv"
+    good = labels.read_text()
+    labels.write_text(good.replace("3.jpg,blue", "3.jpg,bleu").replace("8.jpg", "eight.jpg"))
     over = {
         "run": "photos", "methods": ["cam"], "segment": {"methods": []},
-        "dataset": {"kind": "folder", "folder": {"root": str(photos), "tags": "labels.csv", "classes": ["red", "blue"]}},
+        "dataset": {"kind": "folder", "folder": {"root": str(photos), "labels": "labels.csv", "classes": ["red", "blue"]}},
     }  # fmt: skip
     base = finished.folder / "results" / "photos"
     broken = finished.snakemake(over=over)
@@ -268,7 +313,7 @@ def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     assert "results/photos/logs/index_images/index.log" in last
     assert not [p for p in base.rglob("*") if p.is_file() and "logs" not in p.parts and "benchmarks" not in p.parts]
 
-    tags.write_text(good)
+    labels.write_text(good)
     fixed = finished.snakemake(over=over)
     assert fixed.returncode == 0, (fixed.stdout + fixed.stderr)[-3000:]
     assert "report: results/photos/report/index.html\nmasks: results/photos/cam/masks\n" in fixed.stderr
@@ -282,15 +327,24 @@ def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     index_alone = str(at.relative_to(finished.folder))
     known = at.read_bytes()
     header, *rows = good.splitlines()
-    tags.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    labels.write_text("\n".join([header, *reversed(rows)]) + "\n")
     assert finished.reruns(over) == {}
     assert finished.snakemake(index_alone, "--forcerun", index_alone, over=over).returncode == 0
     assert at.read_bytes() == known
     assert finished.reruns(over) == {}
 
-    # the classes in another order: with one label a picture the index is the same again, and yet everything after it reruns, even if the run was killed after it
+    # the classes in another order: with one label an image the index is the same again, and yet everything after it reruns, even if the run was killed after it
     other = json.loads(json.dumps(over).replace('["red", "blue"]', '["blue", "red"]'))
-    everything = {"index_images", "train_classifier", "extract_scores", "make_seeds", "refine_masks", "export_masks", "measure_masks", "write_report"}
+    everything = {
+        "index_images",
+        "train_classifier",
+        "extract_scores",
+        "make_seeds",
+        "refine_masks",
+        "export_masks",
+        "measure_masks",
+        "write_report",
+    }
     assert everything <= set(finished.reruns(other))
     assert finished.snakemake(index_alone, over=other).returncode == 0
     assert at.read_bytes() == known
@@ -301,6 +355,9 @@ def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     Image.open(photos / "4.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photos / "4.jpg", quality=95)
     jobs = finished.reruns(over)
     assert {"index_images", "train_classifier", "extract_scores", "make_seeds", "refine_masks"} <= set(jobs)
-    assert finished.snakemake(str((base / "dataset" / "index.csv").relative_to(finished.folder)), over=over).returncode == 0
+    assert (
+        finished.snakemake(str((base / "dataset" / "index.csv").relative_to(finished.folder)), over=over).returncode
+        == 0
+    )
     assert {"train_classifier", "extract_scores", "make_seeds", "refine_masks"} <= set(finished.reruns(over))
     assert "index_images" not in finished.reruns(over)

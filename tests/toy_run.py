@@ -18,7 +18,12 @@ TOY = {
     "dataset": {"scenes": {"train": 12, "val": 4, "min_side": 64, "max_side": 80}},
     "seeds": {
         "scores": {"scales": [1.0]},
-        "classifier": {"epochs": 1, "min_steps": 1, "batch_size": 4, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
+        "classifier": {
+            "epochs": 1,
+            "min_steps": 1,
+            "batch_size": 4,
+            "augment": {"crop": 64, "resize_min": 64, "resize_max": 80},
+        },
         "claim": {"rel_threshold": 0.5},
         "rounds": {"count": 2},
     },
@@ -26,7 +31,13 @@ TOY = {
     "segment": {
         "start": "classifier",
         "psl": {"test_weighting": "none", "train_weighting": "labels"},
-        "train": {"epochs": 8, "min_steps": 1, "batch_size": 4, "optimiser": {"lr": 0.001}, "augment": {"crop": 64, "resize_min": 64, "resize_max": 80}},
+        "train": {
+            "epochs": 8,
+            "min_steps": 1,
+            "batch_size": 4,
+            "optimiser": {"lr": 0.001},
+            "augment": {"crop": 64, "resize_min": 64, "resize_max": 80},
+        },
     },
     "report": {"gallery": 3},
     "compute": {"device": "cpu", "threads": 1, "workers": 0, "shards": {"train": 2}},
@@ -52,7 +63,9 @@ class Project:
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(ROOT / name, folder / name)
 
-    def command(self, *arguments: str, over: dict | None = None, machine: Sequence[str] = ("--cores", "2")) -> list[str]:
+    def command(
+        self, *arguments: str, over: dict | None = None, machine: Sequence[str] = ("--cores", "2")
+    ) -> list[str]:
         """Snakemake on the toy configuration; `over` is laid over it, `machine` says where jobs run."""
         config, overlay = self.folder / "toy.yaml", self.folder / "over.yaml"
         config.write_text(json.dumps(TOY))
@@ -68,14 +81,27 @@ class Project:
         }
 
     def snakemake(
-        self, *arguments: str, over: dict | None = None, path: Sequence[Path] = (), machine: Sequence[str] = ("--cores", "2")
+        self,
+        *arguments: str,
+        over: dict | None = None,
+        path: Sequence[Path] = (),
+        machine: Sequence[str] = ("--cores", "2"),
     ) -> subprocess.CompletedProcess[str]:
         command = self.command(*arguments, over=over, machine=machine)
-        return subprocess.run(command, cwd=self.folder, env=self.environment(*path), capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment(*path), capture_output=True, text=True, check=False
+        )
 
     def command_line(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A `wsss` command in the folder."""
-        return subprocess.run([sys.executable, "-m", "wsss", *words], cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-m", "wsss", *words],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def reruns(self, over: dict | None = None, *targets: str, path: Sequence[Path] = ()) -> dict[str, int]:
         """Jobs that `snakemake -n` would run, by rule."""
@@ -83,7 +109,11 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         table = re.search(r"Job stats:\n.*?\n-+ +-+\n(.*?)\n\n", done.stdout + done.stderr, re.S)
         jobs = dict(re.findall(r"^(\w+) +(\d+)$", table.group(1), re.M)) if table else {}
-        return {rule: int(n) for rule, n in jobs.items() if rule not in ("all", "total", "seeds", "pseudo_masks", "segmentation", "report")}
+        return {
+            rule: int(n)
+            for rule, n in jobs.items()
+            if rule not in ("all", "total", "seeds", "pseudo_masks", "segmentation", "report")
+        }
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / name

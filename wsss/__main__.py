@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from wsss import __version__
-from wsss.commands import STAGES, reported, stage_command, stage_summary
+from wsss.cli.stage_commands import STAGES, reported, stage_command, stage_summary
 
 # torch's threads sleep instead of spinning at barriers: on a busy machine a training is three times faster. Read when torch is imported, so set before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -41,7 +41,7 @@ class Commands(click.Group):
 @click.command(cls=Commands)
 @click.version_option(__version__)
 def main() -> None:
-    """Weakly-supervised semantic segmentation: from image tags to pixel masks and a trained segmenter."""
+    """Weakly-supervised semantic segmentation: from image-level labels to pixel masks and a trained segmenter."""
 
 
 main_group: Any = main
@@ -52,8 +52,8 @@ main_group: Any = main
 @click.option("--check", is_flag=True, help="Only check; print nothing but faults.")
 def config_command(overlays: tuple[Path, ...], check: bool) -> None:
     """Print every setting (with OVERLAYS laid over the defaults), or check them."""
-    from wsss.config import load
-    from wsss.config_text import dump_yaml
+    from wsss.settings.config import load
+    from wsss.settings.config_text import dump_yaml
 
     with reported():
         text = dump_yaml(load(*overlays))
@@ -65,7 +65,7 @@ def config_command(overlays: tuple[Path, ...], check: bool) -> None:
 @click.option("--probe/--no-probe", default=True, help="Measure a few steps of each GPU stage for the time estimate.")
 def plan_command(overlays: tuple[Path, ...], probe: bool) -> None:
     """Jobs, time and disk of a run before it starts."""
-    from wsss.plan import plan
+    from wsss.cli.plan import plan
 
     with reported():
         click.echo(plan(list(overlays), probe=probe))
@@ -75,7 +75,7 @@ def plan_command(overlays: tuple[Path, ...], probe: bool) -> None:
 @click.argument("file", type=FILE)
 def info_command(file: Path) -> None:
     """What a store file (.h5) holds; checks every checksum."""
-    from wsss.inspection import describe
+    from wsss.cli.inspection import describe
 
     with reported():
         click.echo(describe(file))
@@ -84,14 +84,14 @@ def info_command(file: Path) -> None:
 @main_group.command("verify")
 @click.argument("run", type=FILE)
 @click.argument("overlays", nargs=-1, type=FILE)
-@click.option("--images/--no-images", default=True, help="Read every picture again and compare it with the index.")
+@click.option("--images/--no-images", default=True, help="Read every image again and compare it with the index.")
 def verify_command(run: Path, overlays: tuple[Path, ...], images: bool) -> None:
     """Check a RUN's files against their provenance records.
 
     RUN is a folder or a name under results/. OVERLAYS are its configuration files as they are now; without any, settings are compared with those that metrics.csv was
     made with. Every fault is a line with the command that mends it; the exit code is 1 if there is one.
     """
-    from wsss.verification.verify import verify
+    from wsss.provenance.verify import verify
 
     with reported():
         verdict = verify(run, list(overlays), images=images)
@@ -105,8 +105,8 @@ def verify_command(run: Path, overlays: tuple[Path, ...], images: bool) -> None:
 @click.option("-o", "--output", type=FILE, required=True, help="Folder for the files.")
 @click.option("--format", "kind", type=click.Choice(["png", "npy"]), default="png", show_default=True)
 def unpack_command(file: Path, output: Path, kind: str) -> None:
-    """Write a store file's maps as PNG pictures or npy arrays."""
-    from wsss.inspection import unpack
+    """Write a store file's maps as PNG images or npy arrays."""
+    from wsss.cli.inspection import unpack
 
     with reported():
         click.echo(f"{unpack(file, output=output, kind=kind)} files in {output}")
@@ -117,15 +117,30 @@ def unpack_command(file: Path, output: Path, kind: str) -> None:
 @click.argument("images", nargs=-1, required=True, type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="Folder for masks and overlays.")
 @click.option("--overlay/--no-overlay", default=True, help="Also write the photograph under its mask.")
-@click.option("--scale", "scales", multiple=True, type=click.FloatRange(0.1, 10), help="Image scale; repeat to average.  [as the model's run predicted]")
+@click.option(
+    "--scale",
+    "scales",
+    multiple=True,
+    type=click.FloatRange(0.1, 10),
+    help="Image scale; repeat to average.  [as the model's run predicted]",
+)
 @COMPUTE
-def predict_command(model: Path, images: tuple[Path, ...], output: Path, overlay: bool, scales: tuple[float, ...], device: Any) -> None:
+def predict_command(
+    model: Path, images: tuple[Path, ...], output: Path, overlay: bool, scales: tuple[float, ...], device: Any
+) -> None:
     """Segment new photographs with a trained MODEL (segmenter.pt); IMAGES may be folders."""
-    from wsss.sections import ComputeSection
-    from wsss.segment.predict_images import predict_images
+    from wsss.cli.predict import predict_images
+    from wsss.settings.sections import ComputeSection
 
     with reported():
-        done = predict_images(model=model, images=list(images), output=output, overlay=overlay, scales=list(scales), compute=ComputeSection(device=device))
+        done = predict_images(
+            model=model,
+            images=list(images),
+            output=output,
+            overlay=overlay,
+            scales=list(scales),
+            compute=ComputeSection(device=device),
+        )
         click.echo(f"{done} in {output}")
 
 
@@ -134,7 +149,7 @@ def predict_command(model: Path, images: tuple[Path, ...], output: Path, overlay
 @click.option("--onnx", type=FILE, required=True, help="File to write.")
 def export_command(model: Path, onnx: Path) -> None:
     """Export a trained MODEL (segmenter.pt) to ONNX."""
-    from wsss.segment.export_onnx import export_onnx
+    from wsss.cli.export_onnx import export_onnx
 
     with reported():
         export_onnx(model=model, output=onnx)
@@ -148,7 +163,7 @@ def export_command(model: Path, onnx: Path) -> None:
 @click.option("-o", "--output", type=FILE, default=None, help="Also write the table as CSV.")
 def evaluate_command(predictions: Path, truth: Path, classes: Path | None, output: Path | None) -> None:
     """Compare two folders of PNG masks: IoU, precision, recall per class."""
-    from wsss.evaluate.compare_folders import compare_folders
+    from wsss.cli.compare_folders import compare_folders
 
     with reported():
         click.echo(compare_folders(predictions=predictions, truth=truth, classes=classes, output=output))
@@ -158,8 +173,8 @@ def evaluate_command(predictions: Path, truth: Path, classes: Path | None, outpu
 @click.argument("labels", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="CSV to write.")
 def convert_labels_command(labels: Path, output: Path) -> None:
-    """Turn the field's pickled cls_labels.npy into a CSV of tags."""
-    from wsss.dataset.convert_labels import convert_labels
+    """Turn the field's pickled cls_labels.npy into a CSV of labels."""
+    from wsss.cli.convert_labels import convert_labels
 
     with reported():
         convert_labels(labels=labels, output=output)
@@ -171,7 +186,7 @@ def convert_labels_command(labels: Path, output: Path) -> None:
 @click.option("-o", "--output", type=FILE, default=Path("data"), show_default=True)
 def download_command(what: str, output: Path) -> None:
     """Fetch a data set from its official archive: checked, resumable."""
-    from wsss.dataset.download import download_voc
+    from wsss.cli.download import download_voc
 
     with reported():
         download_voc(output=output)

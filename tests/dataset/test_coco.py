@@ -11,15 +11,15 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from wsss.artefacts import ArtefactError, ImageIndex, read_json, write_json
-from wsss.dataset.checks import DataError, Faults
-from wsss.dataset.coco import count_images, encode, read_categories, read_pictures
-from wsss.dataset.index_images import index_images
-from wsss.imaging import read_mask
-from wsss.instances.export_instances import export_instances
-from wsss.outlines import pack
-from wsss.sections import CocoSection, DatasetSection
-from wsss.stage_settings import IndexSettings
+from wsss.files.artefacts import ArtefactError, ImageIndex, read_json, write_json
+from wsss.files.imaging import read_mask
+from wsss.files.rle import pack
+from wsss.settings.sections import CocoSection, DatasetSection
+from wsss.settings.stage_settings import IndexSettings
+from wsss.stages.dataset.checks import DataError, Faults
+from wsss.stages.dataset.coco import count_images, encode, read_categories, read_coco_images
+from wsss.stages.dataset.index_images import index_images
+from wsss.stages.instances.export_instances import export_instances
 
 SIZE = (40, 60)
 SQUARE = [[5, 5, 25, 5, 25, 25, 5, 25]]
@@ -54,7 +54,10 @@ def whole(*, first=1, name="COCO_train2014_{:012d}.jpg"):
     ]  # fmt: skip
     return {
         "info": {"year": 2014},
-        "images": [{"id": first + k, "file_name": name.format(first + k), "height": SIZE[0], "width": SIZE[1]} for k in range(5)],
+        "images": [
+            {"id": first + k, "file_name": name.format(first + k), "height": SIZE[0], "width": SIZE[1]}
+            for k in range(5)
+        ],
         "annotations": [{"id": k, "area": 1.0, "bbox": [0, 0, 1, 1], **a} for k, a in enumerate(annotations)],
         "categories": [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "person"}, {"id": 17, "name": "cat"}],
     }
@@ -62,7 +65,7 @@ def whole(*, first=1, name="COCO_train2014_{:012d}.jpg"):
 
 @pytest.fixture
 def root(tmp_path):
-    """A folder as COCO 2014's; the val pictures are numbered from 11."""
+    """A folder as COCO 2014's; the val images are numbered from 11."""
     return write(tmp_path / "coco", whole(), whole(first=11, name="COCO_val2014_{:012d}.jpg"))
 
 
@@ -72,7 +75,9 @@ def write(root, train, val=None, *, year=2014):
         (root / "annotations").mkdir(exist_ok=True)
         if content is None:
             continue
-        (root / "annotations" / f"instances_{split}{year}.json").write_text(content if isinstance(content, str) else json.dumps(content))
+        (root / "annotations" / f"instances_{split}{year}.json").write_text(
+            content if isinstance(content, str) else json.dumps(content)
+        )
         if isinstance(content, dict):
             for k, image in enumerate(content["images"]):
                 draw = np.random.default_rng(k).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
@@ -82,7 +87,11 @@ def write(root, train, val=None, *, year=2014):
 
 def index(root, tmp_path, *, workers=1, **settings):
     output = tmp_path / "out" / "index.csv"
-    index_images(settings=IndexSettings(dataset=DatasetSection(kind="coco", coco=CocoSection(root=str(root), **settings))), output=output, workers=workers)
+    index_images(
+        settings=IndexSettings(dataset=DatasetSection(kind="coco", coco=CocoSection(root=str(root), **settings))),
+        output=output,
+        workers=workers,
+    )
     return ImageIndex(output)
 
 
@@ -90,7 +99,11 @@ def test_labels_are_the_classes_of_objects_that_are_no_crowds(root, tmp_path, ca
     data = index(root, tmp_path)
     assert data.class_names == ["background", "person", "cat", "toothbrush"]  # by category id
     labels = {row.image_id: row.class_ids.tolist() for row in data.split("train")}
-    assert labels == {"COCO_train2014_000000000001": [1, 2], "COCO_train2014_000000000002": [3], "COCO_train2014_000000000005": [1, 2]}
+    assert labels == {
+        "COCO_train2014_000000000001": [1, 2],
+        "COCO_train2014_000000000002": [3],
+        "COCO_train2014_000000000005": [1, 2],
+    }
     assert [row.image_id[-2:] for row in data.split("val")] == ["11", "12", "15"]
     said = capsys.readouterr().err
     assert "2 images without an object of the classes" in said  # only a crowd, and nothing at all
@@ -103,7 +116,9 @@ def test_the_truth_is_pycocotools(root, tmp_path):
     classes = {3: 1, 17: 2, 90: 3}
     for row in data.split("train"):
         things = api.loadAnns(api.getAnnIds(imgIds=[int(row.image_id[-12:])]))
-        planes = sorted(((api.annToMask(t).astype(bool), t) for t in things if not t["iscrowd"]), key=lambda p: -p[0].sum())
+        planes = sorted(
+            ((api.annToMask(t).astype(bool), t) for t in things if not t["iscrowd"]), key=lambda p: -p[0].sum()
+        )
         expected = np.zeros(SIZE, np.uint8)
         for t in things:
             if t["iscrowd"]:
@@ -141,12 +156,18 @@ def test_an_object_without_a_pixel_is_no_label(root, tmp_path, capsys):
     data = index(root, tmp_path)
     labels = {row.image_id[-1]: row.class_ids.tolist() for row in data.split("train")}
     assert labels == {"1": [1, 2], "2": [3], "5": [1, 2, 3]}  # a part inside is enough
-    assert [np.unique(read_mask(row.instances)).tolist() for row in data.split("train")] == [[0, 1, 2], [0, 1], [0, 1, 2, 3, 4]]
+    assert [np.unique(read_mask(row.instances)).tolist() for row in data.split("train")] == [
+        [0, 1, 2],
+        [0, 1],
+        [0, 1, 2, 3, 4],
+    ]
     said = " ".join(capsys.readouterr().err.split())
     assert "instances_train2014.json: 3 objects without a pixel" in said
     assert "annotations[8], annotations[9], annotations[10]" in said
     assert "annotations[12]" not in said  # a crowd
-    assert "COCO_train2014_000000000003.jpg, COCO_train2014_000000000004.jpg" in said  # left out as before: nothing of its only object is seen
+    assert (
+        "COCO_train2014_000000000003.jpg, COCO_train2014_000000000004.jpg" in said
+    )  # left out as before: nothing of its only object is seen
 
 
 def test_many_objects_without_a_pixel_are_a_number(root, tmp_path, capsys):
@@ -170,7 +191,9 @@ def test_a_subset_of_the_classes(root, tmp_path):
 def test_processes_change_nothing(root, tmp_path):
     a = index(root, tmp_path / "a")
     b = index(root, tmp_path / "b", workers=2)
-    assert [read_mask(row.mask).tolist() for row in a.rows.values()] == [read_mask(row.mask).tolist() for row in b.rows.values()]
+    assert [read_mask(row.mask).tolist() for row in a.rows.values()] == [
+        read_mask(row.mask).tolist() for row in b.rows.values()
+    ]
 
 
 def test_the_layout_of_2017(root, tmp_path):
@@ -178,33 +201,51 @@ def test_the_layout_of_2017(root, tmp_path):
     keys = {f"{split}_annotations": f"annotations/instances_{split}2017.json" for split in ("train", "val")}
     data = index(plain, tmp_path / "b", **keys, train_images="train2017", val_images="val2017")
     assert [row.image_id for row in data.split("train")] == ["000000000001", "000000000002", "000000000005"]
-    assert [row.image.relative_to(plain).as_posix() for row in data.split("val")] == [f"val2017/0000000000{k}.jpg" for k in (11, 12, 15)]
+    assert [row.image.relative_to(plain).as_posix() for row in data.split("val")] == [
+        f"val2017/0000000000{k}.jpg" for k in (11, 12, 15)
+    ]
     older = index(root, tmp_path / "a")
-    assert [read_mask(row.mask).tolist() for row in data.rows.values()] == [read_mask(row.mask).tolist() for row in older.rows.values()]
+    assert [read_mask(row.mask).tolist() for row in data.rows.values()] == [
+        read_mask(row.mask).tolist() for row in older.rows.values()
+    ]
     assert data.class_names == older.class_names
-    with pytest.raises(DataError, match=r"instances_train2014\.json: no such file"):  # the folders of 2014 are the default
+    with pytest.raises(
+        DataError, match=r"instances_train2014\.json: no such file"
+    ):  # the folders of 2014 are the default
         index(plain, tmp_path / "c")
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c["annotations"][0].update(category_id=4), r"annotations\[0\]: category_id 4 is not among `categories`"),
+        (
+            lambda c: c["annotations"][0].update(category_id=4),
+            r"annotations\[0\]: category_id 4 is not among `categories`",
+        ),
         (lambda c: c["annotations"][1].update(image_id=77), r"annotations\[1\]: image_id 77 is not among `images`"),
         (
             lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]]),
             r"annotations\[0\]: segmentation is \[\[1, 2, 3\]\], expected polygons of at least three",
         ),
-        (lambda c: c["annotations"][2]["segmentation"].update(size=[9, 9]), r"annotations\[2\]: run lengths of \[9, 9\], the picture has"),
-        (lambda c: c["annotations"][2]["segmentation"].update(counts=[1, 2]), r"run lengths must be 2400 pixels altogether"),
+        (
+            lambda c: c["annotations"][2]["segmentation"].update(size=[9, 9]),
+            r"annotations\[2\]: run lengths of \[9, 9\], the image has",
+        ),
+        (
+            lambda c: c["annotations"][2]["segmentation"].update(counts=[1, 2]),
+            r"run lengths must be 2400 pixels altogether",
+        ),
         (lambda c: c["annotations"].append("x"), r"annotations\[8\] is 'x', expected image_id"),
-        (lambda c: c["images"].append(dict(c["images"][0])), r"images\[5\]: id 1 is 'COCO_train2014_000000000001.jpg' already"),
+        (
+            lambda c: c["images"].append(dict(c["images"][0])),
+            r"images\[5\]: id 1 is 'COCO_train2014_000000000001.jpg' already",
+        ),
         (lambda c: c["images"][0].pop("height"), r"images\[0\] is .*, expected id, file_name, height and width"),
         (lambda c: c["images"][0].update(file_name="../x.jpg"), r"image 1: "),
         (lambda c: c["images"][0].update(file_name="gone.jpg"), r"gone\.jpg"),
         (
             lambda c: c["images"][1].update(height=41),
-            r": 1 fault in the data set(.*\n)+.* image 2: says 41 x 60, its picture .*2\.jpg is 40 x 60 .*correct its height and width$",
+            r": 1 fault in the data set(.*\n)+.* image 2: says 41 x 60, its image .*2\.jpg is 40 x 60 .*correct its height and width$",
         ),
     ],
 )
@@ -233,7 +274,10 @@ def test_all_faults_come_in_one_message(root, tmp_path):
     (root / "annotations" / "instances_train2014.json").write_text(json.dumps(content))
     with pytest.raises(DataError) as error:
         index(root, tmp_path, classes=["cat", "tootbrush"])
-    assert all(text in str(error.value) for text in ("annotations[0]", "annotations[4]", "no category 'tootbrush'", "'toothbrush'"))
+    assert all(
+        text in str(error.value)
+        for text in ("annotations[0]", "annotations[4]", "no category 'tootbrush'", "'toothbrush'")
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,23 +303,39 @@ def export(data, tmp_path):
     for row in data.split("train"):
         mask, numbers = read_mask(row.mask), read_mask(row.instances)
         planes = [numbers == k for k in np.unique(numbers) if k]
-        found[row.image_id] = [{"category_id": int(mask[p][0]), "segmentation": o, "score": 0.5} for p, o in zip(planes, pack(np.array(planes)), strict=True)]
+        found[row.image_id] = [
+            {"category_id": int(mask[p][0]), "segmentation": o, "score": 0.5}
+            for p, o in zip(planes, pack(np.array(planes)), strict=True)
+        ]
     write_json(tmp_path / "shard.json", found)
-    export_instances(index=data.path, instances=[tmp_path / "shard.json"], output=tmp_path / "export" / "instances.json")
+    export_instances(
+        index=data.path, instances=[tmp_path / "shard.json"], output=tmp_path / "export" / "instances.json"
+    )
     return read_json(tmp_path / "export" / "instances.json")
 
 
 def test_exported_instances_have_the_ids_of_the_annotation_file(root, tmp_path):
     data = index(root, tmp_path)
-    assert (data.folder / "classes.csv").read_text().split() == ["class_id,name,category_id", "0,background,0", "1,person,3", "2,cat,17", "3,toothbrush,90"]
+    assert (data.folder / "classes.csv").read_text().split() == [
+        "class_id,name,category_id",
+        "0,background,0",
+        "1,person,3",
+        "2,cat,17",
+        "3,toothbrush,90",
+    ]
     content = export(data, tmp_path)
     assert [image["id"] for image in content["images"]] == [1, 2, 5]
-    assert content["categories"] == [{"id": 3, "name": "person"}, {"id": 17, "name": "cat"}, {"id": 90, "name": "toothbrush"}]
+    assert content["categories"] == [
+        {"id": 3, "name": "person"},
+        {"id": 17, "name": "cat"},
+        {"id": 90, "name": "toothbrush"},
+    ]
     official = COCO(str(root / "annotations" / "instances_train2014.json"))
     results = official.loadRes(content["annotations"])
     for number in (1, 2, 5):
         (largest, found) = (
-            max(api.loadAnns(api.getAnnIds(imgIds=[number], iscrowd=False)), key=lambda t: api.annToMask(t).sum()) for api in (official, results)
+            max(api.loadAnns(api.getAnnIds(imgIds=[number], iscrowd=False)), key=lambda t: api.annToMask(t).sum())
+            for api in (official, results)
         )
         assert found["category_id"] == largest["category_id"]
 
@@ -304,8 +364,12 @@ def test_ids_that_names_do_not_tell_are_numbered_anew(tmp_path, change):
 def test_category_ids_that_are_no_numbers_are_refused(root, tmp_path):
     data = index(root, tmp_path)
     for wrong in ("cat", "3"):
-        (data.folder / "classes.csv").write_text(f"class_id,name,category_id\n0,background,0\n1,person,3\n2,cat,{wrong}\n3,toothbrush,90\n")
-        with pytest.raises(ArtefactError, match=r"classes\.csv: found category_id 0, 3, .*, expected numbers, each once"):
+        (data.folder / "classes.csv").write_text(
+            f"class_id,name,category_id\n0,background,0\n1,person,3\n2,cat,{wrong}\n3,toothbrush,90\n"
+        )
+        with pytest.raises(
+            ArtefactError, match=r"classes\.csv: found category_id 0, 3, .*, expected numbers, each once"
+        ):
             export(data, tmp_path)
 
 
@@ -313,7 +377,11 @@ def test_three_forms_of_an_outline_are_one():
     inside = np.zeros(SIZE, bool)
     inside[5:25, 5:25] = True
     packed = coco_mask.encode(np.asfortranarray(inside.astype(np.uint8)))
-    forms = [encode(SQUARE, size=SIZE), encode(run_lengths(inside), size=SIZE), encode({"size": list(SIZE), "counts": packed["counts"].decode()}, size=SIZE)]
+    forms = [
+        encode(SQUARE, size=SIZE),
+        encode(run_lengths(inside), size=SIZE),
+        encode({"size": list(SIZE), "counts": packed["counts"].decode()}, size=SIZE),
+    ]
     for form in forms:
         np.testing.assert_array_equal(coco_mask.decode(form), inside)
 
@@ -324,21 +392,34 @@ def drawn_file(path, *, images, classes, annotations):
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     around = np.stack([np.cos(angles), np.sin(angles)], 1)
     things = [
-        {"id": k, "area": 1.0, "bbox": [0, 0, 1, 1], **thing(k % images, k % classes + 1, [(draw.uniform(15, 25) * around + 30).round(2).ravel().tolist()])}
+        {
+            "id": k,
+            "area": 1.0,
+            "bbox": [0, 0, 1, 1],
+            **thing(k % images, k % classes + 1, [(draw.uniform(15, 25) * around + 30).round(2).ravel().tolist()]),
+        }
         for k in range(annotations)
     ]
-    pictures = [{"id": k, "file_name": f"{k:012d}.jpg", "height": 60, "width": 60} for k in range(images)]
-    path.write_text(json.dumps({"images": pictures, "annotations": things, "categories": [{"id": c, "name": f"c{c}"} for c in range(1, classes + 1)]}))
+    entries = [{"id": k, "file_name": f"{k:012d}.jpg", "height": 60, "width": 60} for k in range(images)]
+    path.write_text(
+        json.dumps(
+            {
+                "images": entries,
+                "annotations": things,
+                "categories": [{"id": c, "name": f"c{c}"} for c in range(1, classes + 1)],
+            }
+        )
+    )
     return path
 
 
 def peak_memory(path):
     """Peak of Python's memory while a file is read, bytes."""
     tracemalloc.start()
-    pictures = read_pictures(path, {k: k for k in read_categories(path)}, Faults())
+    entries = read_coco_images(path, {k: k for k in read_categories(path)}, Faults())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert sum(len(picture.things) for picture in pictures.values()) > 0
+    assert sum(len(entry.things) for entry in entries.values()) > 0
     return peak
 
 
@@ -353,5 +434,5 @@ def test_memory_grows_with_objects_and_by_little(tmp_path):
     assert peak_memory(classes) - base < 250_000
 
 
-def test_counting_needs_no_pictures(root):
+def test_counting_needs_no_images(root):
     assert count_images(root / "annotations" / "instances_train2014.json") == 5

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.artefacts import ImageIndex, read_json
-from wsss.dataset.checks import DataError
-from wsss.dataset.index_images import index_images, split_blocks
-from wsss.sections import DatasetSection, FolderSection, ScenesSection, ShardsSection, VocSection
-from wsss.stage_settings import IndexSettings
+from wsss.files.artefacts import ImageIndex, read_json
+from wsss.settings.sections import DatasetSection, FolderSection, ScenesSection, ShardsSection, VocSection
+from wsss.settings.stage_settings import IndexSettings
+from wsss.stages.dataset.checks import DataError
+from wsss.stages.dataset.index_images import index_images, split_blocks
 
 RED, BLUE = (200, 10, 0), (0, 20, 100)
 
 
-def picture(path: Path, *, size: tuple[int, int] = (6, 8), colour: tuple[int, int, int] = RED) -> None:
+def save_plain(path: Path, *, size: tuple[int, int] = (6, 8), colour: tuple[int, int, int] = RED) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size[::-1], colour).save(path)
 
@@ -38,17 +38,20 @@ def table(root: Path, text: str) -> None:
 
 
 def of_folder(root: Path, *, shards: ShardsSection | None = None, **keys: object) -> IndexSettings:
-    return IndexSettings(dataset=DatasetSection(kind="folder", folder=FolderSection(root=str(root), **keys)), shards=shards or ShardsSection())
+    return IndexSettings(
+        dataset=DatasetSection(kind="folder", folder=FolderSection(root=str(root), **keys)),
+        shards=shards or ShardsSection(),
+    )
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three training pictures and one for validation, whose faults the tests add."""
+    """Three training images and one for validation, whose faults the tests add."""
     root = tmp_path / "photos"
-    picture(root / "a.png", size=(4, 4))
-    picture(root / "b.png", size=(4, 12), colour=BLUE)
-    picture(root / "more" / "c d.png")
-    picture(root / "v.png", colour=(255, 255, 255))
+    save_plain(root / "a.png", size=(4, 4))
+    save_plain(root / "b.png", size=(4, 12), colour=BLUE)
+    save_plain(root / "more" / "c d.png")
+    save_plain(root / "v.png", colour=(255, 255, 255))
     table(root, "image,labels,split\na.png,cat;dog,train\nb.png,dog,train\nmore/c d.png,cat,train\nv.png,dog,val\n")
     return root
 
@@ -68,17 +71,32 @@ def test_folder_index_reads_back(photos: Path, tmp_path: Path) -> None:
     assert index.class_names == ["background", "cat", "dog"]
     assert list(index.rows) == ["a", "b", "more__c d", "v"]
     row = index.rows["more__c d"]
-    assert (row.height, row.width, row.labels.tolist(), row.split, row.mask, row.measured) == (6, 8, [1, 0], "train", None, False)
+    assert (row.height, row.width, row.labels.tolist(), row.split, row.mask, row.measured) == (
+        6,
+        8,
+        [1, 0],
+        "train",
+        None,
+        False,
+    )
     assert index.rows["a"].labels.tolist() == [1, 1]
     assert row.image == photos / "more" / "c d.png"
     shards = {p.name: [r.image_id for r in index.shard(p)] for p in (output.parent / "shards").iterdir()}
-    assert shards == {"train-0.csv": ["a", "b"], "train-1.csv": ["more__c d"], "val-0.csv": ["v"], "val-1.csv": [], "val-2.csv": []}
+    assert shards == {
+        "train-0.csv": ["a", "b"],
+        "train-1.csv": ["more__c d"],
+        "val-0.csv": ["v"],
+        "val-1.csv": [],
+        "val-2.csv": [],
+    }
 
 
 def test_mean_colour_is_over_pixels_of_training_images(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out" / "index.csv"
     index_images(settings=of_folder(photos), output=output)
-    expected = (64 * np.array(RED) + 48 * np.array(BLUE)) / 112  # 16 + 48 red pixels, 48 blue ones; the white validation picture does not count
+    expected = (
+        64 * np.array(RED) + 48 * np.array(BLUE)
+    ) / 112  # 16 + 48 red pixels, 48 blue ones; the white validation image does not count
     np.testing.assert_allclose(ImageIndex(output).mean_rgb, expected, atol=1e-4)
     numbers = read_json(output.parent / "statistics.json")
     assert {k: numbers[k] for k in ("images", "train", "val", "measured", "class_images")} == {
@@ -99,7 +117,7 @@ def test_equal_input_gives_equal_files_and_stale_shards_go(photos: Path, tmp_pat
 
 def test_paths_below_the_index_are_relative(tmp_path: Path) -> None:
     root = tmp_path / "dataset" / "photos"
-    picture(root / "a.png")
+    save_plain(root / "a.png")
     table(root, "image,labels\na.png,cat\n")
     index_images(settings=of_folder(root), output=tmp_path / "dataset" / "index.csv")
     (line,) = csv.DictReader((tmp_path / "dataset" / "index.csv").open())
@@ -108,7 +126,7 @@ def test_paths_below_the_index_are_relative(tmp_path: Path) -> None:
 
 def test_every_fault_is_in_one_message_and_nothing_is_written(photos: Path, tmp_path: Path) -> None:
     (photos / "empty.png").touch()
-    (photos / "text.jpg").write_text("not a picture")
+    (photos / "text.jpg").write_text("not an image")
     (tmp_path / "outside.png").write_bytes((photos / "a.png").read_bytes())
     os.symlink(tmp_path / "outside.png", photos / "link.png")
     with (photos / "labels.csv").open("a") as file:
@@ -190,7 +208,7 @@ def test_rotated_photographs_have_the_size_that_is_seen(tmp_path: Path) -> None:
     assert (row.height, row.width) == (12, 5)
 
 
-def test_odd_pictures_are_taken(tmp_path: Path) -> None:
+def test_odd_images_are_taken(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     root.mkdir()
     Image.fromarray(np.full((4, 5), 40000, np.uint16)).save(root / "deep.png")
@@ -202,12 +220,16 @@ def test_odd_pictures_are_taken(tmp_path: Path) -> None:
     assert {(r.height, r.width) for r in ImageIndex(tmp_path / "out" / "index.csv").rows.values()} == {(4, 5)}
 
 
-def test_classes_without_training_images_are_warned_of(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classes_without_training_images_are_warned_of(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     index_images(settings=of_folder(photos, classes=["cat", "dog", "emu"]), output=tmp_path / "out" / "index.csv")
     assert "no training image for emu" in capsys.readouterr().err
 
 
-def test_validation_images_without_labels_are_warned_of(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validation_images_without_labels_are_warned_of(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table(photos, "image,labels,split\na.png,cat,train\nv.png,,val\n")
     index_images(settings=of_folder(photos), output=tmp_path / "out" / "index.csv")
     assert "1 validation images have no labels, e.g. v" in capsys.readouterr().err
@@ -242,7 +264,10 @@ def test_real_voc_photographs(shared: Path, tmp_path: Path) -> None:
     root = shared / "data" / "voc12_sub"
     output = tmp_path / "index.csv"
     index_images(
-        settings=IndexSettings(dataset=DatasetSection(kind="voc", voc=VocSection(root=str(root))), shards=ShardsSection(train=6, val=2)), output=output
+        settings=IndexSettings(
+            dataset=DatasetSection(kind="voc", voc=VocSection(root=str(root))), shards=ShardsSection(train=6, val=2)
+        ),
+        output=output,
     )
     index = ImageIndex(output)
     rows = index.split("train")
@@ -253,6 +278,15 @@ def test_real_voc_photographs(shared: Path, tmp_path: Path) -> None:
             row = index.rows[line["id"]]
             assert row.labels.tolist() == [int(line[name]) for name in index.class_names[1:]]
             assert (row.height, row.width) == (int(line["h"]), int(line["w"]))
-    assert [len(index.shard(output.parent / "shards" / f"train-{n}.csv")) for n in range(6)] == [366, 365, 365, 365, 365, 365]
+    assert [len(index.shard(output.parent / "shards" / f"train-{n}.csv")) for n in range(6)] == [
+        366,
+        365,
+        365,
+        365,
+        365,
+        365,
+    ]
     np.testing.assert_allclose(index.mean_rgb, [115, 111, 102], atol=8)  # photographs: greyish, a little warm
-    assert json.loads((output.parent / "statistics.json").read_text())["class_images"]["person"] == sum(int(r.labels[14]) for r in rows)
+    assert json.loads((output.parent / "statistics.json").read_text())["class_images"]["person"] == sum(
+        int(r.labels[14]) for r in rows
+    )

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.dataset import backdrops, objects, painting, scenes
-from wsss.dataset.shapes import Layer, ellipse
-from wsss.dataset.textures import PATTERNS, random_coat
-from wsss.sections import ScenesSection
+from wsss.settings.sections import ScenesSection
+from wsss.stages.dataset import backdrops, objects, painting, scenes
+from wsss.stages.dataset.shapes import Layer, ellipse
+from wsss.stages.dataset.textures import PATTERNS, random_coat
 
 SIDES = {"min_side": 96, "max_side": 128}
 TRAIN = scenes.class_names().index(scenes.COOCCURRING) + 1
@@ -80,7 +80,7 @@ def test_context_is_railway_only_and_never_under_an_object(drawn: list[scenes.Sc
 
 
 def test_railway_goes_with_the_train() -> None:
-    # Only the layout is drawn: 400 pictures' labels and railways in a moment.
+    # Only the layout is drawn: 400 images' labels and railways in a moment.
     with_train, without = [], []
     for number in range(1, 401):
         rng = np.random.default_rng(number)
@@ -92,7 +92,7 @@ def test_railway_goes_with_the_train() -> None:
     assert np.mean(without) <= 0.05
 
 
-def test_cooccurrence_in_the_pictures(drawn: list[scenes.Scene]) -> None:
+def test_cooccurrence_in_the_images(drawn: list[scenes.Scene]) -> None:
     with_train = [scene.context.any() for scene in drawn if scenes.COOCCURRING in scene.labels]
     without = [scene.context.any() for scene in drawn if scenes.COOCCURRING not in scene.labels]
     assert len(with_train) > 15
@@ -117,7 +117,7 @@ def test_sizes_vary_within_bounds(drawn: list[scenes.Scene]) -> None:
         assert scene.image_u8.std() > 8
 
 
-def test_smallest_pictures_still_have_labels() -> None:
+def test_smallest_images_still_have_labels() -> None:
     for number in range(1, 25):
         scene = scenes.draw_scene(1, "train", number, min_side=64, max_side=64)
         assert scene.labels
@@ -129,16 +129,31 @@ def test_smallest_pictures_still_have_labels() -> None:
 
 def test_files_hold_what_was_drawn(written: tuple[Path, list[dict[str, object]]]) -> None:
     folder, rows = written
-    assert [row["image_id"] for row in rows] == ["train_0001", "train_0002", "train_0003", "train_0004", "train_0005", "val_0001", "val_0002"]
+    assert [row["image_id"] for row in rows] == [
+        "train_0001",
+        "train_0002",
+        "train_0003",
+        "train_0004",
+        "train_0005",
+        "val_0001",
+        "val_0002",
+    ]
     for row in rows:
         scene = scenes.draw_scene(0, str(row["split"]), int(str(row["image_id"])[-4:]), **SIDES)
         assert (row["height"], row["width"]) == scene.mask.shape
         assert row["labels"] == scene.labels
-        for key, plane in (("image", scene.image_u8), ("mask", scene.mask), ("instances", scene.instances), ("context", scene.context)):
+        for key, plane in (
+            ("image", scene.image_u8),
+            ("mask", scene.mask),
+            ("instances", scene.instances),
+            ("context", scene.context),
+        ):
             np.testing.assert_array_equal(np.asarray(Image.open(folder / str(row[key]))), plane)
 
 
-def test_bytes_do_not_depend_on_how_many_are_drawn(written: tuple[Path, list[dict[str, object]]], tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_how_many_are_drawn(
+    written: tuple[Path, list[dict[str, object]]], tmp_path: Path
+) -> None:
     folder, _ = written
     fewer = scenes.draw_scenes(tmp_path, settings=ScenesSection(train=4, val=2, **SIDES))
     for row in fewer:
@@ -148,9 +163,9 @@ def test_bytes_do_not_depend_on_how_many_are_drawn(written: tuple[Path, list[dic
 
 def test_mask_files_have_the_voc_colours(written: tuple[Path, list[dict[str, object]]]) -> None:
     folder, rows = written
-    picture = Image.open(folder / str(rows[0]["mask"]))
-    assert picture.mode == "P"
-    palette = picture.getpalette()
+    image = Image.open(folder / str(rows[0]["mask"]))
+    assert image.mode == "P"
+    palette = image.getpalette()
     assert palette is not None
     assert [tuple(palette[3 * k : 3 * k + 3]) for k in (0, 1, 2, 3, 8, 15, 20, 255)] == [
         (0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (64, 0, 0), (192, 128, 128), (0, 64, 128), (224, 224, 192),
@@ -173,7 +188,7 @@ def test_mask_is_the_drawn_disc(x: float, y: float) -> None:
     size, radius = (40, 60), 9.0
     canvas, plane = np.full((120, 180, 3), 90, np.uint8), np.zeros((120, 180), np.uint8)
     painting.paint(canvas, [(plane, 5)], _disc(x, y, radius), light=1.0)
-    mask = painting.picture_plane(plane)
+    mask = painting.image_plane(plane)
     rows, columns = np.mgrid[:40, :60] + 0.5
     distance = np.hypot(rows - y, columns - x)
     assert (mask[distance < radius - 0.4] == 5).all()
@@ -192,7 +207,7 @@ def test_what_is_hidden_is_left_out() -> None:
     assert scenes._visible([_disc(20, 20, 3), side], size=(40, 60)) == [side]
 
 
-def test_clutter_never_leaves_a_picture_without_an_object() -> None:
+def test_clutter_never_leaves_an_image_without_an_object() -> None:
     only = _disc(20, 20, 8)
     clutter = _disc(20, 20, 12)
     object.__setattr__(clutter, "name", "")
@@ -230,7 +245,11 @@ def test_own_part_is_small_and_body_is_coat(name: str) -> None:
     area = np.zeros((400, 400), np.uint8)
     for layer in layers:
         for shape in layer.polygons:
-            cv2.fillPoly(area, [(shape * 300 + (200, 340)).round().astype(np.int32)], 1 if layer.paint is coat else 3 if layer.paint in _SHARED else 2)
+            cv2.fillPoly(
+                area,
+                [(shape * 300 + (200, 340)).round().astype(np.int32)],
+                1 if layer.paint is coat else 3 if layer.paint in _SHARED else 2,
+            )
     covered = (area > 0).sum()
     assert 0.04 <= (area == 2).sum() / covered <= 0.33
     assert (area == 1).sum() / covered >= 0.45
@@ -242,7 +261,9 @@ _SHARED = (objects.GLASS, objects.TYRE, objects.STEEL)
 def test_backdrops_of_all_kinds_fill_the_canvas() -> None:
     for ground in backdrops.GROUNDS:
         for hour, horizon in (("day", 0), ("night", 9)):
-            canvas = backdrops.backdrop(np.random.default_rng(1), size=(33, 40), horizon=horizon, ground=ground, hour=hour, unit=3)
+            canvas = backdrops.backdrop(
+                np.random.default_rng(1), size=(33, 40), horizon=horizon, ground=ground, hour=hour, unit=3
+            )
             assert canvas.shape == (99, 120, 3)
             assert canvas.dtype == np.uint8
             assert canvas.std(axis=(0, 1)).min() > 1

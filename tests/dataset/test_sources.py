@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from wsss.dataset.checks import DataError, Faults, SourceRow, check_rows, nearest, path_fault
-from wsss.dataset.sources import VOC_CLASSES, Source, read_folder, read_voc
-from wsss.sections import FolderSection, VocSection
+from wsss.settings.sections import FolderSection, VocSection
+from wsss.stages.dataset.checks import DataError, Faults, SourceRow, check_rows, nearest, path_fault
+from wsss.stages.dataset.sources import VOC_CLASSES, Source, read_folder, read_voc
 
 BOMB = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "cat">]><annotation><object><name>&x;</name></object></annotation>'
 
@@ -34,14 +34,25 @@ def gathered(read: object, settings: object) -> tuple[Source, str]:
 
 def annotation(*objects: str) -> str:
     return (
-        "<annotation>" + "".join(f"<object><name>{o}</name><difficult>1</difficult><part><name>head</name></part></object>" for o in objects) + "</annotation>"
+        "<annotation>"
+        + "".join(
+            f"<object><name>{o}</name><difficult>1</difficult><part><name>head</name></part></object>" for o in objects
+        )
+        + "</annotation>"
     )
 
 
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
     root = tmp_path / "VOC2012"
-    for name in ("JPEGImages", "Annotations", "ImageSets/Segmentation", "SegmentationClass", "SegmentationClassAug", "SegmentationObject"):
+    for name in (
+        "JPEGImages",
+        "Annotations",
+        "ImageSets/Segmentation",
+        "SegmentationClass",
+        "SegmentationClassAug",
+        "SegmentationObject",
+    ):
         (root / name).mkdir(parents=True)
     for image_id in ("2007_000001", "2007_000002", "2007_000003"):
         Image.new("RGB", (8, 6)).save(root / "JPEGImages" / f"{image_id}.jpg")
@@ -127,7 +138,9 @@ def test_names_in_a_cell(tmp_path: Path) -> None:
 
 
 def test_one_column_a_class(tmp_path: Path) -> None:
-    text = "\ufeffimage,split,zebra,cat\na.jpg,train,1,0\nb.jpg,val,1.0,1\n"  # as Excel writes it: with a byte-order mark
+    text = (
+        "\ufeffimage,split,zebra,cat\na.jpg,train,1,0\nb.jpg,val,1.0,1\n"  # as Excel writes it: with a byte-order mark
+    )
     source, faults = folder(tmp_path, text)
     assert (source.names, faults) == (["zebra", "cat"], "")
     assert [(r.labels, r.split) for r in source.rows] == [(("zebra",), "train"), (("zebra", "cat"), "val")]
@@ -137,7 +150,10 @@ def test_given_classes_set_the_order_and_the_columns(tmp_path: Path, capsys: pyt
     source, faults = folder(tmp_path, "image,zebra,cat,width\na.jpg,1,0,375\n", classes=["cat", "zebra"])
     assert (source.names, source.rows[0].labels, faults) == (["cat", "zebra"], ("zebra",), "")
     assert "columns width are not in dataset.folder.classes" in capsys.readouterr().err
-    assert "no column for class 'cats', and no column `labels`; did you mean 'cat'?" in folder(tmp_path, "image,cat\na.jpg,1\n", classes=["cats"])[1]
+    assert (
+        "no column for class 'cats', and no column `labels`; did you mean 'cat'?"
+        in folder(tmp_path, "image,cat\na.jpg,1\n", classes=["cats"])[1]
+    )
 
 
 def test_a_column_that_is_no_class_is_one_fault(tmp_path: Path) -> None:
@@ -151,11 +167,16 @@ def test_masks_by_column_and_by_folder(tmp_path: Path) -> None:
     masks.mkdir()
     (masks / "a.png").touch()
     (masks / "b.png").touch()
-    source, faults = folder(tmp_path / "photos", "image,labels,mask\na.jpg,cat,\nb.jpg,cat,m/own.png\nc.jpg,cat,\n", masks=str(masks))
+    source, faults = folder(
+        tmp_path / "photos", "image,labels,mask\na.jpg,cat,\nb.jpg,cat,m/own.png\nc.jpg,cat,\n", masks=str(masks)
+    )
     assert faults == ""
     assert [r.mask for r in source.rows] == [masks / "a.png", tmp_path / "photos" / "m" / "own.png", None]
     assert [r.measured for r in source.rows] == [True, True, False]
-    assert "row 2: mask path '../x.png' leaves the folder" in folder(tmp_path, "image,labels,mask\na.jpg,cat,../x.png\n")[1]
+    assert (
+        "row 2: mask path '../x.png' leaves the folder"
+        in folder(tmp_path, "image,labels,mask\na.jpg,cat,../x.png\n")[1]
+    )
 
 
 def test_mask_folder_faults(tmp_path: Path) -> None:
@@ -185,8 +206,8 @@ def test_unusable_tables(tmp_path: Path, text: str | bytes, found: str) -> None:
 
 
 def test_missing_table(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"tags\.csv: no such file"):
-        read_folder(FolderSection(root=str(tmp_path), tags="tags.csv"), Faults())
+    with pytest.raises(DataError, match=r"labels\.csv: no such file"):
+        read_folder(FolderSection(root=str(tmp_path), labels="labels.csv"), Faults())
 
 
 @pytest.mark.parametrize(
@@ -217,12 +238,18 @@ def test_a_class_on_one_row_that_looks_like_a_common_one_is_a_fault_of_that_row(
 
 
 def test_swapped_letters_are_seen_and_other_words_left_alone(tmp_path: Path) -> None:
-    assert "class 'dgo' is on this row alone and looks like 'dog'" in folder(tmp_path / "one", "image,labels\na.jpg,dog\nb.jpg,dgo\nc.jpg,dog\n")[1]
+    assert (
+        "class 'dgo' is on this row alone and looks like 'dog'"
+        in folder(tmp_path / "one", "image,labels\na.jpg,dog\nb.jpg,dgo\nc.jpg,dog\n")[1]
+    )
     assert folder(tmp_path / "other", "image,labels\na.jpg,cat\nb.jpg,car\nc.jpg,cat\n")[1] == ""
 
 
 def test_a_class_on_every_training_image_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [SourceRow(where=f"row {k}", image_id=str(k), split="train", labels=labels, image=Path("x")) for k, labels in enumerate((("cat", "dog"), ("cat",)))]
+    rows = [
+        SourceRow(where=f"row {k}", image_id=str(k), split="train", labels=labels, image=Path("x"))
+        for k, labels in enumerate((("cat", "dog"), ("cat",)))
+    ]
     check_rows(rows, ["cat", "dog"], Faults(), where="labels.csv")
     err = capsys.readouterr().err
     assert "every training image has cat" in err

@@ -1,4 +1,4 @@
-"""A data set of a few pictures with truth masks, as index_images would leave it."""
+"""A data set of a few images with truth masks, as index_images would leave it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from wsss.artefacts import INDEX_COLUMNS, METRIC_COLUMNS, write_csv
+from wsss.files.artefacts import INDEX_COLUMNS, METRIC_COLUMNS, write_csv
 
 NAMES = ["background", "train", "dog", "cat"]
 
 
 class TruthSet:
-    """Add pictures, then `index`: the path of index.csv."""
+    """Add images, then `index`: the path of index.csv."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[dict[str, Any]] = []
-        write_csv(folder / "classes.csv", ("class_id", "name"), [{"class_id": k, "name": n} for k, n in enumerate(NAMES)])
+        write_csv(
+            folder / "classes.csv", ("class_id", "name"), [{"class_id": k, "name": n} for k, n in enumerate(NAMES)]
+        )
 
     def add(
         self,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from wsss.artefacts import METRIC_COLUMNS, ArtefactError, write_csv
-from wsss.evaluate.collect_metrics import ROUND_FIGURES, TIMING_FIGURES, collect_metrics
-from wsss.graph import Graph
-from wsss.sections import Config
-from wsss.stage_settings import PlanSettings
+from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError, write_csv
+from wsss.settings.sections import Config
+from wsss.settings.stage_settings import PlanSettings
+from wsss.stages.evaluate.collect_metrics import ROUND_FIGURES, TIMING_FIGURES, collect_metrics
+from wsss.workflow.graph import Graph
 
 NONE = PlanSettings()
 
@@ -39,8 +39,18 @@ def collect(tmp_path: Path, *fragments: Path, settings: PlanSettings = NONE) -> 
 
 
 def test_rows_are_joined_unchanged_in_one_order(tmp_path):
-    a = fragment(tmp_path / "a.csv", {"stage": "prediction", "round": "", "cycle": 0}, {"metric": "iou", "class": "zebra"}, {"metric": "iou", "class": "ant"})
-    b = fragment(tmp_path / "b.csv", {"round": 10}, {"round": 2}, *({"metric": "recall", "threshold": t} for t in (0.5, 0.12, 1e-05)))
+    a = fragment(
+        tmp_path / "a.csv",
+        {"stage": "prediction", "round": "", "cycle": 0},
+        {"metric": "iou", "class": "zebra"},
+        {"metric": "iou", "class": "ant"},
+    )
+    b = fragment(
+        tmp_path / "b.csv",
+        {"round": 10},
+        {"round": 2},
+        *({"metric": "recall", "threshold": t} for t in (0.5, 0.12, 1e-05)),
+    )
     first = collect(tmp_path, a, b)
     whole = (tmp_path / "metrics.csv").read_bytes()
     assert collect(tmp_path, b, a) == first
@@ -87,7 +97,9 @@ def run(tmp_path, monkeypatch) -> tuple[PlanSettings, list[dict]]:
     records = Graph(settings.config).records(settings.rounds)
     for k, file in enumerate(dict.fromkeys(r["file"] for r in records)):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
-        Path(file).write_text(json.dumps({m: (k + n / 10) / 10 for n, m in enumerate((*ROUND_FIGURES, *TIMING_FIGURES))}))
+        Path(file).write_text(
+            json.dumps({m: (k + n / 10) / 10 for n, m in enumerate((*ROUND_FIGURES, *TIMING_FIGURES))})
+        )
     return settings, records
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsss.evaluate.confusion import BUCKETS, EPSILON, Sweep, confusion, figures, max_normalise
+from wsss.stages.evaluate.confusion import BUCKETS, EPSILON, Sweep, confusion, figures, max_normalise
 
 
 def slow_confusion(truth: np.ndarray, guess: np.ndarray, *, num_classes: int) -> np.ndarray:
@@ -18,7 +18,9 @@ def slow_confusion(truth: np.ndarray, guess: np.ndarray, *, num_classes: int) ->
     return out
 
 
-def naive_sweep(truth: np.ndarray, maps: np.ndarray, *, class_ids: np.ndarray, thresholds: np.ndarray, num_classes: int) -> np.ndarray:
+def naive_sweep(
+    truth: np.ndarray, maps: np.ndarray, *, class_ids: np.ndarray, thresholds: np.ndarray, num_classes: int
+) -> np.ndarray:
     """IRN's way: a constant background plane, argmax, bincount, for one threshold after the other; argmax ties pick the first plane, the background."""
     n, valid, keys, out = num_classes + 1, truth < 255, np.concatenate([[0], class_ids]).astype(np.int64), []
     for threshold in thresholds:
@@ -44,13 +46,22 @@ def test_confusion_equals_the_plain_loop(seed: int, num_classes: int) -> None:
     values = np.append(np.arange(num_classes + 1), 255).astype(np.uint8)
     truth, guess = rng.choice(values, (2, 5, 7))
     kept = truth.copy(), guess.copy()
-    np.testing.assert_array_equal(confusion(truth, guess, num_classes=num_classes), slow_confusion(truth, guess, num_classes=num_classes))
-    np.testing.assert_array_equal(confusion(truth.T, guess.T, num_classes=num_classes), slow_confusion(truth, guess, num_classes=num_classes))
+    np.testing.assert_array_equal(
+        confusion(truth, guess, num_classes=num_classes), slow_confusion(truth, guess, num_classes=num_classes)
+    )
+    np.testing.assert_array_equal(
+        confusion(truth.T, guess.T, num_classes=num_classes), slow_confusion(truth, guess, num_classes=num_classes)
+    )
     np.testing.assert_array_equal((truth, guess), kept)
 
 
 @pytest.mark.parametrize(
-    ("truth", "guess", "words"), [([[0, 3]], [[0, 0]], "truth holds 3"), ([[0, 1]], [[0, 7]], "guess holds 7"), ([[255, 1]], [[254, 1]], "guess holds 254")]
+    ("truth", "guess", "words"),
+    [
+        ([[0, 3]], [[0, 0]], "truth holds 3"),
+        ([[0, 1]], [[0, 7]], "guess holds 7"),
+        ([[255, 1]], [[254, 1]], "guess holds 254"),
+    ],
 )
 def test_illegal_values_are_refused(truth: list, guess: list, words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -124,15 +135,25 @@ def test_figures_equal_the_field_s_where_every_class_occurs() -> None:
 # ---------------------------------------------------------------- sweep
 
 
-def borderline_case(seed: int, *, num_classes: int, size: tuple[int, int], thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def borderline_case(
+    seed: int, *, num_classes: int, size: tuple[int, int], thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores on thresholds, one float32 step beside them, on bucket edges, equal between classes, 0 and 1."""
     rng = np.random.default_rng(seed)
-    class_ids = np.sort(rng.choice(np.arange(1, num_classes + 1), rng.integers(1, min(4, num_classes) + 1), replace=False))
+    class_ids = np.sort(
+        rng.choice(np.arange(1, num_classes + 1), rng.integers(1, min(4, num_classes) + 1), replace=False)
+    )
     edges = (rng.integers(0, BUCKETS + 1, 20) / BUCKETS).astype(np.float32)
     around = np.concatenate([thresholds, edges])
-    pool = np.concatenate([around, np.nextafter(around, np.float32(2)), np.nextafter(around, np.float32(0)), rng.random(20, np.float32), [0, 1]]).astype(
-        np.float32
-    )
+    pool = np.concatenate(
+        [
+            around,
+            np.nextafter(around, np.float32(2)),
+            np.nextafter(around, np.float32(0)),
+            rng.random(20, np.float32),
+            [0, 1],
+        ]
+    ).astype(np.float32)
     maps = rng.choice(pool, (len(class_ids), *size))
     maps[:, : size[0] // 2] = maps[:1, : size[0] // 2]  # ties between classes
     truth = rng.choice(np.append(np.arange(num_classes + 1), 255).astype(np.uint8), size)
@@ -142,10 +163,16 @@ def borderline_case(seed: int, *, num_classes: int, size: tuple[int, int], thres
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.sampled_from([1, 2, 61, 101, 1001]))
 def test_the_sweep_equals_the_naive_loop_exactly(seed: int, num_classes: int, steps: int) -> None:
-    thresholds = np.unique(np.append(np.linspace(0, 1, steps), 0.3).astype(np.float32)) if steps > 1 else np.array([0.5], np.float32)
+    thresholds = (
+        np.unique(np.append(np.linspace(0, 1, steps), 0.3).astype(np.float32))
+        if steps > 1
+        else np.array([0.5], np.float32)
+    )
     sweep, slow = Sweep(num_classes, thresholds=thresholds), 0
     for k in range(3):
-        truth, maps, class_ids = borderline_case(seed + k, num_classes=num_classes, size=(6, 5 + k), thresholds=thresholds)
+        truth, maps, class_ids = borderline_case(
+            seed + k, num_classes=num_classes, size=(6, 5 + k), thresholds=thresholds
+        )
         kept = maps.copy()
         sweep.add(truth, maps, class_ids=class_ids)
         slow = slow + naive_sweep(truth, maps, class_ids=class_ids, thresholds=thresholds, num_classes=num_classes)
@@ -155,13 +182,17 @@ def test_the_sweep_equals_the_naive_loop_exactly(seed: int, num_classes: int, st
 
 def test_a_score_equal_to_the_threshold_is_background() -> None:
     sweep = Sweep(1, thresholds=np.array([0.25, 0.5], np.float32))
-    sweep.add(np.array([[1, 1, 1]], np.uint8), np.array([[[0.25, 0.5, np.nextafter(np.float32(0.5), np.float32(1))]]], np.float32), class_ids=np.array([1]))
+    sweep.add(
+        np.array([[1, 1, 1]], np.uint8),
+        np.array([[[0.25, 0.5, np.nextafter(np.float32(0.5), np.float32(1))]]], np.float32),
+        class_ids=np.array([1]),
+    )
     assert sweep.matrices()[:, 1].tolist() == [[1, 2], [2, 1]]
 
 
 def test_the_sweep_from_raw_maps_equals_the_naive_loop() -> None:
-    """Signed float16 maps on a coarse grid, as they are stored, at a picture's size that is no multiple of it."""
-    from wsss.imaging import resize_maps
+    """Signed float16 maps on a coarse grid, as they are stored, at an image's size that is no multiple of it."""
+    from wsss.files.imaging import resize_maps
 
     rng = np.random.default_rng(3)
     thresholds = np.linspace(0, 1, 101).astype(np.float32)
@@ -202,7 +233,9 @@ def test_every_matrix_counts_every_pixel_with_truth() -> None:
 )
 def test_the_sweep_refuses_what_it_cannot_count(truth: list, shape: tuple, ids: list, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Sweep(2, thresholds=np.array([0.5], np.float32)).add(np.array(truth, np.uint8), np.full(shape, 0.9, np.float32), class_ids=np.array(ids))
+        Sweep(2, thresholds=np.array([0.5], np.float32)).add(
+            np.array(truth, np.uint8), np.full(shape, 0.9, np.float32), class_ids=np.array(ids)
+        )
 
 
 def test_thresholds_must_ascend() -> None:

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from wsss.evaluate.instance_metrics import (
+from wsss.stages.evaluate.instance_metrics import (
     POINTS,
     InstanceTally,
     average_precision,
@@ -43,7 +43,11 @@ def test_overlap_with_and_without_void():
 def test_a_true_instance_is_taken_once_by_the_best_score():
     iou = np.array([[0.6, 0.0], [0.9, 0.55], [0.8, 0.0]])
     scores = np.array([0.9, 0.8, 0.7])
-    assert match(iou, scores, threshold=0.5).tolist() == [True, True, False]  # the second takes the free instance, although it overlaps the other more
+    assert match(iou, scores, threshold=0.5).tolist() == [
+        True,
+        True,
+        False,
+    ]  # the second takes the free instance, although it overlaps the other more
     assert match(iou, scores, threshold=0.6).tolist() == [True, False, False]  # exactly the threshold is enough
     assert match(iou, scores[::-1], threshold=0.5).tolist() == [False, True, True]
     assert match(iou[:, :0], scores, threshold=0.5).tolist() == [False] * 3
@@ -56,10 +60,12 @@ def test_a_hand_made_curve():
     np.testing.assert_allclose(recall, [1 / 4, 1 / 4, 1 / 2])
     assert average_precision(precision, recall) == pytest.approx(1 / 4 + 1 / 4 * 2 / 3)
     assert average_precision(precision, recall, points=POINTS) == pytest.approx((26 + 25 * 2 / 3) / 101)
-    assert average_precision(np.zeros(0), np.zeros(0)) == average_precision(np.zeros(0), np.zeros(0), points=POINTS) == 0
+    assert (
+        average_precision(np.zeros(0), np.zeros(0)) == average_precision(np.zeros(0), np.zeros(0), points=POINTS) == 0
+    )
 
 
-def test_perfect_and_empty_pictures():
+def test_perfect_and_empty_images():
     tally = InstanceTally()
     truth = strip((0, 3), (5, 8))
     none = strip()
@@ -80,7 +86,7 @@ def test_a_wrong_class_is_no_hit():
     assert tally.best_overlaps()[1].tolist() == [0.0]
 
 
-def random_pictures(count=12, classes=3):
+def random_images(count=12, classes=3):
     """Boxes as truth, and shifted, missing and additional ones as detections."""
     draw = np.random.default_rng(3)
     for _ in range(count):
@@ -105,39 +111,61 @@ def random_pictures(count=12, classes=3):
         )
 
 
-def on_crowds(pictures):
-    """The same pictures with a crowd at their right side, apart from the objects, and detections on it, half on it and beside it."""
+def on_crowds(scenes):
+    """The same images with a crowd at their right side, apart from the objects, and detections on it, half on it and beside it."""
     draw = np.random.default_rng(4)
     crowd = np.zeros((30, 60), bool)
     crowd[5:25, 40:52] = True
-    for truth, truth_ids, found, found_ids, scores in pictures:
+    for truth, truth_ids, found, found_ids, scores in scenes:
         more = np.zeros((3, 30, 60), bool)
         for mask in more:
             y, x = draw.integers(0, 20), draw.integers(33, 50)
             mask[y : y + 8, x : x + 8] = True
         truth, found = (np.pad(masks, ((0, 0), (0, 0), (0, 30))) for masks in (truth, found))
         ids = np.concatenate([found_ids, draw.integers(1, 4, 3)])
-        yield truth, truth_ids, np.concatenate([found, more]), ids, np.concatenate([scores, draw.permutation(1000)[:3] / 1000 + 1e-4]), crowd
+        yield (
+            truth,
+            truth_ids,
+            np.concatenate([found, more]),
+            ids,
+            np.concatenate([scores, draw.permutation(1000)[:3] / 1000 + 1e-4]),
+            crowd,
+        )
 
 
 def packed(mask):
     return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
 
 
-def precisions_of_pycocotools(pictures, thresholds):
+def precisions_of_pycocotools(scenes, thresholds):
     """Mean precision at COCO's 101 recalls (thresholds, classes); a crowd is one of each class."""
     images, annotations, results = [], [], []
-    for number, (truth, truth_ids, found, found_ids, scores, crowd) in enumerate(pictures, 1):
+    for number, (truth, truth_ids, found, found_ids, scores, crowd) in enumerate(scenes, 1):
         images.append({"id": number, "height": truth.shape[1], "width": truth.shape[2]})
-        things = [*((mask, int(c), 0) for mask, c in zip(truth, truth_ids, strict=True)), *((crowd, c, 1) for c in (1, 2, 3) if crowd.any())]
+        things = [
+            *((mask, int(c), 0) for mask, c in zip(truth, truth_ids, strict=True)),
+            *((crowd, c, 1) for c in (1, 2, 3) if crowd.any()),
+        ]
         for mask, c, iscrowd in things:
-            common = {"id": len(annotations) + 1, "image_id": number, "category_id": c, "iscrowd": iscrowd, "bbox": [0, 0, 1, 1]}
+            common = {
+                "id": len(annotations) + 1,
+                "image_id": number,
+                "category_id": c,
+                "iscrowd": iscrowd,
+                "bbox": [0, 0, 1, 1],
+            }
             annotations.append({**common, "segmentation": packed(mask), "area": int(mask.sum())})
         for mask, c, score in zip(found, found_ids, scores, strict=True):
-            results.append({"image_id": number, "category_id": int(c), "segmentation": packed(mask), "score": float(score)})
+            results.append(
+                {"image_id": number, "category_id": int(c), "segmentation": packed(mask), "score": float(score)}
+            )
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
-        coco.dataset = {"images": images, "annotations": annotations, "categories": [{"id": c, "name": str(c)} for c in (1, 2, 3)]}
+        coco.dataset = {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": c, "name": str(c)} for c in (1, 2, 3)],
+        }
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(results), "segm")
         evaluation.params.iouThrs = np.array(thresholds)
@@ -150,18 +178,20 @@ def precisions_of_pycocotools(pictures, thresholds):
 @pytest.mark.parametrize("crowds", [False, True])
 def test_ap_is_that_of_pycocotools(crowds):
     """Where the two count alike: crowds of all classes that touch no object, no limit on detections, COCO's 101 recalls."""
-    plain = random_pictures()
-    pictures = list(on_crowds(plain) if crowds else ((*picture, np.zeros((30, 30), bool)) for picture in plain))
+    plain = random_images()
+    scenes = list(on_crowds(plain) if crowds else ((*scene, np.zeros((30, 30), bool)) for scene in plain))
     tally, blind, thresholds = InstanceTally(), InstanceTally(), (0.25, 0.5, 0.75)
-    for truth, truth_ids, found, found_ids, scores, crowd in pictures:
+    for truth, truth_ids, found, found_ids, scores, crowd in scenes:
         tally.add(found, found_ids, scores, truth=truth, truth_class_ids=truth_ids, void=crowd)
         blind.add(found, found_ids, scores, truth=truth, truth_class_ids=truth_ids)
-    expected = precisions_of_pycocotools(pictures, thresholds)
+    expected = precisions_of_pycocotools(scenes, thresholds)
     for k, threshold in enumerate(thresholds):
         ours = tally.average_precisions(threshold, points=POINTS)
         np.testing.assert_allclose([ours[c] for c in (1, 2, 3)], expected[k], atol=1e-9)
         assert 0 < class_mean(ours) < 1
-        assert (class_mean(ours) > class_mean(blind.average_precisions(threshold, points=POINTS))) is crowds  # a truth without void: the same figures
+        assert (
+            class_mean(ours) > class_mean(blind.average_precisions(threshold, points=POINTS))
+        ) is crowds  # a truth without void: the same figures
 
 
 def test_what_is_found_on_void_is_neither_right_nor_wrong():
@@ -189,11 +219,20 @@ def test_a_hit_that_reaches_into_void_stays_a_hit():
     void = np.zeros((1, 10), bool)
     void[0, 3:] = True
     tally = InstanceTally()
-    tally.add(strip((0, 10), (5, 10)), np.array([1, 1]), np.array([0.9, 0.8]), truth=strip((0, 3)), truth_class_ids=np.array([1]), void=void)
+    tally.add(
+        strip((0, 10), (5, 10)),
+        np.array([1, 1]),
+        np.array([0.9, 0.8]),
+        truth=strip((0, 3)),
+        truth_class_ids=np.array([1]),
+        void=void,
+    )
     assert tally.average_precisions(0.75) == {1: 1.0}
     assert tally.best_overlaps()[1].tolist() == [1.0]
     only = InstanceTally()
-    only.add(strip((5, 10)), np.array([1]), np.array([0.9]), truth=strip((0, 3)), truth_class_ids=np.array([1]), void=void)
+    only.add(
+        strip((5, 10)), np.array([1]), np.array([0.9]), truth=strip((0, 3)), truth_class_ids=np.array([1]), void=void
+    )
     assert only.average_precisions(0.5) == {1: 0.0}  # nothing that counts is found
 
 

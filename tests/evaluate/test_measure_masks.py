@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsss.artefacts import METRIC_COLUMNS, ArtefactError
-from wsss.evaluate.measure_masks import measure_masks
-from wsss.stage_settings import RowKeys
-from wsss.store import MapWriter
+from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError
+from wsss.files.store import MapWriter
+from wsss.settings.stage_settings import RowKeys
+from wsss.stages.evaluate.measure_masks import measure_masks
 
 
 def row(stage: str = "seed", split: str = "train") -> RowKeys:
@@ -36,7 +36,11 @@ def test_a_closed_form_with_unlabelled_pixels(truth_set, tmp_path, figures_of):
     assert f("precision") == f("precision_labelled") == pytest.approx((3 / 4 + 1) / 2)
     assert f("recall") == pytest.approx((3 / 4 + 2 / 4) / 2)
     assert f("pixel_accuracy") == pytest.approx(5 / 8)
-    assert (f("iou", "background"), f("iou", "train"), f("iou", "dog")) == (pytest.approx(3 / 5), pytest.approx(2 / 4), None)
+    assert (f("iou", "background"), f("iou", "train"), f("iou", "dog")) == (
+        pytest.approx(3 / 5),
+        pytest.approx(2 / 4),
+        None,
+    )
     assert (f("precision", "background"), f("recall", "train")) == (pytest.approx(3 / 4), pytest.approx(2 / 4))
     assert set(f.table["seed"]) == {3}
 
@@ -59,7 +63,10 @@ def test_without_truth_there_is_a_header_and_a_zero(truth_set, tmp_path):
 
 def test_unfit_masks_are_named(truth_set, tmp_path):
     truth_set.add("a", [[0, 1]], labels=[1])
-    for mask, words in (([[0, 1], [0, 1]], r"image a: truth is \(1, 2\), guess \(2, 2\)"), ([[0, 9]], "image a: guess holds 9, expected 0..3 or 255")):
+    for mask, words in (
+        ([[0, 1], [0, 1]], r"image a: truth is \(1, 2\), guess \(2, 2\)"),
+        ([[0, 9]], "image a: guess holds 9, expected 0..3 or 255"),
+    ):
         with pytest.raises(ArtefactError, match=words):
             measure(truth_set, tmp_path, {"a": mask})
     with pytest.raises(ArtefactError, match="image a is in none of"):
@@ -73,7 +80,7 @@ def test_unfit_masks_are_named(truth_set, tmp_path):
 
 
 def test_the_confusion_ratio_by_hand(truth_set, tmp_path, figures_of):
-    """Rails lie in two pictures of trains and one of a dog: 3 px of them are called train, 4 px of trains are right."""
+    """Rails lie in two images of trains and one of a dog: 3 px of them are called train, 4 px of trains are right."""
     rails = [[0, 0, 1, 1]]
     truth_set.add("a", [[1, 1, 0, 0]], labels=[1], context=[[0, 1, 1, 1]])  # a pixel of the train itself does not count
     truth_set.add("b", [[1, 1, 0, 0]], labels=[1, 2], context=rails)
@@ -103,12 +110,17 @@ def test_a_context_mask_of_another_size_is_named(truth_set, tmp_path):
 # ---------------------------------------------------------------- guards
 
 
-def guards(truth_set, tmp_path, figures_of, mask: list, *, count: int = 4, truth: bool = True, labels: tuple[int, ...] = (1, 2)) -> dict[str, float]:
+def guards(
+    truth_set, tmp_path, figures_of, mask: list, *, count: int = 4, truth: bool = True, labels: tuple[int, ...] = (1, 2)
+) -> dict[str, float]:
     for k in range(count):
         truth_set.add(f"i{k}", [[1, 2, 0]] if truth else None, labels=[labels[k % len(labels)]], size=(1, 3))
     t = figures_of(measure(truth_set, tmp_path, {f"i{k}": mask for k in range(count)})).table
     found = t[t["metric"].str.startswith("warning")]
-    return {m + (f" {c}" if isinstance(c, str) else ""): v for m, c, v in zip(found["metric"], found["class"], found["value"], strict=True)}
+    return {
+        m + (f" {c}" if isinstance(c, str) else ""): v
+        for m, c, v in zip(found["metric"], found["class"], found["value"], strict=True)
+    }
 
 
 @pytest.mark.parametrize("truth", [True, False])
@@ -132,5 +144,5 @@ def test_guards_keep_quiet_where_the_result_may_be_true(truth_set, tmp_path, fig
     assert guards(truth_set, tmp_path, figures_of, [[0, 0, 0]], count=3) == {}
 
 
-def test_one_class_is_right_where_the_tags_name_one(truth_set, tmp_path, figures_of):
+def test_one_class_is_right_where_the_labels_name_one(truth_set, tmp_path, figures_of):
     assert guards(truth_set, tmp_path, figures_of, [[0, 1, 1]], labels=(1,)) == {}

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsss.artefacts import METRIC_COLUMNS, ArtefactError
-from wsss.evaluate.measure_scores import measure_scores
-from wsss.stage_settings import RowKeys, SweepSettings
-from wsss.store import MapWriter
+from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError
+from wsss.files.store import MapWriter
+from wsss.settings.stage_settings import RowKeys, SweepSettings
+from wsss.stages.evaluate.measure_scores import measure_scores
 
 ROW = RowKeys(run="r", method="cam", stage="scores", round=1, split="train")
 
@@ -38,7 +38,9 @@ def one(truth_set, tmp_path):
 def test_a_closed_form(one, tmp_path, figures_of):
     f = figures_of(measure(*one[:1], tmp_path, one[1], threshold=0.3, sweep_steps=11))
     assert f("miou_best") == 1
-    assert f.threshold("miou_best") == pytest.approx(0.4)  # 0.4 / (1 + 1e-5 / 5) is just below the threshold: the lowest perfect one
+    assert f.threshold("miou_best") == pytest.approx(
+        0.4
+    )  # 0.4 / (1 + 1e-5 / 5) is just below the threshold: the lowest perfect one
     assert f("miou") == pytest.approx((1 / 2 + 2 / 3) / 2)  # 0.3: three pixels of the train, background 1 of 2
     assert f.threshold("miou") == pytest.approx(0.3)
     assert f("precision", threshold=0.3) == pytest.approx((1 + 2 / 3) / 2)

@@ -14,10 +14,18 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from wsss.__main__ import main
-from wsss.provenance_records import PRODUCTS, READ_BESIDE, SUFFIX, find_records, read_record, record_of
+from wsss.provenance.records import PRODUCTS, READ_BESIDE, SUFFIX, find_records, read_record, record_of
 
 
-def words_of(run: Path, product: str, *, output: Path, inputs: Mapping[Path, Path] | None = None, log: Path | None = None, **settings: Any) -> list[str]:
+def words_of(
+    run: Path,
+    product: str,
+    *,
+    output: Path,
+    inputs: Mapping[Path, Path] | None = None,
+    log: Path | None = None,
+    **settings: Any,
+) -> list[str]:
     """The command line of the stage that made a product.
 
     Args:
@@ -56,7 +64,9 @@ def call(words: list[str]) -> Result:
 
 def run_apart(words: list[str], *, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """In a process of its own, so that how it ends is seen as well."""
-    return subprocess.run([sys.executable, "-P", "-m", "wsss", *words], cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "wsss", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
 
 
 def only_error(text: str) -> str:
@@ -88,4 +98,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 def products(run: Path) -> dict[str, bytes]:
     """Every file of a run that its records name as a product."""
     here = run.parent.parent
-    return {e["path"]: (here / e["path"]).read_bytes() for path in find_records(run) for e in read_record(path)["products"]}
+    return {
+        e["path"]: (here / e["path"]).read_bytes() for path in find_records(run) for e in read_record(path)["products"]
+    }

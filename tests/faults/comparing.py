@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from wsss.provenance_records import SUFFIX
+from wsss.provenance.records import SUFFIX
 
 TIMES = {"seconds", "peak_memory_mb", "made", "host", "digest", "size", "revision"}
 """Keys of JSON files that differ between equal runs: times, and digests of files that hold times."""
@@ -51,7 +51,11 @@ def same_network(a: Path, b: Path) -> bool:
     """Whether two networks hold the same weights and say the same of themselves."""
     ours, theirs = (torch.load(path, weights_only=True) for path in (a, b))
     states = [saved.pop("state") for saved in (ours, theirs)]
-    return ours == theirs and states[0].keys() == states[1].keys() and all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+    return (
+        ours == theirs
+        and states[0].keys() == states[1].keys()
+        and all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+    )
 
 
 def figures(path: Path) -> list[list[str]]:
@@ -69,5 +73,9 @@ def untimed(value: Any) -> Any:
 
 def leftovers(folder: Path, *, kept: str = "") -> list[str]:
     """Temporary and resume files anywhere under a folder, but for the resume file that a workflow keeps until the network is read."""
-    found = (str(p.relative_to(folder)) for p in folder.rglob("*") if ".tmp-" in p.name or (p.parent.name == ".resume" and p.is_file()))
+    found = (
+        str(p.relative_to(folder))
+        for p in folder.rglob("*")
+        if ".tmp-" in p.name or (p.parent.name == ".resume" and p.is_file())
+    )
     return sorted(name for name in found if name != kept)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss.commands import STAGES
-from wsss.writers import process_start
+from wsss.cli.stage_commands import STAGES
+from wsss.runtime.liveness import process_start
 
 PROC = Path("/proc")
 

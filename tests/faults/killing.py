@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsss.provenance_records import SUFFIX
-from wsss.writers import temporary_of
+from wsss.files.temporaries import temporary_of
+from wsss.provenance.records import SUFFIX
 
 from ..toy_run import Project
 from .jobs import Job, alive, at_work_in, jobs_below, processor_seconds
@@ -60,7 +60,13 @@ def plan_kills(jobs: Mapping[str, Timing], *, count: int, seed: int) -> dict[str
     weights = {output: 6 if job.stage in TRAININGS else 1 for output, job in sorted(jobs.items())}
     for _ in range(max(0, count - 2 * len(stages))):
         (output,) = draw.choices(list(weights), list(weights.values()))
-        plan[output].append(Kill(how=draw.choice(HOW), moment=draw.choice(["starting", "working", "working", "writing"]), share=draw.uniform(0, 0.9)))
+        plan[output].append(
+            Kill(
+                how=draw.choice(HOW),
+                moment=draw.choice(["starting", "working", "working", "writing"]),
+                share=draw.uniform(0, 0.9),
+            )
+        )
     return plan
 
 
@@ -104,7 +110,12 @@ class KilledRun:
         command = self.project.command(*self.targets, over=self.over)
         with said.open("w") as file:
             head = subprocess.Popen(
-                command, cwd=self.project.folder, env=self.project.environment(), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=self.project.folder,
+                env=self.project.environment(),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         hits = len(self.hits)
         locked = self._disturb(head)
@@ -122,7 +133,9 @@ class KilledRun:
         while head.poll() is None:
             for job in jobs_below(head.pid):
                 if job.pid not in seen:
-                    seen[job.pid] = _Watched(job, self.project.folder, self.jobs.get(job.output), (self.plan.get(job.output) or [None])[0])
+                    seen[job.pid] = _Watched(
+                        job, self.project.folder, self.jobs.get(job.output), (self.plan.get(job.output) or [None])[0]
+                    )
             for pid, watched in seen.items():
                 watched.look()
                 kill = watched.kill
@@ -141,7 +154,11 @@ class KilledRun:
             time.sleep(0.003)
         if not self.hits:
             for watched in seen.values():
-                timing = Timing(stage=watched.job.stage, starting=watched.spent_starting, working=watched.spent - watched.spent_starting)
+                timing = Timing(
+                    stage=watched.job.stage,
+                    starting=watched.spent_starting,
+                    working=watched.spent - watched.spent_starting,
+                )
                 self.jobs.setdefault(watched.job.output, timing)
         return False
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from wsss.__main__ import main
-from wsss.commands import load_stage
+from wsss.cli.stage_commands import load_stage
 
 if __name__ == "__main__":
     megabytes, stage = int(sys.argv[1]), sys.argv[2]

@@ -48,10 +48,20 @@ class StageRuns:
             words[words.index(f"--{name}") + 1] = str(value)
         return [stage, *words]
 
-    def start(self, stage: str, *, runner: tuple[str, ...] = ("-m", "wsss"), settings: dict[str, Any] | None = None, **options: object) -> Started:
+    def start(
+        self,
+        stage: str,
+        *,
+        runner: tuple[str, ...] = ("-m", "wsss"),
+        settings: dict[str, Any] | None = None,
+        **options: object,
+    ) -> Started:
         """The stage in the background, in a process group of its own."""
         return Started(
-            [sys.executable, *runner, *self.command(stage, settings=settings, **options)], folder=self.folder, env=self.environment(), log=self.log(stage)
+            [sys.executable, *runner, *self.command(stage, settings=settings, **options)],
+            folder=self.folder,
+            env=self.environment(),
+            log=self.log(stage),
         )
 
     def finish(self, stage: str, **given: Any) -> None:
@@ -81,7 +91,9 @@ class Started:
         self.log, self._said = log, folder / f"said-{os.urandom(4).hex()}.txt"
         log.unlink(missing_ok=True)
         with self._said.open("w") as file:
-            self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
 
     @property
     def pid(self) -> int:
@@ -99,7 +111,11 @@ class Started:
 
     def helpers(self) -> list[int]:
         """Living Python processes that it started, but for the one by which Python keeps count of shared things."""
-        return [pid for pid in children(self.pid) if alive(pid) and "python" in (line := command_line(pid)) and "resource_tracker" not in line]
+        return [
+            pid
+            for pid in children(self.pid)
+            if alive(pid) and "python" in (line := command_line(pid)) and "resource_tracker" not in line
+        ]
 
     def ended(self, *, seconds: float = 180) -> int:
         """Its exit status, once it has ended."""

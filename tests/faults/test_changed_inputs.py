@@ -1,4 +1,4 @@
-"""Data that change under a run: pictures and tags replaced, sorted anew, lists of shards edited. What depends on them is made again, or a stage stops, or `wsss verify` says so; nothing is silently mixed.
+"""Data that change under a run: images and labels replaced, sorted anew, lists of shards edited. What depends on them is made again, or a stage stops, or `wsss verify` says so; nothing is silently mixed.
 
 Classes in another order, a changed label, and networks and resume files of another order of classes are tried in tests/test_workflow.py, test_verify.py and seeds/test_train_classifier.py.
 """
@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from wsss.store import MapReader
-from wsss.verification.verify import verify
+from wsss.files.store import MapReader
+from wsss.provenance.verify import verify
 
 from ..photographs import write_photographs
 from .again import call, only_error, put, words_of
@@ -24,18 +24,21 @@ BASE = Path("results/changing")
 
 
 class Photographs:
-    """A folder of photographs and a run of it, as far as its saliency maps: the cheapest stage that reads every picture."""
+    """A folder of photographs and a run of it, as far as its saliency maps: the cheapest stage that reads every image."""
 
     def __init__(self, project, folder: Path) -> None:
-        self.project, self.folder, self.tags = project, folder, folder / "labels.csv"
+        self.project, self.folder, self.labels = project, folder, folder / "labels.csv"
         self.over = {
             "run": BASE.name, "methods": ["cam"], "segment": {"methods": []}, "saliency": {"kind": "barrier"},
-            "dataset": {"kind": "folder", "folder": {"root": str(folder), "tags": "labels.csv", "classes": ["red", "blue"]}},
+            "dataset": {"kind": "folder", "folder": {"root": str(folder), "labels": "labels.csv", "classes": ["red", "blue"]}},
         }  # fmt: skip
 
     @property
     def maps(self) -> list[str]:
-        return [f"{BASE}/saliency/barrier/train-{k}.h5" for k in range(self.over.get("compute", {}).get("shards", {}).get("train", 2))]
+        return [
+            f"{BASE}/saliency/barrier/train-{k}.h5"
+            for k in range(self.over.get("compute", {}).get("shards", {}).get("train", 2))
+        ]
 
     def run(self) -> str:
         """What Snakemake said, the run made."""
@@ -54,8 +57,8 @@ def made(finished, tmp_path_factory) -> Photographs:
     for k in (0, 1):  # of a form whose size in bytes says nothing of its pixels
         Image.open(folder / f"{k}.jpg").save(folder / f"{k}.bmp")
         (folder / f"{k}.jpg").unlink()
-    tags = folder / "labels.csv"
-    tags.write_text(tags.read_text().replace("\n0.jpg", "\n0.bmp").replace("\n1.jpg", "\n1.bmp"))
+    labels = folder / "labels.csv"
+    labels.write_text(labels.read_text().replace("\n0.jpg", "\n0.bmp").replace("\n1.jpg", "\n1.bmp"))
     photographs = Photographs(finished, folder)
     photographs.run()
     return photographs
@@ -63,7 +66,7 @@ def made(finished, tmp_path_factory) -> Photographs:
 
 @pytest.fixture
 def photos(made, monkeypatch) -> Photographs:
-    """The run, its photographs and tags put back afterwards, with their times."""
+    """The run, its photographs and labels put back afterwards, with their times."""
     monkeypatch.chdir(made.project.folder)
     kept = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in made.folder.iterdir()}
     yield made
@@ -72,32 +75,36 @@ def photos(made, monkeypatch) -> Photographs:
         os.utime(path, ns=(time, time))
 
 
-def replace(path: Path, picture: Image.Image, *, keep_time: bool) -> None:
-    """Another picture under the same name."""
+def replace(path: Path, image: Image.Image, *, keep_time: bool) -> None:
+    """Another image under the same name."""
     before = path.stat()
-    picture.save(path)
+    image.save(path)
     if keep_time:
         os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
 
 
-def test_tags_sorted_anew_or_saved_again_make_nothing_anew(photos):
-    header, *rows = photos.tags.read_text().splitlines()
+def test_labels_sorted_anew_or_saved_again_make_nothing_anew(photos):
+    header, *rows = photos.labels.read_text().splitlines()
     random.Random(0).shuffle(rows)
-    photos.tags.write_text("\r\n".join([header, *rows]) + "\r\n\r\n")
+    photos.labels.write_text("\r\n".join([header, *rows]) + "\r\n\r\n")
     assert photos.reruns() == {}
     assert [str(f) for f in verify(BASE, [], images=True).findings] == []
-    photos.tags.write_text("\n".join([header, *rows]).replace("3.jpg,blue", "3.jpg,red") + "\n")
+    photos.labels.write_text("\n".join([header, *rows]).replace("3.jpg,blue", "3.jpg,red") + "\n")
     assert photos.reruns() == {"index_images": 1, "estimate_saliency": 2}
 
 
 @pytest.mark.parametrize("keep_time", [False, True], ids=["new time", "time kept"])
-def test_a_picture_replaced_under_its_name(photos, keep_time):
+def test_an_image_replaced_under_its_name(photos, keep_time):
     """Its size in bytes is another: seen by the next run, whatever its time says."""
-    replace(photos.folder / "4.jpg", Image.open(photos.folder / "4.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT), keep_time=keep_time)
+    replace(
+        photos.folder / "4.jpg",
+        Image.open(photos.folder / "4.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        keep_time=keep_time,
+    )
     assert photos.reruns() == {"index_images": 1, "estimate_saliency": 2}
 
 
-def test_a_picture_of_the_same_bytes_and_time_is_told_by_verify(photos):
+def test_an_image_of_the_same_bytes_and_time_is_told_by_verify(photos):
     """Name, size and time say nothing: Snakemake sees no change, and the pixels' digest does."""
     path = photos.folder / "0.bmp"
     replace(path, Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT), keep_time=True)
@@ -110,16 +117,21 @@ def test_a_picture_of_the_same_bytes_and_time_is_told_by_verify(photos):
     )
 
 
-def test_a_picture_of_another_shape_is_told_by_the_stage_that_reads_it(photos, tmp_path):
+def test_an_image_of_another_shape_is_told_by_the_stage_that_reads_it(photos, tmp_path):
     """As many bytes, the same time, height and width exchanged."""
     path = photos.folder / "0.bmp"
     size = path.stat().st_size
     replace(path, Image.open(path).transpose(Image.Transpose.ROTATE_90), keep_time=True)
     assert path.stat().st_size == size
-    shard = next(k for k in (0, 1) if "0" in pd.read_csv(BASE / f"dataset/shards/train-{k}.csv", dtype=str)["image_id"].tolist())
+    shard = next(
+        k for k in (0, 1) if "0" in pd.read_csv(BASE / f"dataset/shards/train-{k}.csv", dtype=str)["image_id"].tolist()
+    )
     done = call(words_of(BASE, f"saliency/barrier/train-{shard}.h5", output=tmp_path / "a.h5"))
     assert done.exit_code == 1
-    assert only_error(done.output) == f"error: {path}: found (72, 64), the index says (64, 72) (height, width); rerun index_images"
+    assert (
+        only_error(done.output)
+        == f"error: {path}: found (72, 64), the index says (64, 72) (height, width); rerun index_images"
+    )
     assert not (tmp_path / "a.h5").exists()
 
 
@@ -133,7 +145,10 @@ def test_a_list_of_a_shard_that_was_edited_stops_the_stage_that_reads_it(photos)
     said = failed.stdout + failed.stderr
     assert failed.returncode != 0
     assert f"error: {path}: found digest " in said
-    assert f"`snakemake {BASE}/dataset/index.csv --forcerun {BASE}/dataset/index.csv`, with the run's --configfile, makes it anew" in said
+    assert (
+        f"`snakemake {BASE}/dataset/index.csv --forcerun {BASE}/dataset/index.csv`, with the run's --configfile, makes it anew"
+        in said
+    )
     assert "Traceback" not in said
     mended = photos.project.snakemake(*photos.maps, "--forcerun", f"{BASE}/dataset/index.csv", over=photos.over)
     assert mended.returncode == 0, mended.stdout + mended.stderr
@@ -218,10 +233,13 @@ def test_a_clock_that_was_set_back_between_two_stages(photos, times):
     """The run is from tomorrow; a label changes, the index is made, and the run is killed: the maps must not look newer than the index that they were not made from."""
     put_ahead(times)
     order = [p for _, p in sorted((p.stat().st_mtime_ns, p) for p in times if p.suffix == ".h5")]
-    photos.tags.write_text(photos.tags.read_text().replace("3.jpg,blue", "3.jpg,red;blue"))
+    photos.labels.write_text(photos.labels.read_text().replace("3.jpg,blue", "3.jpg,red;blue"))
     done = photos.project.snakemake(f"{BASE}/dataset/index.csv", over=photos.over)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{BASE}/dataset/index.csv.provenance.json was written " in done.stdout + done.stderr
     assert [p for _, p in sorted((p.stat().st_mtime_ns, p) for p in order)] == order
     assert photos.reruns() == {"estimate_saliency": 2}
-    assert sum("stale: made from an earlier dataset/index.csv" in str(f) for f in verify(BASE, [], images=False).findings) == 2
+    assert (
+        sum("stale: made from an earlier dataset/index.csv" in str(f) for f in verify(BASE, [], images=False).findings)
+        == 2
+    )

@@ -1,7 +1,7 @@
 """Files of a run that were damaged on disk: the stage that reads them says so, with the command that mends it, and writes nothing.
 
-Damage that leaves a file readable is found because every stage compares the digests of what it reads with the records of what was written (wsss/input_checks.py). Readers on damaged files as such
-are tried in tests/hostile, `wsss verify` in tests/test_verify.py.
+Damage that leaves a file readable is found because every stage compares the digests of what it reads with the records of what was written (wsss/provenance/input_checks.py). Readers on damaged files as such
+are tried in tests/hostile, `wsss verify` in tests/provenance/test_verify.py.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.artefacts import ArtefactError, ImageIndex, write_json
-from wsss.dataset.checks import SourceRow, check_picture
-from wsss.evaluate.measure_instances import measure_instances
-from wsss.imaging import read_image
-from wsss.instances.export_instances import export_instances
-from wsss.instances.retrieve_instances import retrieve_instances
-from wsss.outlines import pack
-from wsss.provenance_records import record_of
-from wsss.report.made import read_made
-from wsss.stage_settings import RetrievalSettings, RowKeys
-from wsss.store import MapWriter
+from wsss.files.artefacts import ArtefactError, ImageIndex, write_json
+from wsss.files.imaging import read_image
+from wsss.files.rle import pack
+from wsss.files.store import MapWriter
+from wsss.provenance.records import record_of
+from wsss.settings.stage_settings import RetrievalSettings, RowKeys
+from wsss.stages.dataset.checks import SourceRow, check_image
+from wsss.stages.evaluate.measure_instances import measure_instances
+from wsss.stages.instances.export_instances import export_instances
+from wsss.stages.instances.retrieve_instances import retrieve_instances
+from wsss.stages.report.made import read_made
 
 from ..tiny_set import write_tiny_set
 from .again import call, linked, only_error, put, words_of
@@ -100,7 +100,10 @@ def test_the_stage_that_reads_a_damaged_file_names_it_and_the_command(there, tmp
             assert done.exit_code == 1, kind
             said = only_error(done.output)
             assert said.startswith(f"error: {path}: found digest "), kind
-            assert f"`snakemake {maker(path)} --forcerun {maker(path)}`, with the run's --configfile, makes it anew" in said
+            assert (
+                f"`snakemake {maker(path)} --forcerun {maker(path)}`, with the run's --configfile, makes it anew"
+                in said
+            )
             assert not output.exists()
     finally:
         put(path, sound)
@@ -115,7 +118,11 @@ def test_without_a_record_what_is_no_whole_file_is_named_all_the_same(there, tmp
     record.unlink()
     try:
         for kind, data in damages(path).items():
-            if kind == "another digit" or (kind != "cut" and path.suffix in (".csv", ".json")) or (kind == "cut" and damaged in UNSEEN):
+            if (
+                kind == "another digit"
+                or (kind != "cut" and path.suffix in (".csv", ".json"))
+                or (kind == "cut" and damaged in UNSEEN)
+            ):
                 continue
             put(path, data)
             done = call(words)
@@ -148,7 +155,11 @@ def test_a_damaged_record_is_said_where_it_is_read_and_stops_nothing(there, tmp_
 
 def test_a_file_edited_on_purpose_is_taken_without_its_record(there, tmp_path):
     path, output = there / "metrics/cam/seed.csv", tmp_path / "metrics.csv"
-    words, sound, record = words_of(there, "metrics.csv", output=output), path.read_bytes(), record_of(there / "metrics/cam/seed.csv")
+    words, sound, record = (
+        words_of(there, "metrics.csv", output=output),
+        path.read_bytes(),
+        record_of(there / "metrics/cam/seed.csv"),
+    )
     kept = record.read_bytes()
     try:
         put(path, sound.replace(b",images,,12\n", b",images,,11\n"))
@@ -166,12 +177,26 @@ def test_a_file_edited_on_purpose_is_taken_without_its_record(there, tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "5", "null", '"x"', '{"loss_curve": 3}', '{"loss_curve": [[1, 2]]}', '{"final_loss": "0.5"}', '{"seconds": [1]}', '{"loss_curve": [{"epoch": 1}]}'],
+    [
+        "[]",
+        "5",
+        "null",
+        '"x"',
+        '{"loss_curve": 3}',
+        '{"loss_curve": [[1, 2]]}',
+        '{"final_loss": "0.5"}',
+        '{"seconds": [1]}',
+        '{"loss_curve": [{"epoch": 1}]}',
+    ],
 )
 @pytest.mark.parametrize("damaged", [f"{ROUND}/training.json", f"{ROUND}/metrics.json", f"{SEGMENT}/metrics.json"])
 def test_figures_of_another_shape(there, tmp_path, damaged, text):
     path, output = there / damaged, tmp_path / "out"
-    words, sound, record = words_of(there, READ_BY[damaged], output=output), path.read_bytes(), record_of(maker(there / damaged))
+    words, sound, record = (
+        words_of(there, READ_BY[damaged], output=output),
+        path.read_bytes(),
+        record_of(maker(there / damaged)),
+    )
     kept = record.read_bytes()
     try:
         record.unlink()
@@ -186,12 +211,23 @@ def test_figures_of_another_shape(there, tmp_path, damaged, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"mean_rgb": "red"}', '{"mean_rgb": [1, 2]}', '{"mean_rgb": [1, 2, 256]}', '{"mean_rgb": [1, 2, null]}', '{"mean_rgb": {"r": 1}}']
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"mean_rgb": "red"}',
+        '{"mean_rgb": [1, 2]}',
+        '{"mean_rgb": [1, 2, 256]}',
+        '{"mean_rgb": [1, 2, null]}',
+        '{"mean_rgb": {"r": 1}}',
+    ],
 )
 def test_a_mean_colour_of_another_shape(tmp_path, text):
     index, _ = write_tiny_set(tmp_path, {"a": (np.zeros((8, 8, 3), np.uint8), [1])})
     (index.parent / "statistics.json").write_text(text)
-    with pytest.raises(ArtefactError, match=r"statistics\.json: found no mean_rgb of three numbers in \[0, 255\].*rerun index_images"):
+    with pytest.raises(
+        ArtefactError, match=r"statistics\.json: found no mean_rgb of three numbers in \[0, 255\].*rerun index_images"
+    ):
         _ = ImageIndex(index).mean_rgb
 
 
@@ -213,7 +249,9 @@ def test_instances_of_another_shape(tmp_path, entries):
     rows = index.read_text().replace("a,train,0,", "a,train,1,").replace("a.png,,,", "a.png,a.png,a.png,")
     index.write_text(rows)
     with pytest.raises(ArtefactError, match=r"train-0\.json|a\.png"):
-        measure_instances(index=index, instances=[bad], responses=[], row=RowKeys(split="train"), output=tmp_path / "out" / "a.csv")
+        measure_instances(
+            index=index, instances=[bad], responses=[], row=RowKeys(split="train"), output=tmp_path / "out" / "a.csv"
+        )
 
 
 @pytest.mark.parametrize("content", [[], 3, {"a": 3}, {"a": [3]}, {"a": [{"size": [8, 8], "counts": 1}]}])
@@ -221,30 +259,47 @@ def test_proposals_of_another_shape(tmp_path, content):
     index, shard = write_tiny_set(tmp_path, {"a": (np.zeros((8, 8, 3), np.uint8), [1])})
     write_json(tmp_path / "train-0.json", content)
     with MapWriter(tmp_path / "responses.h5", stage="respond_peaks", settings={}) as writer:
-        writer.write("a", [1], peak=np.array([[1, 2, 2, 1]], np.float16), response=np.ones((1, 64), np.float16), map=np.ones((1, 2, 2), np.float16))
-    given = {"responses": [tmp_path / "responses.h5"], "proposals": [tmp_path / "train-0.json"], "masks": [], "fused": []}
+        writer.write(
+            "a",
+            [1],
+            peak=np.array([[1, 2, 2, 1]], np.float16),
+            response=np.ones((1, 64), np.float16),
+            map=np.ones((1, 2, 2), np.float16),
+        )
+    given = {
+        "responses": [tmp_path / "responses.h5"],
+        "proposals": [tmp_path / "train-0.json"],
+        "masks": [],
+        "fused": [],
+    }
     with pytest.raises(ArtefactError, match=r"train-0\.json: "):
-        retrieve_instances(index=index, shard=shard, **given, settings=RetrievalSettings(route="proposals"), output=tmp_path / "out.json")
+        retrieve_instances(
+            index=index,
+            shard=shard,
+            **given,
+            settings=RetrievalSettings(route="proposals"),
+            output=tmp_path / "out.json",
+        )
     assert not (tmp_path / "out.json").exists()
 
 
-# ---------------------------------------------------------------- pictures
+# ---------------------------------------------------------------- images
 
 
 @pytest.mark.parametrize("form", ["png", "jpg", "bmp"])
-def test_every_flipped_bit_of_a_picture_is_found_on_reading_or_by_verify(there, tmp_path, form):
+def test_every_flipped_bit_of_an_image_is_found_on_reading_or_by_verify(there, tmp_path, form):
     """A JPEG may decode to other pixels: then the digest of the index tells, which `wsss verify` and the next index compare."""
     source = tmp_path / f"a.{form}"
     Image.open(there / "dataset/scenes/images/train_0001.png").save(source)
     row = SourceRow(where="", image_id="a", split="train", labels=(), image=source)
-    sound, pixels, known = source.read_bytes(), read_image(source), check_picture(row, num_classes=6).content
+    sound, pixels, known = source.read_bytes(), read_image(source), check_image(row, num_classes=6).content
     draw = np.random.default_rng(0)
     ends = Counter[str]()
     for at in draw.integers(0, len(sound), 60):
         data = bytearray(sound)
         data[at] ^= 1 << int(draw.integers(0, 8))
         source.write_bytes(bytes(data))
-        found = check_picture(row, num_classes=6)
+        found = check_image(row, num_classes=6)
         if found.faults:
             ends["refused on reading"] += 1
             with pytest.raises(ArtefactError, match=source.name):
@@ -277,7 +332,10 @@ def test_the_command_that_the_message_names_mends_the_run(finished):
     assert path.read_bytes() == whole
     again = finished.snakemake()
     assert again.returncode == 0, again.stdout + again.stderr
-    timeless = [[line for line in text.decode().splitlines() if ",timing," not in line] for text in ((base / "metrics.csv").read_bytes(), table)]
+    timeless = [
+        [line for line in text.decode().splitlines() if ",timing," not in line]
+        for text in ((base / "metrics.csv").read_bytes(), table)
+    ]
     assert timeless[0] == timeless[1]
     assert finished.reruns() == {}
 

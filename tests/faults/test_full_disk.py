@@ -33,7 +33,9 @@ def fill(disk: Path, *, leave: int) -> Path:
 def test_a_stage_on_a_full_disk(finished, tmp_path, monkeypatch, stage):
     monkeypatch.chdir(finished.folder)
     run, product = Path("results/toy"), PRODUCTS[stage]
-    apart = tmp_path / "apart" / Path(product).name  # the page holds what the run's logs say now: an undisturbed one is made now, too
+    apart = (
+        tmp_path / "apart" / Path(product).name
+    )  # the page holds what the run's logs say now: an undisturbed one is made now, too
     assert call(words_of(run, product, output=apart)).exit_code == 0
     whole = contents(apart.parent)
     with small_disk(tmp_path / "disk", size=SIZE) as disk:
@@ -54,14 +56,19 @@ def test_a_stage_on_a_full_disk(finished, tmp_path, monkeypatch, stage):
         assert [name for name, data in after.items() if data != before.get(name) and data != whole.get(name)] == []
         ballast.unlink()
         assert call(words).exit_code == 0
-        assert {k: v for k, v in contents(output.parent).items() if "provenance" not in k} == {k: v for k, v in whole.items() if "provenance" not in k}
+        assert {k: v for k, v in contents(output.parent).items() if "provenance" not in k} == {
+            k: v for k, v in whole.items() if "provenance" not in k
+        }
 
 
 def test_a_log_on_the_full_disk_hides_no_error(finished, tmp_path):
     with small_disk(tmp_path / "disk", size=SIZE) as disk:
         (disk / "a.log").touch()
         fill(disk, leave=0)
-        done = run_apart(words_of(finished.folder / "results/toy", PRODUCTS["make_seeds"], output=disk / "a.h5", log=disk / "a.log"), folder=finished.folder)
+        done = run_apart(
+            words_of(finished.folder / "results/toy", PRODUCTS["make_seeds"], output=disk / "a.h5", log=disk / "a.log"),
+            folder=finished.folder,
+        )
     assert done.returncode == 1
     assert only_error(done.stderr).startswith(f"error: {disk}/a.h5: {FULL}")
     assert [line for line in done.stderr.splitlines() if line.startswith("warning: ")] == [
@@ -75,7 +82,17 @@ def test_a_disk_that_fills_up_during_a_training(finished, tmp_path, monkeypatch)
     product, longer, other = "cam/seeds/round-1/classifier.pt", {"epochs": 3}, {"epochs": 3, "optimiser": {"lr": 0.001}}
     apart = {"longer": longer, "other": other}
     for name, settings in apart.items():
-        assert call(words_of(Path("results/toy"), product, output=tmp_path / name / "classifier.pt", settings={"classifier": settings})).exit_code == 0
+        assert (
+            call(
+                words_of(
+                    Path("results/toy"),
+                    product,
+                    output=tmp_path / name / "classifier.pt",
+                    settings={"classifier": settings},
+                )
+            ).exit_code
+            == 0
+        )
     with small_disk(tmp_path / "disk", size=64 << 20) as disk:
         words = words_of(Path("results/toy"), product, output=disk / "classifier.pt", settings={"classifier": longer})
         done = run_apart(words)
@@ -84,8 +101,19 @@ def test_a_disk_that_fills_up_during_a_training(finished, tmp_path, monkeypatch)
         assert list(contents(disk)) == [".resume/classifier.pt"]
         enlarge(disk, size=256 << 20)
         shutil.copytree(disk / ".resume", disk / "b" / ".resume")
-        for folder, name, said in ((disk, "longer", "resuming after epoch 1"), (disk / "b", "other", "belongs to other settings")):
-            done = call(words_of(Path("results/toy"), product, output=folder / "classifier.pt", settings={"classifier": apart[name]}, log=folder / "log"))
+        for folder, name, said in (
+            (disk, "longer", "resuming after epoch 1"),
+            (disk / "b", "other", "belongs to other settings"),
+        ):
+            done = call(
+                words_of(
+                    Path("results/toy"),
+                    product,
+                    output=folder / "classifier.pt",
+                    settings={"classifier": apart[name]},
+                    log=folder / "log",
+                )
+            )
             assert done.exit_code == 0, done.output
             assert said in (folder / "log").read_text()
             assert (folder / "classifier.pt").read_bytes() == (tmp_path / name / "classifier.pt").read_bytes()
@@ -101,9 +129,13 @@ def test_the_workflow_on_a_full_disk(finished):
         assert done.returncode != 0
         assert FULL in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
-        assert [name for name, data in contents(masks).items() if data != whole[name] and "provenance" not in name] == []
+        assert [
+            name for name, data in contents(masks).items() if data != whole[name] and "provenance" not in name
+        ] == []
         enlarge(masks, size=SIZE)
         done = finished.snakemake()
         assert done.returncode == 0, done.stdout + done.stderr
-        assert {k: v for k, v in contents(masks).items() if "provenance" not in k} == {k: v for k, v in whole.items() if "provenance" not in k}
+        assert {k: v for k, v in contents(masks).items() if "provenance" not in k} == {
+            k: v for k, v in whole.items() if "provenance" not in k
+        }
     assert finished.reruns() == {}

@@ -42,9 +42,15 @@ def assert_nothing_lost(run: KilledRun, reference: Project, *, part: bool = Fals
     assert differences(run.project.folder / RUN, reference.folder / RUN, part=part) == []
     assert leftovers(run.project.folder / RUN) == []
     again = run.epochs_again()
-    print(f"{len(run.hits)} kills hit in {run.starts} starts, {len(run.missed)} came too late; of {dict(Counter(how for _, how, _ in run.hits))}")
-    print(f"by stage, without those of Snakemake alone: {dict(sorted(run.counted().items()))}; at moments {dict(Counter(m for *_, m in run.hits))}")
-    print(f"epochs done again after each kill of a training: {again}; stages without Snakemake ended after s: {[round(s, 1) for s in run.orphaned]}")
+    print(
+        f"{len(run.hits)} kills hit in {run.starts} starts, {len(run.missed)} came too late; of {dict(Counter(how for _, how, _ in run.hits))}"
+    )
+    print(
+        f"by stage, without those of Snakemake alone: {dict(sorted(run.counted().items()))}; at moments {dict(Counter(m for *_, m in run.hits))}"
+    )
+    print(
+        f"epochs done again after each kill of a training: {again}; stages without Snakemake ended after s: {[round(s, 1) for s in run.orphaned]}"
+    )
     assert all(0 <= epochs <= 1 for lost in again.values() for epochs in lost), again
 
 
@@ -54,7 +60,10 @@ def test_a_few_kills(prepared, tmp_path):
     training, scores = ("results/toy/cam/seeds/round-1/" + name for name in ("classifier.pt", "scores/train-0.h5"))
     first, second = (draw.randint(a, a + 4) for a in (1, 6))
     plan = {
-        training: [Kill(how="stage", moment=f" epoch {first}/12: loss"), Kill(how="head", moment=f" epoch {second}/12: loss")],
+        training: [
+            Kill(how="stage", moment=f" epoch {first}/12: loss"),
+            Kill(how="head", moment=f" epoch {second}/12: loss"),
+        ],
         scores: [Kill(how="group", moment="starting")],
     }
     jobs = {scores: Timing(stage="extract_scores", starting=1.0, working=1.0)}

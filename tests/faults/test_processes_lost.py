@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wsss.stopping import HEAD
+from wsss.runtime.stopping import HEAD
 
 from .comparing import leftovers, same
 from .jobs import alive, wait_for
@@ -58,7 +58,9 @@ def test_a_dead_loader_of_a_training_is_named_and_costs_an_epoch(stages, prepare
     os.kill(loaders[0], signal.SIGKILL)
     assert started.ended(seconds=60) == 1
     said = one_error(started.told)
-    assert re.search(r"a process that loads images was killed, most often for lack of memory; compute.workers is 2: use fewer", said)
+    assert re.search(
+        r"a process that loads images was killed, most often for lack of memory; compute.workers is 2: use fewer", said
+    )
     wait_for(lambda: not any(map(alive, loaders)), seconds=20)
     assert not (stages.folder / NETWORK).exists()
     stages.finish("train_classifier", workers=1)
@@ -67,7 +69,9 @@ def test_a_dead_loader_of_a_training_is_named_and_costs_an_epoch(stages, prepare
     assert leftovers(stages.folder / RUN) == []
 
 
-@pytest.mark.parametrize(("stage", "product"), [("refine_masks", MASKS), ("estimate_saliency", RUN / "saliency/barrier/train-0.h5")])
+@pytest.mark.parametrize(
+    ("stage", "product"), [("refine_masks", MASKS), ("estimate_saliency", RUN / "saliency/barrier/train-0.h5")]
+)
 def test_a_dead_process_of_a_pool_is_named(stages, prepared, stage, product):
     """The CRF and the saliency of a shard are shared by processes; an extraction of scores has none."""
     remove(stages, product)
@@ -76,8 +80,9 @@ def test_a_dead_process_of_a_pool_is_named(stages, prepared, stage, product):
     helpers = started.helpers()
     os.kill(helpers[0], signal.SIGKILL)
     assert started.ended(seconds=60) == 1
-    assert "one of 2 processes was killed, most often for lack of memory; use fewer (snakemake --set-threads RULE=1; by hand --workers 1)" in one_error(
-        started.told
+    assert (
+        "one of 2 processes was killed, most often for lack of memory; use fewer (snakemake --set-threads RULE=1; by hand --workers 1)"
+        in one_error(started.told)
     )
     wait_for(lambda: not any(map(alive, helpers)), seconds=20)
     assert not (stages.folder / product).exists()
@@ -85,7 +90,9 @@ def test_a_dead_process_of_a_pool_is_named(stages, prepared, stage, product):
     assert same(stages.folder / product, prepared.folder / product, name=product.name)
 
 
-@pytest.mark.parametrize(("stage", "product", "workers"), [("refine_masks", MASKS, 2), ("train_classifier", NETWORK, 1)])
+@pytest.mark.parametrize(
+    ("stage", "product", "workers"), [("refine_masks", MASKS, 2), ("train_classifier", NETWORK, 1)]
+)
 def test_helpers_do_not_outlive_a_killed_stage(stages, stage, product, workers):
     """Else they would wait for work for ever, with their memory."""
     remove(stages, product)
@@ -128,7 +135,9 @@ def test_lack_of_memory_is_one_line(stages, stage, product, settings, workers, m
     """A limit on the process's memory, far from what suffices and from what torch cannot start with, and settings that need more: numpy, torch and OpenCV really do not get it."""
     remove(stages, product)
     options = {} if workers is None else {"workers": workers}
-    started = stages.start(stage, runner=("-m", "tests.faults.short_of_memory", str(megabytes)), settings=settings, **options)
+    started = stages.start(
+        stage, runner=("-m", "tests.faults.short_of_memory", str(megabytes)), settings=settings, **options
+    )
     assert started.ended(seconds=120) == 1, started.told
     said = one_error(started.told)
     lack = r"error: out of memory \(.+\); what takes less: fewer compute.workers, a smaller batch_size or crop"

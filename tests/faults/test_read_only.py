@@ -31,7 +31,9 @@ def test_the_workflow(finished):
     with read_only(base):
         done = finished.snakemake("--forcerun", "results/toy/erasing/masks/val.csv")
         assert done.returncode != 0
-        assert "Write-protected output files for rule export_masks" in done.stdout + done.stderr  # Snakemake's own words
+        assert (
+            "Write-protected output files for rule export_masks" in done.stdout + done.stderr
+        )  # Snakemake's own words
         assert "Traceback" not in done.stdout + done.stderr
     assert contents(base) == before
     assert finished.reruns() == {}

@@ -1,4 +1,4 @@
-"""Stages and whole runs that are asked to stop: one line, exit code 1, nothing half-written, and the same command goes on to the same result. Trainings alone: tests/test_resume.py."""
+"""Stages and whole runs that are asked to stop: one line, exit code 1, nothing half-written, and the same command goes on to the same result. Trainings alone: tests/training/test_resume.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from wsss.imaging import read_mask
-from wsss.store import MapWriter
+from wsss.files.imaging import read_mask
+from wsss.files.store import MapWriter
 
 from ..conftest import ROOT
 from ..tiny_set import write_tiny_set
@@ -35,7 +35,10 @@ def interrupted(stages: StageRuns, stage: str, *, when: str = "", group: bool = 
     """A stage that got SIGTERM, once its log held `when` and it had as many helpers; with `group` its helpers got it, too."""
     for _ in range(TRIES):
         started = stages.start(stage)
-        wait_for(lambda s=started: s.process.poll() is not None or (s.logged(when) and len(s.helpers()) >= helpers), every=0.001)
+        wait_for(
+            lambda s=started: s.process.poll() is not None or (s.logged(when) and len(s.helpers()) >= helpers),
+            every=0.001,
+        )
         below = started.helpers()
         (os.killpg if group else os.kill)(started.pid, signal.SIGTERM)
         if started.ended(seconds=20) != 0:
@@ -70,16 +73,27 @@ def test_a_crf_shard(stages, prepared, group):
     assert same(stages.folder / MASKS, prepared.folder / MASKS, name=MASKS.name)
 
 
-def test_masks_as_pictures(tmp_path):
-    """Pictures that are there are whole; their list is not there before all of them are."""
+def test_masks_as_images(tmp_path):
+    """Images that are there are whole; their list is not there before all of them are."""
     rng = np.random.default_rng(0)
     masks = {f"p{k:03d}": rng.integers(0, 4, (90, 120), dtype=np.uint8) for k in range(400)}
     index, _ = write_tiny_set(tmp_path, {i: (np.zeros((90, 120, 3), np.uint8), [1]) for i in masks})
     with MapWriter(tmp_path / "masks.h5", stage="refine_masks", settings={}) as writer:
         for image_id, mask in masks.items():
             writer.write(image_id, [1], mask=mask)
-    listed, pictures, log = tmp_path / "out/train.csv", tmp_path / "out/train", tmp_path / "log.txt"
-    command = ["wsss", "export_masks", "--index", str(index), "--masks", str(tmp_path / "masks.h5"), "--output", str(listed), "--log", str(log)]
+    listed, images, log = tmp_path / "out/train.csv", tmp_path / "out/train", tmp_path / "log.txt"
+    command = [
+        "wsss",
+        "export_masks",
+        "--index",
+        str(index),
+        "--masks",
+        str(tmp_path / "masks.h5"),
+        "--output",
+        str(listed),
+        "--log",
+        str(log),
+    ]
     for _ in range(TRIES):
         started = Started(command, folder=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, log=log)
         wait_for(lambda s=started: s.process.poll() is not None or s.logged("masks: 80/400"), every=0.001)
@@ -88,16 +102,20 @@ def test_masks_as_pictures(tmp_path):
             break
     assert started.process.returncode == 1
     assert STOPPED.match(started.told), started.told
-    there = sorted(pictures.iterdir())
+    there = sorted(images.iterdir())
     assert 80 <= len(there) < 400
     assert all(np.array_equal(read_mask(path), masks[path.stem]) for path in there)
     assert not listed.exists()
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert all(np.array_equal(read_mask(pictures / f"{i}.png"), mask) for i, mask in masks.items())
+    assert all(np.array_equal(read_mask(images / f"{i}.png"), mask) for i, mask in masks.items())
     assert len(listed.read_text().splitlines()) == 401
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)], ids=["SIGTERM", "a closed terminal"])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)],
+    ids=["SIGTERM", "a closed terminal"],
+)
 def test_a_whole_run_during_a_training(stages, prepared, number):
     """The training keeps its place within the grace period; Snakemake, which waits for it or dies at once, is started again."""
     network = ROUND / "classifier.pt"

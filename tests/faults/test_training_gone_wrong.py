@@ -1,6 +1,6 @@
 """Results that would be silently wrong: a loss that is no number, classes that vanish, masks of background alone. Each stops with a reason, or stands in the report.
 
-The loop itself is tried in tests/test_training.py, the guards one by one in tests/pseudo, tests/segment and tests/evaluate.
+The loop itself is tried in tests/training/test_loop.py, the guards one by one in tests/pseudo, tests/segment and tests/evaluate.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
-from wsss.networks import load_network
-from wsss.provenance_records import record_of
-from wsss.report.gather import log_warnings
-from wsss.store import MapReader, MapWriter
+from wsss.files.store import MapReader, MapWriter
+from wsss.nets.checkpoints import load_network
+from wsss.provenance.records import record_of
+from wsss.stages.report.gather import log_warnings
 
 from .again import call, contents, linked, only_error, words_of
 
@@ -42,7 +42,13 @@ def there(finished, tmp_path, monkeypatch) -> Path:
 def again(there: Path, product: str, **settings) -> str:
     """What the stage of a product says, that has to succeed."""
     done = call(
-        words_of(there, product, output=there / product, log=there / "logs" / "again" / f"{product.removeprefix('metrics/').replace('/', '-')}.log", **settings)
+        words_of(
+            there,
+            product,
+            output=there / product,
+            log=there / "logs" / "again" / f"{product.removeprefix('metrics/').replace('/', '-')}.log",
+            **settings,
+        )
     )
     assert done.exit_code == 0, done.output
     return done.output
@@ -59,7 +65,9 @@ def test_a_loss_that_is_no_number_stops_the_training_and_leaves_nothing(there, t
 @pytest.mark.slow
 def test_the_workflow_stops_there_too(finished, tmp_path):
     weights = broken_weights(finished.folder / "results/toy", tmp_path / "weights.pth")
-    done = finished.snakemake("seeds", over={"run": "wild", "methods": ["cam"], "segment": {"methods": []}, "backbone": {"weights": weights}})
+    done = finished.snakemake(
+        "seeds", over={"run": "wild", "methods": ["cam"], "segment": {"methods": []}, "backbone": {"weights": weights}}
+    )
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "error: the loss is nan in epoch 1, step 1 " in said
@@ -79,10 +87,12 @@ def test_a_loss_that_explodes_is_said_and_stands_in_the_report(there):
 
 
 def test_masks_of_background_alone_stop_the_run(there, tmp_path):
-    done = call(words_of(there, "cam/pseudo/seed/train-0.h5", output=tmp_path / "a.h5", settings={"seed": {"background": 1.0}}))
+    done = call(
+        words_of(there, "cam/pseudo/seed/train-0.h5", output=tmp_path / "a.h5", settings={"seed": {"background": 1.0}})
+    )
     assert done.exit_code == 1
     said = only_error(done.output)
-    assert "make_seeds: 6 of 6 images with tags have a mask without any class" in said
+    assert "make_seeds: 6 of 6 images with labels have a mask without any class" in said
     assert "Check pseudo.seed.background" in said
     assert not (tmp_path / "a.h5").exists()
 
@@ -93,7 +103,11 @@ def without(path: Path, class_id: int) -> None:
         records, settings, stage = [reader.read(i) for i in reader.image_ids], reader.settings, reader.stage
     with MapWriter(path, stage=stage, settings=settings) as writer:
         for r in records:
-            writer.write(r.image_id, r.class_ids, scores=np.where((r.class_ids == class_id)[:, None, None], 0, r["scores"]).astype(np.float16))
+            writer.write(
+                r.image_id,
+                r.class_ids,
+                scores=np.where((r.class_ids == class_id)[:, None, None], 0, r["scores"]).astype(np.float16),
+            )
     record_of(path).unlink()
 
 

@@ -47,7 +47,9 @@ def text_of(path: Path) -> str:
 
 def test_a_second_snakemake_is_refused_and_the_first_goes_on(untrained, prepared):
     command = untrained.project.command(str(NETWORK), over=SMALL)
-    first = Started(command, folder=untrained.folder, env=untrained.environment(), log=untrained.log("train_classifier"))
+    first = Started(
+        command, folder=untrained.folder, env=untrained.environment(), log=untrained.log("train_classifier")
+    )
     wait_for(lambda: first.logged(r" epoch 1/12: loss "))
     with paused(first):
         second = untrained.project.snakemake(str(NETWORK), over=SMALL)
@@ -64,7 +66,9 @@ def test_a_second_snakemake_is_refused_and_the_first_goes_on(untrained, prepared
 def test_a_stage_by_hand_while_the_workflow_makes_the_same(untrained, prepared):
     """Both train, over one resume file; each product is one of two equal ones, whole."""
     command = untrained.project.command(str(NETWORK), over=SMALL)
-    workflow = Started(command, folder=untrained.folder, env=untrained.environment(), log=untrained.log("train_classifier"))
+    workflow = Started(
+        command, folder=untrained.folder, env=untrained.environment(), log=untrained.log("train_classifier")
+    )
     wait_for(lambda: workflow.logged(r" epoch 2/12: loss "))
     with paused(workflow):
         by_hand = untrained.start("train_classifier", log=untrained.folder / "by-hand.txt")
@@ -88,7 +92,9 @@ def test_runs_of_other_names_do_not_disturb_each_other(prepared, tmp_path):
         overlay = project.folder / f"{name}.yaml"
         overlay.write_text(json.dumps({**SMALL, "run": name}))
         command[command.index(str(project.folder / "over.yaml"))] = str(overlay)
-        both.append(Started(command, folder=project.folder, env=project.environment(), log=project.folder / f"{name}.log"))
+        both.append(
+            Started(command, folder=project.folder, env=project.environment(), log=project.folder / f"{name}.log")
+        )
     assert [started.ended() for started in both] == [0, 0], [started.told for started in both]
     for name in ("one", "two"):
         found = differences(project.folder / "results" / name, prepared.folder / RUN, part=True)

@@ -1,4 +1,4 @@
-"""Files of the package's own kinds from another hand: networks (torch's archives), pickled tags, u2net's weights, indices. Maps are in `stored_maps.py`."""
+"""Files of the package's own kinds from another hand: networks (torch's archives), pickled labels, u2net's weights, indices. Maps are in `stored_maps.py`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from wsss.artefacts import INDEX_COLUMNS, ImageIndex, read_json
-from wsss.backbones import load_state
-from wsss.dataset.convert_labels import convert_labels
-from wsss.networks import load_network, save_network
-from wsss.resnet38 import read_params
-from wsss.saliency.u2net import find_weights
-from wsss.segment.inference import load_segmenter
+from wsss.cli.convert_labels import convert_labels
+from wsss.files.artefacts import INDEX_COLUMNS, ImageIndex, read_json
+from wsss.nets.backbones import load_state
+from wsss.nets.checkpoints import load_network, save_network
+from wsss.nets.resnet38 import read_params
+from wsss.stages.saliency.u2net import find_weights
+from wsss.stages.segment.inference import load_segmenter
 
 from .attempt import Case
 
@@ -99,7 +99,12 @@ DEEP = b")" + b"\x85" * 1_000_000
 PROGRAMS: dict[str, bytes] = {
     "os.system": pickle.dumps(Calls(os.system, "touch ../outside/ran"), 2),
     "eval": pickle.dumps(Calls(eval, "open('../outside/ran', 'w')"), 2),
-    "os.system by another way": b"\x80\x04" + text("os") + text("system") + b"\x93" + text("touch ../outside/ran") + b"\x85R.",
+    "os.system by another way": b"\x80\x04"
+    + text("os")
+    + text("system")
+    + b"\x93"
+    + text("touch ../outside/ran")
+    + b"\x85R.",
     "an instance": b"(S'touch ../outside/ran'\nios\nsystem\n.",
     "an extension": b"\x80\x02\x82\x01.",
     "getattr": b"\x80\x02c__builtin__\ngetattr\n(c__builtin__\ndict\n" + text("fromkeys") + b"tR.",
@@ -192,17 +197,22 @@ def overlapping() -> bytes:
 
 def legacy(*codes: bytes) -> bytes:
     """torch's form before version 1.6."""
-    return pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2) + b"".join(codes)
+    return (
+        pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+        + pickle.dumps(1001, 2)
+        + pickle.dumps({"little_endian": True}, 2)
+        + b"".join(codes)
+    )
 
 
-# ---------------------------------------------------------------- pickled tags
+# ---------------------------------------------------------------- pickled labels
 
 
 def npy(code: bytes, *, header: str = "{'descr': '|O', 'fortran_order': False, 'shape': (), }") -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + code
 
 
-def read_tags(folder: Path) -> None:
+def read_labels(folder: Path) -> None:
     convert_labels(labels=folder / "a.npy", output=folder.parent / "out" / "labels.csv")
 
 
@@ -215,10 +225,17 @@ def plain_state(flags: int, order: str = "|") -> bytes:
 
 
 def array(kind: bytes, content: bytes, *, shape: bytes = b"(K\x01t") -> bytes:
-    return b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR(K\x01" + shape + kind + b"\x89" + content + b"tb"
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR(K\x01"
+        + shape
+        + kind
+        + b"\x89"
+        + content
+        + b"tb"
+    )
 
 
-def tags(value: bytes) -> bytes:
+def labels(value: bytes) -> bytes:
     return npy(b"\x80\x03}" + text("2007_000032") + value + b"s.")
 
 
@@ -230,18 +247,33 @@ TAGS: dict[str, bytes] = {
     "a header that is a program": npy(b"", header="__import__('os').system('touch ../outside/ran')"),
     "a header of brackets": npy(b"", header="(" * 60_000),
     "a header of 10^18 values": npy(b"N.", header="{'descr': '|O', 'fortran_order': False, 'shape': (10**18,), }"),
-    "objects at addresses in the file": tags(b"cnumpy.core.numeric\n_frombuffer\n(" + POINTERS + dtype("O8", plain_state(0)) + b"(K\x01t" + text("C") + b"tR"),
-    "objects at addresses by another way": tags(array(dtype("O8", plain_state(0)), POINTERS)),
-    "numbers that are references": tags(array(dtype("f8", plain_state(63, "<")), b"](G" + struct.pack(">d", 1.5) + b"e")),
-    "a dtype with fields": tags(array(dtype("f8", b"(K\x03" + text("|") + b"N(" + text("a") + b"t}" + number(-1) + number(-1) + b"K\0t"), POINTERS)),
-    "a dtype of 2 GB": tags(array(dtype("f8", b"(K\x03" + text("|") + b"NNN" + number(2_000_000_000) + number(1) + b"K\0t"), POINTERS)),
+    "objects at addresses in the file": labels(
+        b"cnumpy.core.numeric\n_frombuffer\n(" + POINTERS + dtype("O8", plain_state(0)) + b"(K\x01t" + text("C") + b"tR"
+    ),
+    "objects at addresses by another way": labels(array(dtype("O8", plain_state(0)), POINTERS)),
+    "numbers that are references": labels(
+        array(dtype("f8", plain_state(63, "<")), b"](G" + struct.pack(">d", 1.5) + b"e")
+    ),
+    "a dtype with fields": labels(
+        array(
+            dtype("f8", b"(K\x03" + text("|") + b"N(" + text("a") + b"t}" + number(-1) + number(-1) + b"K\0t"), POINTERS
+        )
+    ),
+    "a dtype of 2 GB": labels(
+        array(dtype("f8", b"(K\x03" + text("|") + b"NNN" + number(2_000_000_000) + number(1) + b"K\0t"), POINTERS)
+    ),
     "a state for a function": npy(b"\x80\x02c_codecs\nencode\n}" + text("a") + b"K\x01sb."),
     "a state for a class": npy(b"\x80\x02cnumpy\ndtype\n}" + text("of_objects") + b"\x89sb."),
-    "an array of 10^12": tags(array(dtype("f4", plain_state(0, "<")), POINTERS, shape=b"(\x8a\x06\0\0\0\0\0\x01t")),
-    "an array of other bytes": tags(array(dtype("f4", plain_state(0, "<")), POINTERS, shape=b"(K\x14t")),
-    "an array that is never filled": tags(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"),
-    "a list for a vector": tags(b"]"),
-    "an id out of the root": npy(b"\x80\x03}" + text("../../etc/passwd") + array(dtype("u1", plain_state(0)), b"C\x14" + bytes(20), shape=b"(K\x14t") + b"s."),
+    "an array of 10^12": labels(array(dtype("f4", plain_state(0, "<")), POINTERS, shape=b"(\x8a\x06\0\0\0\0\0\x01t")),
+    "an array of other bytes": labels(array(dtype("f4", plain_state(0, "<")), POINTERS, shape=b"(K\x14t")),
+    "an array that is never filled": labels(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"),
+    "a list for a vector": labels(b"]"),
+    "an id out of the root": npy(
+        b"\x80\x03}"
+        + text("../../etc/passwd")
+        + array(dtype("u1", plain_state(0)), b"C\x14" + bytes(20), shape=b"(K\x14t")
+        + b"s."
+    ),
     **{f"pickle: {name}": npy(code) for name, code in PROGRAMS.items()},
 }
 
@@ -273,7 +305,11 @@ def large(folder: Path, *, name: str) -> str:
 
 def index(folder: Path, *, row: Mapping[str, str], raw: str = "") -> str:
     (folder / "classes.csv").write_text("class_id,name\n0,background\n1,cat\n")
-    line = dict.fromkeys(INDEX_COLUMNS, "") | {"image_id": "a", "split": "train", "height": "8", "width": "8", "labels": "cat", "image": "a.png"} | row
+    line = (
+        dict.fromkeys(INDEX_COLUMNS, "")
+        | {"image_id": "a", "split": "train", "height": "8", "width": "8", "labels": "cat", "image": "a.png"}
+        | row
+    )
     (folder / "index.csv").write_text(",".join(INDEX_COLUMNS) + "\n" + (raw or ",".join(line.values())) + "\n")
     return "index.csv"
 
@@ -298,9 +334,17 @@ PARAMS: dict[str, bytes] = {
 
 def cases() -> list[Case]:
     """All of them."""
-    out = [Case(kind="network", name=name, build=partial(network, change=change), read=read_net) for name, change in NETWORKS.items()]
-    out += [Case(kind="network", name=f"says of itself: {name}", build=partial(described, meta=meta), read=read_segmenter) for name, meta in METAS.items()]
-    packed = partial(network, change=lambda n, d: bytes(300_000_000) if n.endswith("/data/0") else d, packing=zipfile.ZIP_DEFLATED)
+    out = [
+        Case(kind="network", name=name, build=partial(network, change=change), read=read_net)
+        for name, change in NETWORKS.items()
+    ]
+    out += [
+        Case(kind="network", name=f"says of itself: {name}", build=partial(described, meta=meta), read=read_segmenter)
+        for name, meta in METAS.items()
+    ]
+    packed = partial(
+        network, change=lambda n, d: bytes(300_000_000) if n.endswith("/data/0") else d, packing=zipfile.ZIP_DEFLATED
+    )
     out.append(Case(kind="network", name="300 MB in 300 kB", build=packed, read=read_net))
     files: dict[str, bytes | Callable[[], bytes]] = {
         "empty": b"", "text": b"no network", "a bare pickle that calls os.system": PROGRAMS["os.system"], "a member named a thousand times": overlapping,
@@ -309,17 +353,40 @@ def cases() -> list[Case]:
     }  # fmt: skip
     for name, content in files.items():
         out.append(Case(kind="network", name=name, build=partial(binary, content=content), read=read_net))
-        out.append(Case(kind="network", name=f"backbone.weights: {name}", build=partial(binary, content=content), read=read_backbone))
-    out += [Case(kind="pickled tags", name=name, build=partial(binary, content=content, name="a.npy"), read=read_tags) for name, content in TAGS.items()]
+        out.append(
+            Case(
+                kind="network",
+                name=f"backbone.weights: {name}",
+                build=partial(binary, content=content),
+                read=read_backbone,
+            )
+        )
     out += [
-        Case(kind="published weights", name=name, build=partial(binary, content=content, name="a.params"), read=read_published)
+        Case(kind="pickled labels", name=name, build=partial(binary, content=content, name="a.npy"), read=read_labels)
+        for name, content in TAGS.items()
+    ]
+    out += [
+        Case(
+            kind="published weights",
+            name=name,
+            build=partial(binary, content=content, name="a.params"),
+            read=read_published,
+        )
         for name, content in PARAMS.items()
     ]
     out += [Case(kind="published weights", name=f"u2net: {name}", build=partial(binary, content=content, name="a.onnx"), read=read_u2net)
             for name, content in {"empty": b"", "one bit off": bytes(4_574_861), "text": b"onnx"}.items()]  # fmt: skip
-    out.append(Case(kind="published weights", name="u2net: 64 GB", build=partial(large, name="a.onnx"), read=read_u2net))
-    out.append(Case(kind="published weights", name="resnet38: 64 GB", build=partial(large, name="a.params"), read=read_published))
-    out += [Case(kind="index", name=name, build=partial(index, row=row), read=read_index) for name, row in INDICES.items()]
+    out.append(
+        Case(kind="published weights", name="u2net: 64 GB", build=partial(large, name="a.onnx"), read=read_u2net)
+    )
+    out.append(
+        Case(
+            kind="published weights", name="resnet38: 64 GB", build=partial(large, name="a.params"), read=read_published
+        )
+    )
+    out += [
+        Case(kind="index", name=name, build=partial(index, row=row), read=read_index) for name, row in INDICES.items()
+    ]
     out.append(Case(kind="index", name="a quote left open", build=partial(index, row={}, raw='"a'), read=read_index))
     out.append(Case(kind="index", name="JSON of 64 GB", build=partial(large, name="a.json"), read=read_any_json))
     return out

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wsss.limits import printable
+from wsss.runtime.text import printable
 
 SECONDS = 20
 """Until a reader counts as hanging. Those that are measured end within a few."""
@@ -28,7 +28,7 @@ LONGEST = 8000
 SECRET = "canary-5b1f09"
 """Content of files outside the data root: it may be in no message and in no output."""
 ALLOWED = (ValueError, OSError)
-"""What a command turns into one line and exit code 1 (wsss.commands.reported); a ConfigError, DataError or ArtefactError is a ValueError."""
+"""What a command turns into one line and exit code 1 (wsss.cli.stage_commands.reported); a ConfigError, DataError or ArtefactError is a ValueError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,9 @@ def attempt(read: Callable[[], Any], *, seconds: float = SECONDS, memory_mb: int
     return attempt_all([read], seconds=seconds, memory_mb=memory_mb)[0]
 
 
-def attempt_all(reads: Sequence[Callable[[], Any]], *, seconds: float = SECONDS, memory_mb: int = MEMORY_MB) -> list[Outcome]:
+def attempt_all(
+    reads: Sequence[Callable[[], Any]], *, seconds: float = SECONDS, memory_mb: int = MEMORY_MB
+) -> list[Outcome]:
     """As `attempt`, several in one fork, which costs as much as many of them do. If the process does not live to the end, there is one outcome, "died" or "hung"."""
     ours, theirs = os.pipe()
     child = os.fork()
@@ -70,7 +72,12 @@ def attempt_all(reads: Sequence[Callable[[], Any]], *, seconds: float = SECONDS,
     if said is None:
         return [Outcome(kind="hung", text=f"still running after {seconds} s", seconds=seconds)]
     if not said:
-        return [Outcome(kind="died", text=f"ended by signal {os.WTERMSIG(status)}, exit code {os.waitstatus_to_exitcode(status)}")]
+        return [
+            Outcome(
+                kind="died",
+                text=f"ended by signal {os.WTERMSIG(status)}, exit code {os.waitstatus_to_exitcode(status)}",
+            )
+        ]
     return [Outcome(**entry) for entry in json.loads(said)]
 
 
@@ -124,7 +131,12 @@ def _end(read: Callable[[], Any]) -> dict[str, Any]:
     except BaseException as error:
         kind, text = "wrong", f"{type(error).__name__}: {error}"
     after, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic() - began
-    return {"kind": kind, "text": text[: LONGEST * 4], "seconds": round(seconds, 2), "memory_mb": (after - before) // 1024}
+    return {
+        "kind": kind,
+        "text": text[: LONGEST * 4],
+        "seconds": round(seconds, 2),
+        "memory_mb": (after - before) // 1024,
+    }
 
 
 def address_space() -> int:
@@ -178,10 +190,15 @@ def judge_all(cases: Sequence[Case], folder: Path) -> list[str]:
     """
     places = [folder / f"{k}" for k in range(len(cases))]
     built = [_build(case, place) for case, place in zip(cases, places, strict=True)]
-    outcomes = attempt_all([partial(case.read, place / "in") for case, place in zip(cases, places, strict=True)], seconds=SECONDS * 2)
+    outcomes = attempt_all(
+        [partial(case.read, place / "in") for case, place in zip(cases, places, strict=True)], seconds=SECONDS * 2
+    )
     if len(outcomes) == len(cases):
         tried = zip(cases, outcomes, places, built, strict=True)
-        faults = [_fault(case, outcome, place, left=_files(place) - before, named=named) for case, outcome, place, (named, before) in tried]
+        faults = [
+            _fault(case, outcome, place, left=_files(place) - before, named=named)
+            for case, outcome, place, (named, before) in tried
+        ]
         if not any(faults):
             return []
     faults = [judge(case, folder / f"again-{k}")[0] for k, case in enumerate(cases)]
@@ -207,7 +224,9 @@ def _fault(case: Case, outcome: Outcome, folder: Path, *, left: set[str], named:
     if outcome.kind == "refused":
         if named not in outcome.text:
             return f"the message does not name {named}: {outcome.text[:400]}"
-        if len(outcome.text.replace(str(folder), "")) > LONGEST or any(ord(c) < 32 and c not in "\n\t" for c in printable(outcome.text)):
+        if len(outcome.text.replace(str(folder), "")) > LONGEST or any(
+            ord(c) < 32 and c not in "\n\t" for c in printable(outcome.text)
+        ):
             return f"a message of {len(outcome.text)} characters: {outcome.text[:200]!r}"
         if left:
             return f"files were left: {sorted(left)[:5]}"

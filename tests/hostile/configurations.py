@@ -6,21 +6,23 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from wsss.config import load, settings
-from wsss.sections import Config
-from wsss.stage_settings import IndexSettings
+from wsss.settings.config import load, settings
+from wsss.settings.sections import Config
+from wsss.settings.stage_settings import IndexSettings
 
 from .attempt import Case
 
 SEVEN = range(1, 9)
 TEXTS: dict[str, str | bytes | Callable[[], str]] = {
-    "a tag that runs a command": 'run: !!python/object/apply:os.system ["touch ../outside/ran"]',
-    "a tag that makes an object": "run: !!python/object/new:subprocess.Popen [[touch, ../outside/ran]]",
-    "a tag that imports": "run: !!python/module:os",
-    "a tag that names a function": "run: !!python/name:os.system",
-    "a tag of its own": "run: !evil x",
-    "billion laughs": "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(f"a{k}: &a{k} [{','.join([f'*a{k - 1}'] * 10)}]\n" for k in SEVEN),
-    "billion laughs by merge keys": "a0: &a0 {x: 1}\n" + "".join(f"a{k}: &a{k} {{<<: [{','.join([f'*a{k - 1}'] * 10)}]}}\n" for k in SEVEN),
+    "a label that runs a command": 'run: !!python/object/apply:os.system ["touch ../outside/ran"]',
+    "a label that makes an object": "run: !!python/object/new:subprocess.Popen [[touch, ../outside/ran]]",
+    "a label that imports": "run: !!python/module:os",
+    "a label that names a function": "run: !!python/name:os.system",
+    "a label of its own": "run: !evil x",
+    "billion laughs": "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+    + "".join(f"a{k}: &a{k} [{','.join([f'*a{k - 1}'] * 10)}]\n" for k in SEVEN),
+    "billion laughs by merge keys": "a0: &a0 {x: 1}\n"
+    + "".join(f"a{k}: &a{k} {{<<: [{','.join([f'*a{k - 1}'] * 10)}]}}\n" for k in SEVEN),
     "a mapping in itself": "recipes: &a {b: *a}\n",
     "a list in itself": "methods: &a [*a]\n",
     "an alias of nothing": "run: *nothing\n",
@@ -115,9 +117,18 @@ def nothing(folder: Path) -> str:
 
 def cases() -> list[Case]:
     """All of them."""
-    out = [Case(kind="configuration", name=name, build=partial(yaml_file, content=content), read=read_yaml_file) for name, content in TEXTS.items()]
-    out += [
-        Case(kind="configuration", name=name, build=partial(yaml_file, content=content), read=read_yaml_file, legal=True) for name, content in LEGAL.items()
+    out = [
+        Case(kind="configuration", name=name, build=partial(yaml_file, content=content), read=read_yaml_file)
+        for name, content in TEXTS.items()
     ]
-    out += [Case(kind="stage settings", name=name, build=nothing, read=lambda _, text=text: settings(IndexSettings, text)) for name, text in JSONS.items()]
+    out += [
+        Case(
+            kind="configuration", name=name, build=partial(yaml_file, content=content), read=read_yaml_file, legal=True
+        )
+        for name, content in LEGAL.items()
+    ]
+    out += [
+        Case(kind="stage settings", name=name, build=nothing, read=lambda _, text=text: settings(IndexSettings, text))
+        for name, text in JSONS.items()
+    ]
     return out

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from . import artefacts, configurations, outlines, pictures, stored_maps, tables
+from . import artefacts, configurations, images, outlines, stored_maps, tables
 from .attempt import Case
 
-CASES: list[Case] = [*tables.cases(), *pictures.cases(), *outlines.cases(), *stored_maps.cases(), *artefacts.cases(), *configurations.cases()]
+CASES: list[Case] = [
+    *tables.cases(),
+    *images.cases(),
+    *outlines.cases(),
+    *stored_maps.cases(),
+    *artefacts.cases(),
+    *configurations.cases(),
+]
 
 
 def by_kind() -> dict[str, list[Case]]:

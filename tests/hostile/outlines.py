@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from wsss.artefacts import ImageRow
-from wsss.dataset.index_images import index_images
-from wsss.instances.sources import read_proposals
-from wsss.sections import CocoSection, DatasetSection
-from wsss.stage_settings import IndexSettings
+from wsss.files.artefacts import ImageRow
+from wsss.settings.sections import CocoSection, DatasetSection
+from wsss.settings.stage_settings import IndexSettings
+from wsss.stages.dataset.index_images import index_images
+from wsss.stages.instances.given_proposals import read_proposals
 
 from .attempt import Case
-from .tables import picture
+from .tables import plain_image
 
 SIDE = 8
 SQUARE = [1, 1, 6, 1, 6, 6, 1, 6]
@@ -34,11 +34,14 @@ WHOLE: dict[str, Any] = {
 
 def read_coco_folder(folder: Path) -> None:
     section = CocoSection(root=str(folder), train_annotations="i.json", train_images=".", val_annotations="")
-    index_images(settings=IndexSettings(dataset=DatasetSection(kind="coco", coco=section)), output=folder.parent / "out" / "index.csv")
+    index_images(
+        settings=IndexSettings(dataset=DatasetSection(kind="coco", coco=section)),
+        output=folder.parent / "out" / "index.csv",
+    )
 
 
 def coco(folder: Path, *, content: str | bytes | Callable[[], str], named: str = "i.json") -> str:
-    picture(folder / "a.png", side=SIDE)
+    plain_image(folder / "a.png", side=SIDE)
     text = content() if callable(content) else content
     (folder / "i.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     return named
@@ -64,13 +67,13 @@ def added(part: str, entry: Any) -> str:
 
 COUNTS_OF = {"size": [SIDE, SIDE]}
 SEGMENTATIONS: dict[str, str | Callable[[], str]] = {
-    "counts beyond the picture": json.dumps({**COUNTS_OF, "counts": [10, 1000]}),
-    "counts short of the picture": json.dumps({**COUNTS_OF, "counts": [10, 10]}),
+    "counts beyond the image": json.dumps({**COUNTS_OF, "counts": [10, 1000]}),
+    "counts short of the image": json.dumps({**COUNTS_OF, "counts": [10, 10]}),
     "negative counts": json.dumps({**COUNTS_OF, "counts": [100, -36]}),
     "counts of floating point": json.dumps({**COUNTS_OF, "counts": [10.5, 53.5]}),
     "counts of texts": json.dumps({**COUNTS_OF, "counts": ["10", "54"]}),
     "counts of 2^63": json.dumps({**COUNTS_OF, "counts": [2**62, 2**62]}),
-    "counts that overflow to the picture's size": json.dumps({**COUNTS_OF, "counts": [2**32, SIDE * SIDE]}),
+    "counts that overflow to the image's size": json.dumps({**COUNTS_OF, "counts": [2**32, SIDE * SIDE]}),
     "a count of 60 digits": f'{{"size": [{SIDE}, {SIDE}], "counts": [{"1" * 60}]}}',
     "a count of 10,000 digits": f'{{"size": [{SIDE}, {SIDE}], "counts": [{"1" * 10_000}]}}',
     "counts of null": json.dumps({**COUNTS_OF, "counts": None}),
@@ -78,7 +81,7 @@ SEGMENTATIONS: dict[str, str | Callable[[], str]] = {
     "an empty text of counts": json.dumps({**COUNTS_OF, "counts": ""}),
     "a text of counts that is cut": json.dumps({**COUNTS_OF, "counts": "P"}),
     "a text of counts that never ends": json.dumps({**COUNTS_OF, "counts": "o" * 500}),
-    "a text of counts beyond the picture": json.dumps({**COUNTS_OF, "counts": "oooo0"}),
+    "a text of counts beyond the image": json.dumps({**COUNTS_OF, "counts": "oooo0"}),
     "a text of negative counts": json.dumps({**COUNTS_OF, "counts": "L0L0"}),
     "a text of other characters": json.dumps({**COUNTS_OF, "counts": "\u00e9\u4e2d ~"}),
     "a text with NUL": json.dumps({**COUNTS_OF, "counts": "R\0X\0"}),
@@ -163,12 +166,18 @@ FILES: dict[str, str | bytes | Callable[[], str]] = {
     "300 objects on an image": lambda: json.dumps({**WHOLE, "annotations": WHOLE["annotations"] * 300}),
     "100,000 objects of no image": lambda: json.dumps({**WHOLE, "annotations": [{"image_id": k, "category_id": 1, "segmentation": []} for k in range(2, 100_000)]}),
 }  # fmt: skip
-NAMED_BY_IMAGE = ("a height that is a lie", "a file of no name", "a file called dot dot", "a file of 300 characters", "half a character in a file")
+NAMED_BY_IMAGE = (
+    "a height that is a lie",
+    "a file of no name",
+    "a file called dot dot",
+    "a file of 300 characters",
+    "half a character in a file",
+)
 
 
 def linked(folder: Path, *, name: str, to: str) -> str:
     """A file that is a link out of its folder."""
-    picture(folder / "a.png", side=SIDE)
+    plain_image(folder / "a.png", side=SIDE)
     (folder / "i.json").write_text(json.dumps(WHOLE))
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(folder / to)
@@ -233,7 +242,10 @@ ONE = element(9, struct.pack("<d", 1.0))
 
 def nested(depth: int) -> bytes:
     """Cells within cells, from the inside outward."""
-    inner, head = matrix(6, (1, 1), b"", ONE), element(6, struct.pack("<II", 1, 0)) + element(5, struct.pack("<2i", 1, 1))
+    inner, head = (
+        matrix(6, (1, 1), b"", ONE),
+        element(6, struct.pack("<II", 1, 0)) + element(5, struct.pack("<2i", 1, 1)),
+    )
     parts, size = [], len(inner)
     for name in [b""] * depth + [b"labels"]:
         begin = head + element(1, name)
@@ -244,9 +256,16 @@ def nested(depth: int) -> bytes:
 
 def bomb(kind: int, name: bytes, *, megabytes: int) -> bytes:
     packer, size = zlib.compressobj(9), megabytes << 20
-    start = element(6, struct.pack("<II", kind, 0)) + element(5, struct.pack("<2i", 1 << 20, megabytes)) + element(1, name) + struct.pack("<II", 2, size)
+    start = (
+        element(6, struct.pack("<II", kind, 0))
+        + element(5, struct.pack("<2i", 1 << 20, megabytes))
+        + element(1, name)
+        + struct.pack("<II", 2, size)
+    )
     head = packer.compress(struct.pack("<II", 14, len(start) + size) + start) + packer.flush(zlib.Z_FULL_FLUSH)
-    body = head + (packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)) * megabytes  # after a full flush equal input is equal output
+    body = (
+        head + (packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)) * megabytes
+    )  # after a full flush equal input is equal output
     return START + struct.pack("<II", 15, len(body)) + body
 
 
@@ -293,19 +312,44 @@ def cases() -> list[Case]:
     out = [Case(kind="COCO JSON", name=name, build=partial(coco, content=content, named="i.json" if name not in NAMED_BY_IMAGE else ""), read=read_coco_folder,
                 legal=None if name == "half a character in a category" else False)
            for name, content in FILES.items()]  # fmt: skip
-    out.append(Case(kind="COCO JSON", name="a link out", build=partial(linked, name="i.json", to="../outside/secret.txt"), read=read_coco_folder))
     out.append(
-        Case(kind="COCO JSON", name="a picture that is a link out", build=partial(linked, name="a.png", to="../outside/secret.txt"), read=read_coco_folder)
+        Case(
+            kind="COCO JSON",
+            name="a link out",
+            build=partial(linked, name="i.json", to="../outside/secret.txt"),
+            read=read_coco_folder,
+        )
     )
-    out.append(Case(kind="proposals JSON", name="a link out", build=partial(linked, name="a.json", to="../outside/secret.txt"), read=proposals))
+    out.append(
+        Case(
+            kind="COCO JSON",
+            name="an image that is a link out",
+            build=partial(linked, name="a.png", to="../outside/secret.txt"),
+            read=read_coco_folder,
+        )
+    )
+    out.append(
+        Case(
+            kind="proposals JSON",
+            name="a link out",
+            build=partial(linked, name="a.json", to="../outside/secret.txt"),
+            read=proposals,
+        )
+    )
     for name, text in SEGMENTATIONS.items():
         build = partial(coco, content=lambda text=text: outline(text() if callable(text) else text))
         out.append(Case(kind="COCO JSON", name=f"outline: {name}", build=build, read=read_coco_folder))
         given = partial(write, content=lambda text=text: f"[{text() if callable(text) else text}]", name="a.json")
         out.append(Case(kind="proposals JSON", name=f"outline: {name}", build=given, read=proposals))
-    out += [Case(kind="proposals JSON", name=name, build=partial(write, content=content, name="a.json"), read=proposals) for name, content in JSONS.items()]
+    out += [
+        Case(kind="proposals JSON", name=name, build=partial(write, content=content, name="a.json"), read=proposals)
+        for name, content in JSONS.items()
+    ]
     nothing = json.dumps([{"size": [SIDE, SIDE], "counts": [SIDE * SIDE]}] * 300_000)
     build = partial(write, content=nothing, name="a.json")
     out.append(Case(kind="proposals JSON", name="300,000 masks of no pixel", build=build, read=proposals, legal=True))
-    out += [Case(kind="proposals .mat", name=name, build=partial(write, content=content, name="a.mat"), read=proposals) for name, content in MATS.items()]
+    out += [
+        Case(kind="proposals .mat", name=name, build=partial(write, content=content, name="a.mat"), read=proposals)
+        for name, content in MATS.items()
+    ]
     return out

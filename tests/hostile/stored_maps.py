@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from wsss.inspection import describe, unpack
-from wsss.store import MapWriter, _table_crc
+from wsss.cli.inspection import describe, unpack
+from wsss.files.store import MapWriter, _table_crc
 
 from .attempt import Case
 
@@ -22,7 +22,11 @@ def good_maps(path: Path) -> Path:
     with MapWriter(path, stage="make_seeds", settings={"a": 1}) as writer:
         for k in range(3):
             writer.write(
-                f"image {k}", [1, 2], mask=np.full((20, 30), k, np.uint8), scores=np.full((2, 4, 5), k / 3, np.float16), regions=np.ones((2, 8, 8), bool)
+                f"image {k}",
+                [1, 2],
+                mask=np.full((20, 30), k, np.uint8),
+                scores=np.full((2, 4, 5), k / 3, np.float16),
+                regions=np.ones((2, 8, 8), bool),
             )
     return path
 
@@ -155,9 +159,23 @@ def no_maps(folder: Path) -> str:
 
 def cases() -> list[Case]:
     """All of them."""
-    out = [Case(kind="maps", name=name, build=partial(maps, change=change), read=read_maps) for name, change in MAPS.items()]
-    out.append(Case(kind="maps", name="ids out of the folder", build=partial(maps, change=traversal), read=unpack_maps, legal=None))
-    out += [Case(kind="maps", name=f"cut to {keep}", build=partial(cut, keep=keep), read=read_maps) for keep in (0, 0.01, 0.3, 0.6, 0.95)]
+    out = [
+        Case(kind="maps", name=name, build=partial(maps, change=change), read=read_maps)
+        for name, change in MAPS.items()
+    ]
+    out.append(
+        Case(
+            kind="maps",
+            name="ids out of the folder",
+            build=partial(maps, change=traversal),
+            read=unpack_maps,
+            legal=None,
+        )
+    )
+    out += [
+        Case(kind="maps", name=f"cut to {keep}", build=partial(cut, keep=keep), read=read_maps)
+        for keep in (0, 0.01, 0.3, 0.6, 0.95)
+    ]
     out.append(Case(kind="maps", name="1 TB with nothing in it", build=sparse_file, read=read_maps, legal=None))
     out.append(Case(kind="maps", name="text", build=no_maps, read=read_maps))
     return out

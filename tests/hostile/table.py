@@ -10,7 +10,9 @@ from pathlib import Path
 from .attempt import Case, Outcome, judge
 from .corpus import by_kind
 
-HEAD = "| kind | inputs | refused | read rightly | faults | most memory, MB | longest, s |\n|---|---|---|---|---|---|---|"
+HEAD = (
+    "| kind | inputs | refused | read rightly | faults | most memory, MB | longest, s |\n|---|---|---|---|---|---|---|"
+)
 
 
 def main() -> None:

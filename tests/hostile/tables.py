@@ -1,4 +1,4 @@
-"""Tables of tags (CSV) and VOC's lists: cases for index_images."""
+"""Tables of labels (CSV) and VOC's lists: cases for index_images."""
 
 from __future__ import annotations
 
@@ -11,30 +11,37 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsss.artefacts import ImageIndex
-from wsss.dataset.index_images import index_images
-from wsss.sections import DatasetSection, FolderSection, VocSection
-from wsss.stage_settings import IndexSettings
+from wsss.files.artefacts import ImageIndex
+from wsss.settings.sections import DatasetSection, FolderSection, VocSection
+from wsss.settings.stage_settings import IndexSettings
+from wsss.stages.dataset.index_images import index_images
 
 from .attempt import Case
 
 HEAD = "image,labels\n"
 
 
-def picture(path: Path, *, side: int = 8) -> None:
+def plain_image(path: Path, *, side: int = 8) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((side, side, 3), 90, np.uint8)).save(path)
 
 
 def read_table(folder: Path, **settings: object) -> ImageIndex:
     output = folder.parent / "out" / "index.csv"
-    index_images(settings=IndexSettings(dataset=DatasetSection(kind="folder", folder=FolderSection(root=str(folder), **settings))), output=output)
+    index_images(
+        settings=IndexSettings(
+            dataset=DatasetSection(kind="folder", folder=FolderSection(root=str(folder), **settings))
+        ),
+        output=output,
+    )
     return ImageIndex(output)
 
 
-def table(folder: Path, *, content: str | bytes, pictures: tuple[str, ...] = ("a.png", "b.png"), named: str = "labels.csv") -> str:
-    for name in pictures:
-        picture(folder / name)
+def table(
+    folder: Path, *, content: str | bytes, images: tuple[str, ...] = ("a.png", "b.png"), named: str = "labels.csv"
+) -> str:
+    for name in images:
+        plain_image(folder / name)
     (folder / "labels.csv").write_bytes(content.encode() if isinstance(content, str) else content)
     return named
 
@@ -59,7 +66,7 @@ def link(folder: Path, *, name: str, to: str, content: str) -> str:
 
 
 def pipe(folder: Path) -> str:
-    picture(folder / "a.png")
+    plain_image(folder / "a.png")
     os.mkfifo(folder / "labels.csv")
     return "labels.csv"
 
@@ -88,8 +95,10 @@ def many_rows(folder: Path, *, row: str, count: int) -> str:
 
 
 def many_missing(folder: Path) -> str:
-    """A wrong folder: each missing picture would be looked for among all others."""
-    return table(folder, content=rows(*(f"gone{k}.png,cat" for k in range(5_000))), pictures=tuple(f"p{k}.png" for k in range(200)))
+    """A wrong folder: each missing image would be looked for among all others."""
+    return table(
+        folder, content=rows(*(f"gone{k}.png,cat" for k in range(5_000))), images=tuple(f"p{k}.png" for k in range(200))
+    )
 
 
 CONTENTS: dict[str, str | bytes] = {
@@ -110,7 +119,7 @@ CONTENTS: dict[str, str | bytes] = {
     "UTF-7": "+AGkAbQBhAGcAZQ-,labels\na.png,cat\n",
     "a ZIP file": b"PK\x03\x04" + bytes(range(256)) * 20,
     "random bytes": np.random.default_rng(1).integers(0, 256, 5000).astype(np.uint8).tobytes(),
-    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(200),
+    "an image": b"\x89PNG\r\n\x1a\n" + bytes(200),
     "quote left open": HEAD + 'a.png,"cat\nb.png,dog\n',
     "quote inside a cell": HEAD + 'a.png,"c"at\n',
     "newline in a name": HEAD + '"a\n.png",cat\n',
@@ -122,7 +131,7 @@ CONTENTS: dict[str, str | bytes] = {
     "tabs": "image\tlabels\na.png\tcat\n",
     "duplicate header": "image,labels,labels\na.png,cat,dog\n",
     "duplicate image column": "image,image,labels\na.png,b.png,cat\n",
-    "no image column": "picture,labels\na.png,cat\n",
+    "no image column": "image,labels\na.png,cat\n",
     "image column twice in other capitals": "Image,IMAGE,labels\na.png,b.png,cat\n",
     "too many cells": rows("a.png,cat,dog,mouse"),
     "too few cells": rows("a.png"),
@@ -152,12 +161,12 @@ CONTENTS: dict[str, str | bytes] = {
     "two names of one id": rows("x/a.png,cat", "x__a.png,dog"),
     "a shell command": rows("$(touch ../outside/ran).png,cat"),
     "backticks": rows("`touch ../outside/ran`.png,cat"),
-    "a formula for a picture": rows("=cmd|'/c calc'!A1,cat"),
+    "a formula for an image": rows("=cmd|'/c calc'!A1,cat"),
     "a split of another name": "image,labels,split\na.png,cat,test\n",
     "a formula for a split": "image,labels,split\na.png,cat,=1+1\n",
     "a mask out of the root": "image,labels,mask\na.png,cat,../outside/secret.txt\n",
     "an absolute mask": "image,labels,mask\na.png,cat,/etc/passwd\n",
-    "a mask that is a picture": "image,labels,mask\na.png,cat,b.png\n",
+    "a mask that is an image": "image,labels,mask\na.png,cat,b.png\n",
     "a number that is no label": "image,cat\na.png,2\nb.png,1\n",
     "infinity for a label": "image,cat\na.png,inf\nb.png,nan\n",
     "labels with nothing between": rows("a.png,;;;", "b.png,dog"),
@@ -181,7 +190,7 @@ ODD: dict[str, tuple[str | bytes, list[str], list[str]]] = {
 def odd(folder: Path, *, content: str | bytes) -> str:
     text = content if isinstance(content, bytes) else content.encode()
     names = [cells[0] for cells in csv.reader(text.decode("utf-8-sig").splitlines())][1:]
-    return table(folder, content=text, pictures=tuple(names))
+    return table(folder, content=text, images=tuple(names))
 
 
 # ---------------------------------------------------------------- VOC's lists and annotations
@@ -198,13 +207,20 @@ def read_voc_folder(folder: Path, **settings: object) -> ImageIndex:
 
 
 def voc(
-    folder: Path, *, names: str | bytes = "a\n", xml: str | bytes = XML.format(DOG), change: Callable[[Path], None] | None = None, named: str = "a.xml"
+    folder: Path,
+    *,
+    names: str | bytes = "a\n",
+    xml: str | bytes = XML.format(DOG),
+    change: Callable[[Path], None] | None = None,
+    named: str = "a.xml",
 ) -> str:
     for part in ("JPEGImages", "Annotations", "ImageSets/Segmentation"):
         (folder / part).mkdir(parents=True)
-    picture(folder / "JPEGImages" / "a.jpg")
+    plain_image(folder / "JPEGImages" / "a.jpg")
     (folder / "Annotations" / "a.xml").write_bytes(xml.encode() if isinstance(xml, str) else xml)
-    (folder / "ImageSets" / "Segmentation" / "train.txt").write_bytes(names.encode() if isinstance(names, str) else names)
+    (folder / "ImageSets" / "Segmentation" / "train.txt").write_bytes(
+        names.encode() if isinstance(names, str) else names
+    )
     if change:
         change(folder)
     return named
@@ -256,7 +272,7 @@ XMLS: dict[str, str | bytes] = {
     "a class that is not known": XML.format("<object><name>unicorn</name></object>"),
     "a class of 500,000 characters": XML.format(f"<object><name>{'x' * 500_000}</name></object>"),
     "20,000 classes": XML.format("".join(f"<object><name>c{k}</name></object>" for k in range(20_000))),
-    "a picture": b"\xff\xd8\xff\xe0" + bytes(300),
+    "an image": b"\xff\xd8\xff\xe0" + bytes(300),
     "HTML": "<!DOCTYPE html><html><br><p>404</html>",
 }
 LISTS: dict[str, str | bytes] = {
@@ -275,11 +291,11 @@ LISTS: dict[str, str | bytes] = {
     "a shell command": "$(touch ../outside/ran)\n",
 }
 CHANGES: dict[str, Callable[[Path], None]] = {
-    "the picture is a link out": partial(put_link, at="JPEGImages/a.jpg", to="../outside/secret.txt"),
+    "the image is a link out": partial(put_link, at="JPEGImages/a.jpg", to="../outside/secret.txt"),
     "the annotation is a link out": partial(put_link, at="Annotations/a.xml", to="../outside/secret.txt"),
     "the classes are a link out": partial(put_link, at="classes.txt", to="../outside/secret.txt"),
-    "the picture is a link to itself": partial(put_link, at="JPEGImages/a.jpg", to="JPEGImages/a.jpg"),
-    "the picture is a pipe": partial(put_pipe, at="JPEGImages/a.jpg"),
+    "the image is a link to itself": partial(put_link, at="JPEGImages/a.jpg", to="JPEGImages/a.jpg"),
+    "the image is a pipe": partial(put_pipe, at="JPEGImages/a.jpg"),
     "the annotation is a pipe": partial(put_pipe, at="Annotations/a.xml"),
     "the list is a link out": partial(put_link, at="ImageSets/Segmentation/train.txt", to="../outside/secret.txt"),
     "the mask is a link out": lambda folder: linked_mask(folder),
@@ -287,8 +303,8 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "classes.txt in latin-1": lambda folder: (folder / "classes.txt").write_bytes(b"L\xf6we\n") and None,  # type: ignore[func-returns-value]
     "300 classes": lambda folder: (folder / "classes.txt").write_text("".join(f"c{k}\n" for k in range(300))) and None,  # type: ignore[func-returns-value]
 }
-NAMES_OF = {"the classes are a link out": "classes.txt", "the picture is a link out": "a.jpg", "the picture is a link to itself": "a.jpg",
-            "the picture is a pipe": "a.jpg", "the list is a pipe": "train.txt",
+NAMES_OF = {"the classes are a link out": "classes.txt", "the image is a link out": "a.jpg", "the image is a link to itself": "a.jpg",
+            "the image is a pipe": "a.jpg", "the list is a pipe": "train.txt",
     "the list is a link out": "train.txt",
     "the mask is a link out": "a.png", "classes.txt in latin-1": "classes.txt", "300 classes": "classes.txt"}  # fmt: skip
 LEVELS_ARE_READ = {"half a million levels": "no labels"}
@@ -296,9 +312,18 @@ LEVELS_ARE_READ = {"half a million levels": "no labels"}
 
 def cases() -> list[Case]:
     """All of them."""
-    out = [Case(kind="labels CSV", name=name, build=partial(table, content=content), read=read_table) for name, content in CONTENTS.items()]
+    out = [
+        Case(kind="labels CSV", name=name, build=partial(table, content=content), read=read_table)
+        for name, content in CONTENTS.items()
+    ]
     out += [
-        Case(kind="labels CSV", name=name, build=partial(odd, content=content), read=partial(expect, ids=ids, names=names), legal=True)
+        Case(
+            kind="labels CSV",
+            name=name,
+            build=partial(odd, content=content),
+            read=partial(expect, ids=ids, names=names),
+            legal=True,
+        )
         for name, (content, ids, names) in ODD.items()
     ]
     more: dict[str, Callable[[Path], str]] = {
@@ -308,23 +333,40 @@ def cases() -> list[Case]:
         "4 GB of nothing": huge_file,
         "2.1 million rows": partial(many_rows, row="a,b\n", count=2_100_000),
         "3,000 misspelt classes": partial(many_rows, row="a.png,catt\n", count=3_000),
-        "5,000 missing pictures beside 200 others": many_missing,
+        "5,000 missing images beside 200 others": many_missing,
         "a link out of the root": partial(link, name="labels.csv", to="../outside/secret.txt", content=""),
-        "a picture that is a link out": partial(link, name="a.png", to="../outside/secret.txt", content=rows("a.png,cat")),
-        "a picture that is a link to itself": partial(link, name="a.png", to="a.png", content=rows("a.png,cat")),
-        "a picture that is a link to /dev/zero": partial(link, name="a.png", to="/dev/zero", content=rows("a.png,cat")),
-        "a folder that is a link to its parent": partial(link, name="loop", to="..", content=rows("loop/outside/secret.txt,cat")),
+        "an image that is a link out": partial(
+            link, name="a.png", to="../outside/secret.txt", content=rows("a.png,cat")
+        ),
+        "an image that is a link to itself": partial(link, name="a.png", to="a.png", content=rows("a.png,cat")),
+        "an image that is a link to /dev/zero": partial(link, name="a.png", to="/dev/zero", content=rows("a.png,cat")),
+        "a folder that is a link to its parent": partial(
+            link, name="loop", to="..", content=rows("loop/outside/secret.txt,cat")
+        ),
     }
     out += [Case(kind="labels CSV", name=name, build=build, read=read_table) for name, build in more.items()]
     out += [Case(kind="VOC annotation", name=name, build=partial(voc, xml=xml, named="a" if "class" in name or "object" in name else "a.xml"), read=read_voc_folder)
             for name, xml in XMLS.items() if name not in LEVELS_ARE_READ]  # fmt: skip
     out += [
-        Case(kind="VOC annotation", name=name, build=partial(voc, xml=XMLS[name], named=LEVELS_ARE_READ[name]), read=read_voc_folder)
+        Case(
+            kind="VOC annotation",
+            name=name,
+            build=partial(voc, xml=XMLS[name], named=LEVELS_ARE_READ[name]),
+            read=read_voc_folder,
+        )
         for name in LEVELS_ARE_READ
     ]
-    out += [Case(kind="VOC list", name=name, build=partial(voc, names=names, named="train.txt"), read=read_voc_folder) for name, names in LISTS.items()]
     out += [
-        Case(kind="VOC list", name=name, build=partial(voc, change=change, named=NAMES_OF.get(name, "a.xml")), read=read_voc_folder)
+        Case(kind="VOC list", name=name, build=partial(voc, names=names, named="train.txt"), read=read_voc_folder)
+        for name, names in LISTS.items()
+    ]
+    out += [
+        Case(
+            kind="VOC list",
+            name=name,
+            build=partial(voc, change=change, named=NAMES_OF.get(name, "a.xml")),
+            read=read_voc_folder,
+        )
         for name, change in CHANGES.items()
     ]
     return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.conftest import ROOT
-from wsss import limits
+from wsss.files import limits
 
 from .attempt import Case
 from .corpus import CASES, by_kind
@@ -14,7 +14,10 @@ PAGE = (ROOT / "docs" / "SECURITY.md").read_text()
 
 
 def test_the_table_counts_every_input():
-    found = {kind: tuple(map(int, numbers.split(" | "))) for kind, numbers in re.findall(r"^\| ([\w. ]+) \| (\d+(?: \| \d+){4}) \|$", PAGE, re.M)}
+    found = {
+        kind: tuple(map(int, numbers.split(" | ")))
+        for kind, numbers in re.findall(r"^\| ([\w. ]+) \| (\d+(?: \| \d+){4}) \|$", PAGE, re.M)
+    }
     assert found == {kind: counted(cases) for kind, cases in {**by_kind(), "all": CASES}.items()}
     assert len(CASES) >= 200
     assert len({(case.kind, case.name) for case in CASES}) == len(CASES)

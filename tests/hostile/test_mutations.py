@@ -20,20 +20,20 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from wsss.artefacts import ImageIndex
-from wsss.config import load
-from wsss.dataset.checks import Faults
-from wsss.dataset.coco import read_categories, read_pictures
-from wsss.dataset.convert_labels import read_labels
-from wsss.dataset.sources import _voc_labels, read_folder
-from wsss.imaging import read_image, read_mask
-from wsss.limits import id_fault
-from wsss.networks import load_network
-from wsss.resnet38 import read_params
-from wsss.sections import FolderSection
-from wsss.store import MapReader
+from wsss.cli.convert_labels import read_labels
+from wsss.files.artefacts import ImageIndex
+from wsss.files.imaging import read_image, read_mask
+from wsss.files.limits import id_fault
+from wsss.files.store import MapReader
+from wsss.nets.checkpoints import load_network
+from wsss.nets.resnet38 import read_params
+from wsss.settings.config import load
+from wsss.settings.sections import FolderSection
+from wsss.stages.dataset.checks import Faults
+from wsss.stages.dataset.coco import read_categories, read_images
+from wsss.stages.dataset.sources import _voc_labels, read_folder
 
-from . import artefacts, outlines, pictures, stored_maps
+from . import artefacts, images, outlines, stored_maps
 from .attempt import ALLOWED, LONGEST, attempt
 
 USUAL = 200
@@ -90,9 +90,11 @@ def damaged(data: bytes, draw: np.random.Generator) -> bytes:
 
 def table_of(folder: Path) -> None:
     faults = Faults()
-    source = read_folder(FolderSection(root=str(folder), tags="file"), faults)
+    source = read_folder(FolderSection(root=str(folder), labels="file"), faults)
     assert all(row.image.resolve().is_relative_to(folder.resolve()) for row in source.rows)
-    assert len(faults) or not any(id_fault(row.image_id) for row in source.rows if len(row.image_id) < 200 and row.image_id.isprintable())
+    assert len(faults) or not any(
+        id_fault(row.image_id) for row in source.rows if len(row.image_id) < 200 and row.image_id.isprintable()
+    )
 
 
 def annotation_of(folder: Path) -> None:
@@ -101,12 +103,12 @@ def annotation_of(folder: Path) -> None:
 
 def coco_of(folder: Path) -> None:
     known = read_categories(folder / "file")
-    for found in read_pictures(folder / "file", dict.fromkeys(known, 1), Faults()).values():
+    for found in read_images(folder / "file", dict.fromkeys(known, 1), Faults()).values():
         for thing in found.things:
             assert coco_mask.decode({"size": list(found.size), "counts": thing.outline}).shape == found.size
 
 
-def picture_of(folder: Path) -> None:
+def image_of(folder: Path) -> None:
     found = read_image(folder / "file")
     assert found.dtype == np.uint8
     assert found.shape[2:] == (3,)
@@ -139,7 +141,7 @@ def network_of(folder: Path) -> None:
     assert meta == {"stage": "train_segmenter", "classes": ["background", "cat"]}
 
 
-def tags_of(folder: Path) -> None:
+def labels_of(folder: Path) -> None:
     for value in read_labels(folder / "file").values():
         assert not isinstance(value, np.ndarray) or value.dtype.kind in "biuf"
 
@@ -171,7 +173,11 @@ def made(build: Callable[[Path], Any]) -> Callable[[Path], bytes]:
 def mat(_: Path) -> bytes:
     out, labels = io.BytesIO(), np.empty((2, 1), object)
     labels[0, 0], labels[1, 0] = np.array([[1, 3]], np.uint16), np.array([[6]], np.uint16)
-    scipy.io.savemat(out, {"superpixels": (np.arange(64).reshape(8, 8) // 8 + 1).astype(np.uint16), "labels": labels}, do_compression=True)
+    scipy.io.savemat(
+        out,
+        {"superpixels": (np.arange(64).reshape(8, 8) // 8 + 1).astype(np.uint16), "labels": labels},
+        do_compression=True,
+    )
     return out.getvalue()
 
 
@@ -194,20 +200,20 @@ def params(_: Path) -> bytes:
 
 
 def index_file(_: Path) -> bytes:
-    from wsss.artefacts import INDEX_COLUMNS
+    from wsss.files.artefacts import INDEX_COLUMNS
 
     return (",".join(INDEX_COLUMNS) + "\na,train,0,8,8,cat,a.png,,,,0\nb,val,1,9,9,,b.png,m.png,,,0\n").encode()
 
 
 def palette(_: Path) -> bytes:
     out = io.BytesIO()
-    picture = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 5, mode="P")
-    picture.putpalette(bytes(range(256)) * 3)
-    picture.save(out, "PNG")
+    drawn = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 5, mode="P")
+    drawn.putpalette(bytes(range(256)) * 3)
+    drawn.save(out, "PNG")
     return out.getvalue()
 
 
-def tags(path: Path) -> None:
+def labels(path: Path) -> None:
     with path.open("wb") as file:
         np.save(file, {f"2007_00003{k}": np.eye(20, dtype=np.float32)[k] for k in range(3)}, allow_pickle=True)  # type: ignore[arg-type]
 
@@ -216,25 +222,25 @@ TABLE = 'image,labels,split,mask\na.png,cat;dog,train,\n"b c.png",dog,val,m.png\
 PROPOSALS = json.dumps([{"segmentation": {"size": [8, 8], "counts": [10, 20, 34]}, "score": 1}, [[1, 1, 6, 1, 6, 6]]])
 CONFIG = "run: a\nmethods: [cam, mine]\nsegment: {methods: []}\ninstances: {methods: []}\nrecipes: {mine: &x {kind: cam, seeds: {claim: {rel_threshold: 0.3}}}}\nevaluate:\n  threshold: 0.25\n"
 XML = '<?xml version="1.0"?>\n<annotation><size><width>8</width></size><object><name>dog</name><difficult>1</difficult></object><object><name>cat</name></object></annotation>\n'
-JPEG_EXIF = pictures.with_exif(b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0")
+JPEG_EXIF = images.with_exif(b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0")
 KINDS: dict[str, tuple[Callable[[Path], bytes], Callable[[Path], None]]] = {
     "labels CSV": (lambda _: TABLE.encode(), table_of),
     "VOC annotation": (lambda _: XML.encode(), annotation_of),
     "COCO JSON": (whole_coco, coco_of),
-    "picture, PNG": (lambda _: pictures.encoded("PNG", size=(20, 12)), picture_of),
-    "picture, JPEG": (lambda _: JPEG_EXIF, picture_of),
-    "picture, progressive JPEG": (lambda _: pictures.encoded("JPEG", progressive=True, size=(30, 20)), picture_of),
-    "picture, WebP": (lambda _: pictures.encoded("WEBP", size=(30, 20)), picture_of),
-    "picture, TIFF": (lambda _: pictures.encoded("TIFF", compression="tiff_lzw", size=(20, 12)), picture_of),
-    "picture, GIF": (lambda _: pictures.encoded("GIF", size=(20, 12)), picture_of),
-    "picture, BMP": (lambda _: pictures.encoded("BMP", size=(20, 12)), picture_of),
-    "picture, JPEG 2000": (lambda _: pictures.encoded("JPEG2000", size=(30, 20)), picture_of),
+    "image, PNG": (lambda _: images.encoded("PNG", size=(20, 12)), image_of),
+    "image, JPEG": (lambda _: JPEG_EXIF, image_of),
+    "image, progressive JPEG": (lambda _: images.encoded("JPEG", progressive=True, size=(30, 20)), image_of),
+    "image, WebP": (lambda _: images.encoded("WEBP", size=(30, 20)), image_of),
+    "image, TIFF": (lambda _: images.encoded("TIFF", compression="tiff_lzw", size=(20, 12)), image_of),
+    "image, GIF": (lambda _: images.encoded("GIF", size=(20, 12)), image_of),
+    "image, BMP": (lambda _: images.encoded("BMP", size=(20, 12)), image_of),
+    "image, JPEG 2000": (lambda _: images.encoded("JPEG2000", size=(30, 20)), image_of),
     "mask": (palette, mask_of),
     "proposals JSON": (lambda _: PROPOSALS.encode(), functools.partial(proposals_of, suffix=".json")),
     "proposals .mat": (mat, functools.partial(proposals_of, suffix=".mat")),
     "maps": (made(stored_maps.good_maps), maps_of),
     "network": (made(artefacts.good_network), network_of),
-    "pickled tags": (made(tags), tags_of),
+    "pickled labels": (made(labels), labels_of),
     "published weights": (params, params_of),
     "configuration": (lambda _: CONFIG.encode(), configuration_of),
     "index": (index_file, index_of),

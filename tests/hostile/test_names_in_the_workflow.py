@@ -1,4 +1,4 @@
-"""Hostile names through the real rules: the folder of the workflow, the data's root, pictures, classes. Nothing of them is executed; what is legal works."""
+"""Hostile names through the real rules: the folder of the workflow, the data's root, images, classes. Nothing of them is executed; what is legal works."""
 
 from __future__ import annotations
 
@@ -15,14 +15,25 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from wsss.artefacts import ImageIndex
-from wsss.dataset.checks import DataError
-from wsss.dataset.index_images import index_images
-from wsss.sections import DatasetSection, FolderSection
-from wsss.stage_settings import IndexSettings
+from wsss.files.artefacts import ImageIndex
+from wsss.settings.sections import DatasetSection, FolderSection
+from wsss.settings.stage_settings import IndexSettings
+from wsss.stages.dataset.checks import DataError
+from wsss.stages.dataset.index_images import index_images
 
 EVIL = 'it\'s $(touch ran) `touch ran` "q" & ; * é'
-PICTURES = (EVIL, "--output=x", "new&line|>here", "{params.settings}", "a'b\"c\\d", "$HOME %n #!", "~root", "=1+1", "trailing blank ", "‮gnp")
+IMAGES = (
+    EVIL,
+    "--output=x",
+    "new&line|>here",
+    "{params.settings}",
+    "a'b\"c\\d",
+    "$HOME %n #!",
+    "~root",
+    "=1+1",
+    "trailing blank ",
+    "‮gnp",
+)
 CLASSES = ("$(touch ran)", "<script>alert(1)</script>", 'it\'s a {class} & "more" $\\frac{1}{2}$')
 
 
@@ -35,24 +46,39 @@ def workflow(folder: Path) -> Path:
     return folder
 
 
-def photographs(folder: Path, *, names: tuple[str, ...] = PICTURES, classes: tuple[str, ...] = CLASSES) -> Path:
+def photographs(folder: Path, *, names: tuple[str, ...] = IMAGES, classes: tuple[str, ...] = CLASSES) -> Path:
     folder.mkdir(parents=True)
     for k, name in enumerate(names):
-        Image.fromarray(np.random.default_rng(k).integers(0, 256, (48, 64, 3)).astype(np.uint8)).save(folder / f"{name}.png")
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (48, 64, 3)).astype(np.uint8)).save(
+            folder / f"{name}.png"
+        )
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("image", "labels"), *((f"{name}.png", classes[k % len(classes)]) for k, name in enumerate(names))])
+        csv.writer(file).writerows(
+            [("image", "labels"), *((f"{name}.png", classes[k % len(classes)]) for k, name in enumerate(names))]
+        )
     return folder
 
 
 def snakemake(folder: Path, *arguments: str, over: dict) -> subprocess.CompletedProcess[str]:
     (folder / "over.yaml").write_text(json.dumps(over))
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments, "--configfile", "over.yaml"]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 def settings(root: Path, **more: object) -> dict:
-    return {"run": "odd", "dataset": {"kind": "folder", "folder": {"root": str(root)}}, "saliency": {"barrier": {"passes": 1}}, **more}
+    return {
+        "run": "odd",
+        "dataset": {"kind": "folder", "folder": {"root": str(root)}},
+        "saliency": {"barrier": {"passes": 1}},
+        **more,
+    }
 
 
 def ran(folder: Path) -> list[str]:
@@ -60,13 +86,13 @@ def ran(folder: Path) -> list[str]:
 
 
 def test_odd_names_work_and_are_not_executed(tmp_path):
-    """The workflow lies in a folder of that name, the data in another; its pictures and classes have such names, too."""
+    """The workflow lies in a folder of that name, the data in another; its images and classes have such names, too."""
     folder = workflow(tmp_path / EVIL)
     root = photographs(tmp_path / "data" / EVIL)
     done = snakemake(folder, "results/odd/saliency/barrier/train-0.h5", over=settings(root))
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     index = ImageIndex(folder / "results" / "odd" / "dataset" / "index.csv")
-    assert sorted(index.rows) == sorted(PICTURES)
+    assert sorted(index.rows) == sorted(IMAGES)
     assert (folder / "results/odd/saliency/barrier/train-0.h5").stat().st_size > 1000
     assert ran(tmp_path) == []
     assert not list(Path.cwd().glob("ran"))
@@ -96,8 +122,11 @@ def test_names_that_are_not_legal_are_refused_before_any_job(folder, over, said)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "x" * 201])
-def test_a_picture_whose_name_is_not_legal_is_refused_by_the_index_rule(tmp_path, name):
+def test_an_image_whose_name_is_not_legal_is_refused_by_the_index_rule(tmp_path, name):
     root = photographs(tmp_path / "data", names=(name, "b"))
     with pytest.raises(DataError, match=r"control character|at most 200"):
-        index_images(settings=IndexSettings(dataset=DatasetSection(kind="folder", folder=FolderSection(root=str(root)))), output=tmp_path / "out" / "index.csv")
+        index_images(
+            settings=IndexSettings(dataset=DatasetSection(kind="folder", folder=FolderSection(root=str(root)))),
+            output=tmp_path / "out" / "index.csv",
+        )
     assert not (tmp_path / "out").exists()

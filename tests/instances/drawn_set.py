@@ -1,4 +1,4 @@
-"""A few pictures of coloured squares with class and instance masks, as index_images would leave them."""
+"""A few images of coloured squares with class and instance masks, as index_images would leave them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from tests.tiny_set import write_tiny_set
-from wsss.store import MapWriter
+from wsss.files.store import MapWriter
 
 HEIGHT, WIDTH = 64, 80
 BOXES = [((8, 6, 30, 30), 1), ((34, 44, 60, 74), 3), ((8, 30, 30, 52), 1)]
@@ -17,24 +17,24 @@ BOXES = [((8, 6, 30, 30), 1), ((34, 44, 60, 74), 3), ((8, 30, 30, 52), 1)]
 
 
 def write_drawn_set(folder: Path, *, count: int = 3) -> tuple[Path, Path]:
-    """Pictures i0, i1, ...; every picture has the three objects.
+    """Images i0, i1, ...; every image has the three objects.
 
     Args:
         folder: Where.
-        count: Pictures.
+        count: Images.
 
     Returns:
         index.csv and the shard file.
     """
     draw = np.random.default_rng(0)
     colours = {1: (200, 40, 40), 3: (30, 60, 190)}
-    pictures = {}
+    images = {}
     for k in range(count):
         image_u8 = draw.integers(110, 130, (HEIGHT, WIDTH, 3)).astype(np.uint8)
         for n, ((top, left, bottom, right), c) in enumerate(BOXES):
             image_u8[top:bottom, left:right] = np.add(colours[c], 15 * n)
-        pictures[f"i{k}"] = (image_u8, [1, 3])
-    index, shard = write_tiny_set(folder, pictures)
+        images[f"i{k}"] = (image_u8, [1, 3])
+    index, shard = write_tiny_set(folder, images)
     mask, instances = masks()
     for name, plane in (("mask", mask), ("instances", instances)):
         Image.fromarray(plane).save(index.parent / f"{name}.png")
@@ -45,7 +45,7 @@ def write_drawn_set(folder: Path, *, count: int = 3) -> tuple[Path, Path]:
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:
-    """Class mask and instance mask (H, W) uint8 of every picture."""
+    """Class mask and instance mask (H, W) uint8 of every image."""
     mask, instances = (np.zeros((HEIGHT, WIDTH), np.uint8) for _ in range(2))
     for n, ((top, left, bottom, right), c) in enumerate(BOXES, 1):
         mask[top:bottom, left:right], instances[top:bottom, left:right] = c, n
@@ -65,5 +65,9 @@ def write_peaks(path: Path, ids: list[str], *, flat: bool = False) -> None:
     with MapWriter(path, stage="respond_peaks", settings={}) as writer:
         for image_id in ids:
             writer.write(
-                image_id, [1, 3], peak=np.array(peaks, np.float16)[order], response=np.array(responses, np.float16)[order], map=planes.astype(np.float16)
+                image_id,
+                [1, 3],
+                peak=np.array(peaks, np.float16)[order],
+                response=np.array(responses, np.float16)[order],
+                map=planes.astype(np.float16),
             )

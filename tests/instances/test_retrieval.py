@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss.instances.retrieval import background, contours, mask_iou, overlaps, retrieval_scores, split_components, suppress
+from wsss.stages.instances.retrieval import (
+    background,
+    contours,
+    mask_iou,
+    overlaps,
+    retrieval_scores,
+    split_components,
+    suppress,
+)
 
 
 def masks(*rows):
@@ -14,7 +22,7 @@ def masks(*rows):
 
 
 def slow_contour(mask, width):
-    """Maximum minus minimum of the window, cells outside the picture left out."""
+    """Maximum minus minimum of the window, cells outside the image left out."""
     out = np.zeros_like(mask)
     for y, x in np.ndindex(mask.shape):
         window = mask[max(0, y - width // 2) : y + width // 2 + 1, max(0, x - width // 2) : x + width // 2 + 1]
@@ -64,10 +72,15 @@ def test_each_term_by_hand():
     np.testing.assert_allclose(score(instance=0.8), 0.8 * inside, rtol=1e-6)
     np.testing.assert_allclose(score(boundary=1.0), edge, rtol=1e-6)
     np.testing.assert_allclose(score(class_penalty=2.0), -2 * outside, rtol=1e-6)
-    np.testing.assert_allclose(score(instance=0.8, boundary=1.0, class_penalty=2.0), 0.8 * inside + edge - 2 * outside, rtol=1e-6)
+    np.testing.assert_allclose(
+        score(instance=0.8, boundary=1.0, class_penalty=2.0), 0.8 * inside + edge - 2 * outside, rtol=1e-6
+    )
     assert score(instance=0.8, class_penalty=2.0).argmax(1).tolist() == [2, 1]
     assert score(instance=0.8).argmax(1).tolist() == [2, 1]
-    assert score(instance=0.8, boundary=1.0, class_penalty=2.0).argmax(1).tolist() == [0, 1]  # the contour tells the part from the whole
+    assert score(instance=0.8, boundary=1.0, class_penalty=2.0).argmax(1).tolist() == [
+        0,
+        1,
+    ]  # the contour tells the part from the whole
 
 
 def test_without_proposals_or_peaks_there_are_no_scores():
@@ -120,7 +133,11 @@ def test_components_with_one_several_and_no_peak():
     responses = np.zeros((3, 1, 11), np.float32)
     responses[1, 0, 5:7], responses[2, 0, 7:9] = 0.5, 0.5
     found = split_components(region, [(0.0, 1.5), (0, 5), (0, 8)], responses)
-    assert [(m[0].nonzero()[0].tolist(), k) for m, k in found] == [([0, 1], 0), ([5, 6], 1), ([7, 8], 2)]  # the last pixel has no peak
+    assert [(m[0].nonzero()[0].tolist(), k) for m, k in found] == [
+        ([0, 1], 0),
+        ([5, 6], 1),
+        ([7, 8], 2),
+    ]  # the last pixel has no peak
 
 
 def test_where_no_peak_responds_the_nearest_gets_the_pixel():

@@ -12,21 +12,34 @@ import pytest
 from pycocotools.coco import COCO
 
 from tests.instances.drawn_set import HEIGHT, WIDTH, masks, write_drawn_set, write_peaks
-from wsss.artefacts import ArtefactError, ImageIndex, read_json
-from wsss.evaluate.measure_instances import measure_instances
-from wsss.imaging import read_mask
-from wsss.instances.export_instances import export_instances
-from wsss.instances.propose_masks import propose_masks
-from wsss.instances.respond_peaks import respond_peaks
-from wsss.instances.retrieve_instances import retrieve_instances
-from wsss.networks import save_network
-from wsss.outlines import pack, unpack
-from wsss.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, ProposalsSection, WatershedSection
-from wsss.seeds.method import load_method
-from wsss.seeds.train_classifier import train_classifier
-from wsss.stage_settings import ClassifierSettings, ProposalSettings, ResponseSettings, RetrievalSettings, RowKeys
-from wsss.store import MapReader, MapWriter
-from wsss.truth import true_instances
+from wsss.files.artefacts import ArtefactError, ImageIndex, read_json
+from wsss.files.imaging import read_mask
+from wsss.files.rle import pack, unpack
+from wsss.files.store import MapReader, MapWriter
+from wsss.files.truth import true_instances
+from wsss.methods import load_method
+from wsss.nets.checkpoints import save_network
+from wsss.settings.sections import (
+    AugmentSection,
+    BackboneSection,
+    ClassifierSection,
+    ComputeSection,
+    ProposalsSection,
+    WatershedSection,
+)
+from wsss.settings.stage_settings import (
+    ClassifierSettings,
+    ProposalSettings,
+    ResponseSettings,
+    RetrievalSettings,
+    RowKeys,
+)
+from wsss.stages.evaluate.measure_instances import measure_instances
+from wsss.stages.instances.export_instances import export_instances
+from wsss.stages.instances.propose_masks import propose_masks
+from wsss.stages.instances.respond_peaks import respond_peaks
+from wsss.stages.instances.retrieve_instances import retrieve_instances
+from wsss.stages.seeds.train_classifier import train_classifier
 
 COMPUTE = ComputeSection(device="cpu", threads=1, workers=0)
 ROW = RowKeys(run="r", method="prm", stage="instances", split="train")
@@ -52,7 +65,13 @@ def retrieve(drawn, *, proposals="", peaks=True, with_masks=False, fused=False, 
 
 def measure(drawn, instances, *, peaks=True):
     folder, index, _ = drawn
-    measure_instances(index=index, instances=[instances], responses=[folder / "peaks.h5"] if peaks else [], row=ROW, output=folder / "m.csv")
+    measure_instances(
+        index=index,
+        instances=[instances],
+        responses=[folder / "peaks.h5"] if peaks else [],
+        row=ROW,
+        output=folder / "m.csv",
+    )
     table = pd.read_csv(folder / "m.csv", dtype={"threshold": str}, keep_default_na=False)
     return {f"{r['metric']}{r['threshold']}{r['class']}": r["value"] for _, r in table.iterrows()}
 
@@ -64,14 +83,29 @@ def area(entry):
 def propose(drawn, kind, **values):
     folder, index, shard = drawn
     output = folder / f"{kind}.json"
-    propose_masks(index=index, shard=shard, settings=ProposalSettings(proposals=ProposalsSection(kind=kind, **values)), output=output)
+    propose_masks(
+        index=index,
+        shard=shard,
+        settings=ProposalSettings(proposals=ProposalsSection(kind=kind, **values)),
+        output=output,
+    )
     return output
 
 
 def test_true_proposals_and_ideal_peaks_are_perfect(drawn):
     propose(drawn, "truth")
     found = measure(drawn, retrieve(drawn, proposals="truth.json"))
-    perfect = {"map_r0.25", "map_r0.5", "map_r0.75", "ap_r0.5class1", "ap_r0.5class3", "abo", "abo_instances", "pointing", "response_quality"}
+    perfect = {
+        "map_r0.25",
+        "map_r0.5",
+        "map_r0.75",
+        "ap_r0.5class1",
+        "ap_r0.5class3",
+        "abo",
+        "abo_instances",
+        "pointing",
+        "response_quality",
+    }
     assert {name: found[name] for name in perfect} == dict.fromkeys(perfect, 1.0)
     assert (found["images"], found["peaks_an_image"]) == (3, 3)
 
@@ -84,13 +118,19 @@ def test_watershed_proposals_find_the_squares(drawn):
     assert propose(drawn, "watershed", watershed=WatershedSection(count=60)).read_bytes() == before
 
 
-def test_a_whole_picture_among_given_proposals_is_never_retrieved(drawn):
+def test_a_whole_image_among_given_proposals_is_never_retrieved(drawn):
     folder, _, _ = drawn
     (folder / "given").mkdir()
-    for k in range(3):  # nothing else is there for the first picture, and it stands first for the others
+    for k in range(3):  # nothing else is there for the first image, and it stands first for the others
         objects = [] if k == 0 else [masks()[1] == n for n in (1, 2, 3)]
-        (folder / "given" / f"i{k}.json").write_text(json.dumps(pack(np.array([np.ones((HEIGHT, WIDTH), bool), *objects]))))
-    inside = {"boundary": 0.0, "class_penalty": 0.0, "overlap": 2.0}  # the share of the response inside alone, of which nothing has more than the whole
+        (folder / "given" / f"i{k}.json").write_text(
+            json.dumps(pack(np.array([np.ones((HEIGHT, WIDTH), bool), *objects])))
+        )
+    inside = {
+        "boundary": 0.0,
+        "class_penalty": 0.0,
+        "overlap": 2.0,
+    }  # the share of the response inside alone, of which nothing has more than the whole
     everything = {"root": str(folder / "given"), "count": 4}
     propose(drawn, "folder", folder={**everything, "max_area": 2.0})
     found = read_json(retrieve(drawn, proposals="folder.json", retrieval=inside))
@@ -128,7 +168,9 @@ def test_what_is_not_salient_is_background_of_every_class(drawn):
         retrieve(drawn, proposals="folder.json", retrieval=told)
     with MapWriter(folder / "saliency.h5", stage="estimate_saliency", settings={}) as writer:
         writer.write("i0", [], saliency=saliency[:5])
-    with pytest.raises(ArtefactError, match=r"saliency\.h5: image i0: saliency is uint8 \(5, 80\), expected uint8 \(64, 80\)"):
+    with pytest.raises(
+        ArtefactError, match=r"saliency\.h5: image i0: saliency is uint8 \(5, 80\), expected uint8 \(64, 80\)"
+    ):
         retrieve(drawn, proposals="folder.json", saliency=True, retrieval=told)
 
 
@@ -138,7 +180,9 @@ def test_confidence_is_the_retrieval_score_and_the_best_comes_first(drawn):
     scores = [e["score"] for e in entries]
     assert scores == sorted(scores, reverse=True)
     assert len(entries) == 3
-    inside = read_json(retrieve(drawn, proposals="truth.json", retrieval={"boundary": 0.0, "class_penalty": 0.0, "instance": 0.5}))["i1"]
+    inside = read_json(
+        retrieve(drawn, proposals="truth.json", retrieval={"boundary": 0.0, "class_penalty": 0.0, "instance": 0.5})
+    )["i1"]
     assert [e["score"] for e in inside] == pytest.approx([0.5] * 3, rel=1e-3)
 
 
@@ -180,8 +224,8 @@ def test_export_is_a_coco_file_and_numbers(drawn):
     folder, index, _ = drawn
     propose(drawn, "truth")
     instances = retrieve(drawn, proposals="truth.json")
-    (folder / "out" / "pictures").mkdir(parents=True)
-    (folder / "out" / "pictures" / "stale.png").write_bytes(b"")
+    (folder / "out" / "images").mkdir(parents=True)
+    (folder / "out" / "images" / "stale.png").write_bytes(b"")
     export_instances(index=index, instances=[instances], output=folder / "out" / "instances.json")
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(folder / "out" / "instances.json")
@@ -190,19 +234,19 @@ def test_export_is_a_coco_file_and_numbers(drawn):
     first = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
     entries = read_json(instances)["i0"]
     assert [a["score"] for a in first] == [e["score"] for e in entries]
-    numbers = read_mask(folder / "out" / "pictures" / "i0.png")
+    numbers = read_mask(folder / "out" / "images" / "i0.png")
     for k, annotation in enumerate(first, 1):
         np.testing.assert_array_equal(numbers == k, coco.annToMask(annotation) > 0)
         top, left = (int(v.min()) for v in np.nonzero(numbers == k))
         assert annotation["bbox"][:2] == [left, top]
         assert annotation["area"] == (numbers == k).sum()
-    assert sorted(p.name for p in (folder / "out" / "pictures").iterdir()) == ["i0.png", "i1.png", "i2.png"]
+    assert sorted(p.name for p in (folder / "out" / "images").iterdir()) == ["i0.png", "i1.png", "i2.png"]
 
 
 def test_void_and_background_instances(drawn):
     from PIL import Image
 
-    from wsss.artefacts import ImageIndex
+    from wsss.files.artefacts import ImageIndex
 
     _, index, _ = drawn
     mask, instances = masks()
@@ -251,10 +295,12 @@ def test_what_does_not_fit_is_named(drawn):
         export_instances(index=index, instances=[folder / "some.json"], output=folder / "out" / "instances.json")
 
 
-def test_a_network_finds_peaks_inside_the_picture_and_its_responses_are_densities(drawn):
+def test_a_network_finds_peaks_inside_the_image_and_its_responses_are_densities(drawn):
     folder, index, shard = drawn
     backbone = BackboneSection(name="test_resnet", weights="none", freeze_batchnorm=False, frozen_stride=1)
-    classifier = ClassifierSection(epochs=1, min_steps=1, batch_size=2, augment=AugmentSection(crop=64, resize_min=56, resize_max=80))
+    classifier = ClassifierSection(
+        epochs=1, min_steps=1, batch_size=2, augment=AugmentSection(crop=64, resize_min=56, resize_max=80)
+    )
     common = {"kind": "prm", "backbone": backbone}
     train_classifier(
         index=index, regions=[], saliency=[], settings=ClassifierSettings(**common, classifier=classifier), compute=COMPUTE,
@@ -267,7 +313,14 @@ def test_a_network_finds_peaks_inside_the_picture_and_its_responses_are_densitie
     ):
         output = folder / "found.h5"
         settings = ResponseSettings(**common, options=options, scale=scale)
-        respond_peaks(index=index, shard=shard, classifier=folder / "classifier.pt", settings=settings, compute=COMPUTE, output=output)
+        respond_peaks(
+            index=index,
+            shard=shard,
+            classifier=folder / "classifier.pt",
+            settings=settings,
+            compute=COMPUTE,
+            output=output,
+        )
         for k in range(3):
             record = MapReader(output).read(f"i{k}")
             peak, response = record["peak"].astype(float), record["response"].astype(np.float32)
@@ -285,21 +338,30 @@ def test_a_network_finds_peaks_inside_the_picture_and_its_responses_are_densitie
 
 def test_responses_do_not_depend_on_the_processes(drawn):
     folder, index, shard = drawn
-    settings = ResponseSettings(kind="prm", backbone=BackboneSection(weights="none"), options={"filter": "none"}, scale=1.0)
+    settings = ResponseSettings(
+        kind="prm", backbone=BackboneSection(weights="none"), options={"filter": "none"}, scale=1.0
+    )
     model = load_method("prm").build(3, round=1, backbone=settings.backbone, previous=None)
     save_network(folder / "classifier.pt", state=model.state_dict(), meta={"classes": ImageIndex(index).class_names})
     outputs = []
     for workers, threads in ((0, 2), (2, 1)):
         outputs.append(folder / f"{workers}.h5")
         compute = ComputeSection(device="cpu", threads=threads, workers=workers)
-        respond_peaks(index=index, shard=shard, classifier=folder / "classifier.pt", settings=settings, compute=compute, output=outputs[-1])
+        respond_peaks(
+            index=index,
+            shard=shard,
+            classifier=folder / "classifier.pt",
+            settings=settings,
+            compute=compute,
+            output=outputs[-1],
+        )
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
 
 def test_the_place_of_a_peak_in_pixels():
     import torch
 
-    from wsss.instances.respond_peaks import _pixel
+    from wsss.stages.instances.respond_peaks import _pixel
 
     cells = torch.Size([4, 5])
     assert _pixel((0, 0), cells, cells, (64, 80)) == (7.5, 7.5)  # centre of the first cell of 16 px

@@ -7,8 +7,8 @@ import sys
 import higra as hg
 import numpy as np
 
-from wsss.evaluate.instance_metrics import overlap_matrix
-from wsss.instances.watershed import watershed_proposals
+from wsss.stages.evaluate.instance_metrics import overlap_matrix
+from wsss.stages.instances.watershed import watershed_proposals
 
 SETTINGS = {"smoothings": [0.0, 1.0], "count": 40, "min_area": 0.005, "max_area": 0.85}
 
@@ -47,7 +47,7 @@ def test_bounds_and_repeats():
     assert len(watershed_proposals(image_u8, **{**SETTINGS, "count": 3})[0]) == 3
 
 
-def test_a_flat_or_tiny_picture_has_few_or_none():
+def test_a_flat_or_tiny_image_has_few_or_none():
     for shape in ((20, 20, 3), (2, 2, 3), (1, 1, 3), (9, 1, 3)):
         masks, values = watershed_proposals(np.full(shape, 127, np.uint8), **SETTINGS)
         assert masks.shape == (len(values), *shape[:2])
@@ -56,7 +56,9 @@ def test_a_flat_or_tiny_picture_has_few_or_none():
 def test_other_hierarchies_give_other_regions():
     image_u8, truth = squares()
     by_area = watershed_proposals(image_u8, **SETTINGS)[0]
-    np.testing.assert_array_equal(watershed_proposals(image_u8, **SETTINGS, hierarchy=hg.watershed_hierarchy_by_area)[0], by_area)
+    np.testing.assert_array_equal(
+        watershed_proposals(image_u8, **SETTINGS, hierarchy=hg.watershed_hierarchy_by_area)[0], by_area
+    )
     by_volume = watershed_proposals(image_u8, **SETTINGS, hierarchy=hg.watershed_hierarchy_by_volume)[0]
     assert overlap_matrix(truth, by_volume).max(1).min() > 0.9
     assert {m.tobytes() for m in by_volume} != {m.tobytes() for m in by_area}
@@ -65,7 +67,7 @@ def test_other_hierarchies_give_other_regions():
 def test_the_comparison_of_proposals(monkeypatch, capsys):
     from benchmarks import bench_proposals
 
-    monkeypatch.setattr("sys.argv", ["bench_proposals.py", "--pictures", "1"])
+    monkeypatch.setattr("sys.argv", ["bench_proposals.py", "--images", "1"])
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     bench_proposals.main()
     printed = capsys.readouterr().out
@@ -79,7 +81,9 @@ def test_the_comparison_of_proposals(monkeypatch, capsys):
 def test_groups_of_several_scales_are_masks_of_legal_size_and_none_twice():
     from benchmarks.bench_proposals import of_groups
 
-    def grouping(image_u8, *, scale, sigma, min_size):  # two halves at each scale, and one pixel cut out of the left one at the second
+    def grouping(
+        image_u8, *, scale, sigma, min_size
+    ):  # two halves at each scale, and one pixel cut out of the left one at the second
         labels = np.repeat([[0] * 30 + [1] * 30], 40, axis=0)
         labels[0, 0] = 2 if scale > 1 else 0
         return labels
@@ -90,7 +94,7 @@ def test_groups_of_several_scales_are_masks_of_legal_size_and_none_twice():
 
 def test_best_overlaps_are_those_of_the_evaluation():
     from benchmarks.bench_proposals import best_overlaps, of_hierarchies
-    from wsss.dataset.scenes import draw_scene
+    from wsss.stages.dataset.scenes import draw_scene
 
     scene = draw_scene(0, "train", 3, min_side=64, max_side=80)
     masks = of_hierarchies(scene.image_u8)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss.pseudo.crf import PRESETS, CrfParameters, crf_parameters, dense_crf, label_probabilities
-from wsss.sections import CrfSection
+from wsss.settings.sections import CrfSection
+from wsss.stages.pseudo.crf import PRESETS, CrfParameters, crf_parameters, dense_crf, label_probabilities
 
 
 def kernel(features: np.ndarray) -> np.ndarray:
@@ -36,8 +36,8 @@ def slow_mean_field(image_u8: np.ndarray, probabilities: np.ndarray, *, paramete
     return q.reshape(labels, height, width)
 
 
-def picture(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A 14 × 19 picture of three regions with noise, and what they are (0, 1, 2)."""
+def noisy_regions(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A 14 × 19 image of three regions with noise, and what they are (0, 1, 2)."""
     truth = np.zeros((14, 19), int)
     truth[3:11, 2:8], truth[5:13, 11:17] = 1, 2
     colours = np.array([[60, 90, 60], [200, 60, 40], [50, 60, 190]])
@@ -55,11 +55,13 @@ SMALL = CrfParameters(theta_alpha=8, theta_beta=13, theta_gamma=1.5, w_bilateral
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    "parameters", [SMALL, crf_parameters(CrfSection(preset="sec")), crf_parameters(CrfSection(preset="largefov"))], ids=["small", "sec", "largefov"]
+    "parameters",
+    [SMALL, crf_parameters(CrfSection(preset="sec")), crf_parameters(CrfSection(preset="largefov"))],
+    ids=["small", "sec", "largefov"],
 )
 def test_it_agrees_with_the_slow_mean_field(parameters: CrfParameters, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    image, truth = picture(rng)
+    image, truth = noisy_regions(rng)
     unary = noisy_unary(truth, rng)
     fast, slow = dense_crf(image, unary, parameters=parameters), slow_mean_field(image, unary, parameters=parameters)
     assert fast.shape == (3, 14, 19)
@@ -70,7 +72,7 @@ def test_it_agrees_with_the_slow_mean_field(parameters: CrfParameters, seed: int
 
 def test_it_helps_and_changes_nothing_it_is_given() -> None:
     rng = np.random.default_rng(1)
-    image, truth = picture(rng)
+    image, truth = noisy_regions(rng)
     unary = noisy_unary(truth, rng)
     image_before, unary_before = image.copy(), unary.copy()
     image.setflags(write=False)
@@ -83,7 +85,7 @@ def test_it_helps_and_changes_nothing_it_is_given() -> None:
 
 def test_without_weights_the_unary_comes_back() -> None:
     rng = np.random.default_rng(2)
-    image, truth = picture(rng)
+    image, truth = noisy_regions(rng)
     unary = noisy_unary(truth, rng)
     off = CrfParameters(theta_alpha=8, theta_beta=13, theta_gamma=3, w_bilateral=0, w_gaussian=0, iterations=3)
     np.testing.assert_allclose(dense_crf(image, unary, parameters=off), unary, atol=1e-4)
@@ -92,9 +94,15 @@ def test_without_weights_the_unary_comes_back() -> None:
 
 def test_the_hand_over_is_checked() -> None:
     rng = np.random.default_rng(3)
-    image, truth = picture(rng)
+    image, truth = noisy_regions(rng)
     unary = noisy_unary(truth, rng)
-    for wrong in (image.astype(np.float32) / 255, image.astype(np.int16), image[..., :1], image[..., 0], image.transpose(2, 0, 1)):
+    for wrong in (
+        image.astype(np.float32) / 255,
+        image.astype(np.int16),
+        image[..., :1],
+        image[..., 0],
+        image.transpose(2, 0, 1),
+    ):
         with pytest.raises(ValueError, match="RGB of uint8"):
             dense_crf(wrong, unary, parameters=SMALL)
     with pytest.raises(ValueError, match="height, width"):
@@ -105,12 +113,28 @@ def test_the_hand_over_is_checked() -> None:
 
 
 def test_presets_are_the_published_numbers() -> None:
-    expected = {"sec": (80, 13, 10, 3, 3), "largefov": (121, 5, 4, 3, 3), "deeplabv2": (67, 3, 4, 1, 3), "irn": (50, 5, 10, 3, 3)}
+    expected = {
+        "sec": (80, 13, 10, 3, 3),
+        "largefov": (121, 5, 4, 3, 3),
+        "deeplabv2": (67, 3, 4, 1, 3),
+        "irn": (50, 5, 10, 3, 3),
+    }
     assert set(expected) == set(PRESETS)
     for preset, (alpha, beta, bilateral, gamma, gaussian) in expected.items():
         p = crf_parameters(CrfSection(preset=preset, theta_alpha=1, w_gaussian=99))
-        assert (p.theta_alpha, p.theta_beta, p.w_bilateral, p.theta_gamma, p.w_gaussian, p.iterations) == (alpha, beta, bilateral, gamma, gaussian, 10)
-    own = crf_parameters(CrfSection(preset="custom", theta_alpha=1, theta_beta=2, theta_gamma=4, w_bilateral=5, w_gaussian=6, iterations=7))
+        assert (p.theta_alpha, p.theta_beta, p.w_bilateral, p.theta_gamma, p.w_gaussian, p.iterations) == (
+            alpha,
+            beta,
+            bilateral,
+            gamma,
+            gaussian,
+            10,
+        )
+    own = crf_parameters(
+        CrfSection(
+            preset="custom", theta_alpha=1, theta_beta=2, theta_gamma=4, w_bilateral=5, w_gaussian=6, iterations=7
+        )
+    )
     assert own == CrfParameters(theta_alpha=1, theta_beta=2, theta_gamma=4, w_bilateral=5, w_gaussian=6, iterations=7)
 
 

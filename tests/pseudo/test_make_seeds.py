@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.tiny_set import write_tiny_set
-from wsss.artefacts import ArtefactError
-from wsss.pseudo.make_seeds import make_seeds
-from wsss.stage_settings import SeedMaskSettings
-from wsss.store import MapReader, MapWriter
+from wsss.files.artefacts import ArtefactError
+from wsss.files.store import MapReader, MapWriter
+from wsss.settings.stage_settings import SeedMaskSettings
+from wsss.stages.pseudo.make_seeds import make_seeds
 
 SIZE = (12, 18)
 
@@ -43,7 +43,14 @@ def artefacts(tmp_path: Path) -> tuple[Path, Path, Path, Path]:
 
 def test_regions_with_saliency(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
     index, shard, fused, saliency = artefacts
-    make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(region_threshold=0.0), output=tmp_path / "seed.h5")
+    make_seeds(
+        index=index,
+        shard=shard,
+        fused=fused,
+        saliency=saliency,
+        settings=settings(region_threshold=0.0),
+        output=tmp_path / "seed.h5",
+    )
     record = MapReader(tmp_path / "seed.h5").read("i2")
     assert record.class_ids.tolist() == [1, 3]
     mask = record["mask"]
@@ -57,7 +64,13 @@ def test_regions_with_saliency(artefacts: tuple[Path, Path, Path, Path], tmp_pat
 
 def test_regions_with_a_constant_cue(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
     index, shard, fused, _ = artefacts
-    make_seeds(index=index, shard=shard, fused=fused, settings=settings(cue="constant", region_threshold=0.0), output=tmp_path / "seed.h5")
+    make_seeds(
+        index=index,
+        shard=shard,
+        fused=fused,
+        settings=settings(cue="constant", region_threshold=0.0),
+        output=tmp_path / "seed.h5",
+    )
     mask = MapReader(tmp_path / "seed.h5").read("i0")["mask"]
     assert (mask[:4] == 0).all()
     assert (mask[4:10, :8] == 1).all()
@@ -75,7 +88,14 @@ def test_regions_from_fused_scores(artefacts: tuple[Path, Path, Path, Path], tmp
     masks = {}
     for threshold in (0.45, 0.6):
         out = tmp_path / f"{threshold}.h5"
-        make_seeds(index=index, shard=shard, fused=tmp_path / "f.h5", saliency=saliency, settings=settings(region_threshold=threshold), output=out)
+        make_seeds(
+            index=index,
+            shard=shard,
+            fused=tmp_path / "f.h5",
+            saliency=saliency,
+            settings=settings(region_threshold=threshold),
+            output=out,
+        )
         masks[threshold] = MapReader(out).read("i1")["mask"]
     low, high = masks[0.45], masks[0.6]
     assert (low[:2] == 0).all()
@@ -90,9 +110,21 @@ def test_regions_from_fused_scores(artefacts: tuple[Path, Path, Path, Path], tmp
 
 def test_scores_with_both_cues(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
     index, shard, fused, saliency = artefacts
-    make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(kind="scores", cue="saliency"), output=tmp_path / "a.h5")
     make_seeds(
-        index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(kind="scores", cue="constant", background=0.3), output=tmp_path / "b.h5"
+        index=index,
+        shard=shard,
+        fused=fused,
+        saliency=saliency,
+        settings=settings(kind="scores", cue="saliency"),
+        output=tmp_path / "a.h5",
+    )
+    make_seeds(
+        index=index,
+        shard=shard,
+        fused=fused,
+        saliency=saliency,
+        settings=settings(kind="scores", cue="constant", background=0.3),
+        output=tmp_path / "b.h5",
     )
     a, b = MapReader(tmp_path / "a.h5").read("i0")["mask"], MapReader(tmp_path / "b.h5").read("i0")["mask"]
     assert (b[:, :7] == 1).all()
@@ -114,28 +146,58 @@ def test_saliency_of_another_size_is_named(artefacts: tuple[Path, Path, Path, Pa
         for k in range(5):
             cue.write(f"i{k}", [], saliency=np.zeros(SIZE[::-1], np.uint8))
     with pytest.raises(ArtefactError, match="image i0: saliency is uint8"):
-        make_seeds(index=index, shard=shard, fused=fused, saliency=tmp_path / "wrong.h5", settings=settings(), output=tmp_path / "seed.h5")
+        make_seeds(
+            index=index,
+            shard=shard,
+            fused=fused,
+            saliency=tmp_path / "wrong.h5",
+            settings=settings(),
+            output=tmp_path / "seed.h5",
+        )
 
 
 def test_all_background_is_an_error_and_most_of_it_a_warning(
     artefacts: tuple[Path, Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index, shard, fused, saliency = artefacts
-    with pytest.raises(ValueError, match=r"5 of 5 images with tags .*saliency_threshold"):
-        make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(saliency_threshold=1.0), output=tmp_path / "seed.h5")
+    with pytest.raises(ValueError, match=r"5 of 5 images with labels .*saliency_threshold"):
+        make_seeds(
+            index=index,
+            shard=shard,
+            fused=fused,
+            saliency=saliency,
+            settings=settings(saliency_threshold=1.0),
+            output=tmp_path / "seed.h5",
+        )
     assert not (tmp_path / "seed.h5").exists()
     with MapWriter(tmp_path / "cue.h5", stage="estimate_saliency", settings={}) as cue:
         for k in range(5):
             cue.write(f"i{k}", [], saliency=np.full(SIZE, 255 if k == 0 else 0, np.uint8))
-    make_seeds(index=index, shard=shard, fused=fused, saliency=tmp_path / "cue.h5", settings=settings(), output=tmp_path / "seed.h5")
-    assert "4 of 5 images with tags" in capsys.readouterr().err
+    make_seeds(
+        index=index,
+        shard=shard,
+        fused=fused,
+        saliency=tmp_path / "cue.h5",
+        settings=settings(),
+        output=tmp_path / "seed.h5",
+    )
+    assert "4 of 5 images with labels" in capsys.readouterr().err
 
 
-def test_an_empty_shard_and_a_few_empty_images_are_no_error(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
+def test_an_empty_shard_and_a_few_empty_images_are_no_error(
+    artefacts: tuple[Path, Path, Path, Path], tmp_path: Path
+) -> None:
     index, shard, fused, saliency = artefacts
     for ids, threshold in (([], 0.06), (["i0", "i1", "i2"], 1.0)):
         shard.write_text("\n".join(["image_id", *ids]) + "\n")
-        make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(saliency_threshold=threshold), output=tmp_path / "seed.h5")
+        make_seeds(
+            index=index,
+            shard=shard,
+            fused=fused,
+            saliency=saliency,
+            settings=settings(saliency_threshold=threshold),
+            output=tmp_path / "seed.h5",
+        )
         assert MapReader(tmp_path / "seed.h5").image_ids == ids
 
 
@@ -146,10 +208,22 @@ def test_the_networks_own_background(artefacts: tuple[Path, Path, Path, Path], t
     with MapWriter(tmp_path / "own.h5", stage="fuse_regions", settings={}) as writer:
         for k in range(5):
             writer.write(f"i{k}", [1, 3], raw=raw, background=np.full((1, 2), 0.3, np.float16))
-    make_seeds(index=index, shard=shard, fused=tmp_path / "own.h5", settings=settings(kind="scores", cue="network"), output=tmp_path / "seed.h5")
+    make_seeds(
+        index=index,
+        shard=shard,
+        fused=tmp_path / "own.h5",
+        settings=settings(kind="scores", cue="network"),
+        output=tmp_path / "seed.h5",
+    )
     mask = MapReader(tmp_path / "seed.h5").read("i1")["mask"]
     assert (mask[:, :9] == 1).all()
     assert (mask[:, 9:] == 0).all()
     with pytest.raises(ArtefactError, match="no array 'raw'"):
-        make_seeds(index=index, shard=shard, fused=fused, settings=settings(kind="scores", cue="network"), output=tmp_path / "none.h5")
+        make_seeds(
+            index=index,
+            shard=shard,
+            fused=fused,
+            settings=settings(kind="scores", cue="network"),
+            output=tmp_path / "none.h5",
+        )
     assert not (tmp_path / "none.h5").exists()

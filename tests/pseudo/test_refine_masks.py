@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from tests.tiny_set import write_tiny_set
-from wsss.artefacts import ArtefactError
-from wsss.pseudo.refine_masks import refine_masks
-from wsss.stage_settings import RefineSettings
-from wsss.store import MapReader, MapWriter
+from wsss.files.artefacts import ArtefactError
+from wsss.files.store import MapReader, MapWriter
+from wsss.settings.stage_settings import RefineSettings
+from wsss.stages.pseudo.refine_masks import refine_masks
 
 CRF, NONE = RefineSettings(), RefineSettings(refine="none")
 
@@ -26,11 +26,14 @@ def truth(k: int) -> np.ndarray:
 
 @pytest.fixture
 def scenes(tmp_path: Path) -> tuple[Path, Path]:
-    """Five non-square pictures of class 1 (red) and 3 (blue) on green; the tags name both."""
+    """Five non-square images of class 1 (red) and 3 (blue) on green; the labels name both."""
     rng = np.random.default_rng(0)
     colours = np.array([[60, 120, 60], [200, 60, 40], [0, 0, 0], [50, 60, 190]])
-    pictures = {f"i{k}": (np.clip(colours[truth(k)] + rng.normal(0, 6, (*truth(k).shape, 3)), 0, 255).astype(np.uint8), [1, 3]) for k in range(5)}
-    return write_tiny_set(tmp_path, pictures)
+    images = {
+        f"i{k}": (np.clip(colours[truth(k)] + rng.normal(0, 6, (*truth(k).shape, 3)), 0, 255).astype(np.uint8), [1, 3])
+        for k in range(5)
+    }
+    return write_tiny_set(tmp_path, images)
 
 
 def write_seeds(path: Path, *, change: dict[int, int] | None = None) -> None:
@@ -40,7 +43,9 @@ def write_seeds(path: Path, *, change: dict[int, int] | None = None) -> None:
         for k in range(5):
             mask = truth(k)
             draw = rng.random(mask.shape)
-            mask = np.where(draw < 0.4, 255, np.where(draw > 0.94, rng.choice([0, 1, 3], mask.shape), mask)).astype(np.uint8)
+            mask = np.where(draw < 0.4, 255, np.where(draw > 0.94, rng.choice([0, 1, 3], mask.shape), mask)).astype(
+                np.uint8
+            )
             for old, new in (change or {}).items():
                 mask[mask == old] = new
             writer.write(f"i{k}", [1, 3], mask=mask)
@@ -63,7 +68,14 @@ def test_the_crf_repairs_seeds_and_leaves_nothing_unknown(scenes: tuple[Path, Pa
     index, shard = scenes
     write_seeds(tmp_path / "seed.h5")
     for workers in (1, 2):
-        refine_masks(index=index, shard=shard, masks=tmp_path / "seed.h5", settings=CRF, workers=workers, output=tmp_path / f"{workers}.h5")
+        refine_masks(
+            index=index,
+            shard=shard,
+            masks=tmp_path / "seed.h5",
+            settings=CRF,
+            workers=workers,
+            output=tmp_path / f"{workers}.h5",
+        )
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
     for k in range(5):
         record = MapReader(tmp_path / "1.h5").read(f"i{k}")
@@ -76,7 +88,9 @@ def test_a_stricter_preset_changes_the_result(scenes: tuple[Path, Path], tmp_pat
     index, shard = scenes
     write_seeds(tmp_path / "seed.h5")
     weak = RefineSettings.model_validate({"crf": {"preset": "custom", "w_bilateral": 0, "w_gaussian": 0}})
-    refine_masks(index=index, shard=shard, masks=tmp_path / "seed.h5", settings=weak, workers=1, output=tmp_path / "weak.h5")
+    refine_masks(
+        index=index, shard=shard, masks=tmp_path / "seed.h5", settings=weak, workers=1, output=tmp_path / "weak.h5"
+    )
     seed, mask = MapReader(tmp_path / "seed.h5").read("i0")["mask"], MapReader(tmp_path / "weak.h5").read("i0")["mask"]
     known = seed != 255
     assert (mask[known] == seed[known]).all()
@@ -86,18 +100,31 @@ def test_a_stricter_preset_changes_the_result(scenes: tuple[Path, Path], tmp_pat
 def test_refine_none_copies_and_filters(scenes: tuple[Path, Path], tmp_path: Path) -> None:
     index, shard = scenes
     write_seeds(tmp_path / "seed.h5", change={3: 2})
-    refine_masks(index=index, shard=shard, masks=tmp_path / "seed.h5", settings=NONE, workers=1, output=tmp_path / "out.h5")
+    refine_masks(
+        index=index, shard=shard, masks=tmp_path / "seed.h5", settings=NONE, workers=1, output=tmp_path / "out.h5"
+    )
     seed, mask = MapReader(tmp_path / "seed.h5").read("i1")["mask"], MapReader(tmp_path / "out.h5").read("i1")["mask"]
     np.testing.assert_array_equal(mask, np.where(seed == 2, 255, seed))
-    refine_masks(index=index, shard=shard, masks=tmp_path / "seed.h5", settings=CRF, workers=1, output=tmp_path / "crf.h5")
+    refine_masks(
+        index=index, shard=shard, masks=tmp_path / "seed.h5", settings=CRF, workers=1, output=tmp_path / "crf.h5"
+    )
     assert set(np.unique(MapReader(tmp_path / "crf.h5").read("i1")["mask"])) <= {0, 1, 3}
 
 
 @pytest.mark.parametrize("settings", [CRF, NONE], ids=["crf", "none"])
-def test_probabilities_of_other_classes_are_left_out_before_the_decision(scenes: tuple[Path, Path], tmp_path: Path, settings: RefineSettings) -> None:
+def test_probabilities_of_other_classes_are_left_out_before_the_decision(
+    scenes: tuple[Path, Path], tmp_path: Path, settings: RefineSettings
+) -> None:
     index, shard = scenes
     write_predictions(tmp_path / "predictions.h5", class_ids=[0, 1, 2, 3])
-    refine_masks(index=index, shard=shard, masks=tmp_path / "predictions.h5", settings=settings, workers=1, output=tmp_path / "out.h5")
+    refine_masks(
+        index=index,
+        shard=shard,
+        masks=tmp_path / "predictions.h5",
+        settings=settings,
+        workers=1,
+        output=tmp_path / "out.h5",
+    )
     for k in range(5):
         mask = MapReader(tmp_path / "out.h5").read(f"i{k}")["mask"]
         assert set(np.unique(mask)) == {0, 1, 3}
@@ -108,38 +135,62 @@ def test_missing_probabilities_are_named(scenes: tuple[Path, Path], tmp_path: Pa
     index, shard = scenes
     write_predictions(tmp_path / "predictions.h5", class_ids=[0, 1])
     with pytest.raises(ArtefactError, match=r"image i0: probabilities for classes \[3\] are missing"):
-        refine_masks(index=index, shard=shard, masks=tmp_path / "predictions.h5", settings=CRF, workers=2, output=tmp_path / "out.h5")
+        refine_masks(
+            index=index,
+            shard=shard,
+            masks=tmp_path / "predictions.h5",
+            settings=CRF,
+            workers=2,
+            output=tmp_path / "out.h5",
+        )
 
 
 def test_all_background_is_an_error(scenes: tuple[Path, Path], tmp_path: Path) -> None:
     index, shard = scenes
     write_seeds(tmp_path / "seed.h5", change={1: 0, 3: 0})
-    with pytest.raises(ValueError, match=r"5 of 5 images with tags .*pseudo\.crf"):
-        refine_masks(index=index, shard=shard, masks=tmp_path / "seed.h5", settings=CRF, workers=1, output=tmp_path / "out.h5")
+    with pytest.raises(ValueError, match=r"5 of 5 images with labels .*pseudo\.crf"):
+        refine_masks(
+            index=index, shard=shard, masks=tmp_path / "seed.h5", settings=CRF, workers=1, output=tmp_path / "out.h5"
+        )
     assert not (tmp_path / "out.h5").exists()
 
 
 def test_a_missing_input_and_an_empty_shard(scenes: tuple[Path, Path], tmp_path: Path) -> None:
     index, shard = scenes
     with pytest.raises(ArtefactError, match="no such file"):
-        refine_masks(index=index, shard=shard, masks=tmp_path / "absent.h5", settings=CRF, workers=2, output=tmp_path / "out.h5")
+        refine_masks(
+            index=index, shard=shard, masks=tmp_path / "absent.h5", settings=CRF, workers=2, output=tmp_path / "out.h5"
+        )
     write_seeds(tmp_path / "seed.h5")
     shard.write_text("image_id\n")
-    refine_masks(index=index, shard=shard, masks=tmp_path / "seed.h5", settings=CRF, workers=2, output=tmp_path / "out.h5")
+    refine_masks(
+        index=index, shard=shard, masks=tmp_path / "seed.h5", settings=CRF, workers=2, output=tmp_path / "out.h5"
+    )
     assert len(MapReader(tmp_path / "out.h5")) == 0
 
 
 def test_photographs_come_closer_to_their_truth(shared: Path, tmp_path: Path) -> None:
     root = shared / "data" / "voc12_sub"
-    truths = {i: np.array(Image.open(root / "SegmentationClassAug" / f"{i}.png")) for i in ("2007_000243", "2007_000648", "2007_001185")}
-    pictures = {i: (np.array(Image.open(root / "JPEGImages" / f"{i}.jpg")), [int(c) for c in np.unique(mask) if 0 < c < 255]) for i, mask in truths.items()}
-    index, shard = write_tiny_set(tmp_path, pictures, num_classes=20)
-    rough = {i: cv2.dilate(np.where(mask == 255, 0, mask).astype(np.uint8), np.ones((15, 15), np.uint8)) for i, mask in truths.items()}
+    truths = {
+        i: np.array(Image.open(root / "SegmentationClassAug" / f"{i}.png"))
+        for i in ("2007_000243", "2007_000648", "2007_001185")
+    }
+    images = {
+        i: (np.array(Image.open(root / "JPEGImages" / f"{i}.jpg")), [int(c) for c in np.unique(mask) if 0 < c < 255])
+        for i, mask in truths.items()
+    }
+    index, shard = write_tiny_set(tmp_path, images, num_classes=20)
+    rough = {
+        i: cv2.dilate(np.where(mask == 255, 0, mask).astype(np.uint8), np.ones((15, 15), np.uint8))
+        for i, mask in truths.items()
+    }
     with MapWriter(tmp_path / "seed.h5", stage="make_seeds", settings={}) as writer:
         for image_id, mask in rough.items():
-            writer.write(image_id, pictures[image_id][1], mask=mask)
+            writer.write(image_id, images[image_id][1], mask=mask)
     settings = RefineSettings.model_validate({"crf": {"preset": "deeplabv2"}})
-    refine_masks(index=index, shard=shard, masks=tmp_path / "seed.h5", settings=settings, workers=1, output=tmp_path / "out.h5")
+    refine_masks(
+        index=index, shard=shard, masks=tmp_path / "seed.h5", settings=settings, workers=1, output=tmp_path / "out.h5"
+    )
 
     def iou(mask: np.ndarray, image_id: str) -> float:
         truth, valid = truths[image_id], truths[image_id] != 255

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss.pseudo.seedmask import filter_labels, seeds_from_network, seeds_from_regions, seeds_from_scores
+from wsss.stages.pseudo.seedmask import filter_labels, seeds_from_network, seeds_from_regions, seeds_from_scores
 
 LOW, HIGH = 0.05, 0.5
 
@@ -48,17 +48,21 @@ def test_two_hundred_classes_in_one_pixel_do_not_wrap_round() -> None:
     assert seeds_from_regions(regions, np.arange(1, 255, dtype=np.uint8), None, saliency_threshold=0.06).item() == 255
 
 
-def test_an_image_without_tags() -> None:
+def test_an_image_without_labels() -> None:
     cue = np.array([[LOW, HIGH]], np.float32)
     assert seeds_from_regions(np.zeros((0, 1, 2), bool), [], cue, saliency_threshold=0.06).tolist() == [[0, 255]]
     assert seeds_from_scores(np.zeros((0, 4, 4), np.float16), [], size=(2, 3), background=0.3).tolist() == [[0] * 3] * 2
 
 
 def test_scores_by_hand() -> None:
-    scores = np.array([[[4.0, 1.0, -2.0, 2.0]], [[0.5, 1.0, 1.0, 0.4]]], np.float32)  # /max: 1, .25, 0, .5 and .5, 1, 1, .4
+    scores = np.array(
+        [[[4.0, 1.0, -2.0, 2.0]], [[0.5, 1.0, 1.0, 0.4]]], np.float32
+    )  # /max: 1, .25, 0, .5 and .5, 1, 1, .4
     before = scores.copy()
     assert seeds_from_scores(scores, [5, 9], size=(1, 4), background=0.3).tolist() == [[5, 9, 9, 5]]
-    assert seeds_from_scores(scores, [5, 9], size=(1, 4), background=0.5).tolist() == [[5, 9, 9, 0]]  # a tie is background
+    assert seeds_from_scores(scores, [5, 9], size=(1, 4), background=0.5).tolist() == [
+        [5, 9, 9, 0]
+    ]  # a tie is background
     cue = np.array([[1.0, 0.0, 0.99, 0.0]], np.float32)
     assert seeds_from_scores(scores, [5, 9], size=(1, 4), background=cue).tolist() == [[0, 9, 9, 5]]
     np.testing.assert_array_equal(scores, before)

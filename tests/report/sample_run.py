@@ -1,4 +1,4 @@
-"""A run's files as the workflow leaves them, made up from pictures with known masks: for the tests of the report."""
+"""A run's files as the workflow leaves them, made up from images with known masks: for the tests of the report."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wsss.artefacts import IGNORE, INDEX_COLUMNS, METRIC_COLUMNS, write_csv, write_json
-from wsss.config import load
-from wsss.graph import Graph
-from wsss.sections import Config
-from wsss.sections.reading import relevant
-from wsss.store import MapWriter
+from wsss.files.artefacts import IGNORE, INDEX_COLUMNS, METRIC_COLUMNS, write_csv, write_json
+from wsss.files.store import MapWriter
+from wsss.settings.config import load
+from wsss.settings.reading import relevant
+from wsss.settings.sections import Config
+from wsss.workflow.graph import Graph
 
 MEAN_RGB = [120.0, 110.0, 100.0]
-OVERLAY = {"segment": {"variants": ["plain", "psl"]}, "run": "sample", "seeds": {"rounds": {"count": 2}}, "report": {"gallery": 6}}
+OVERLAY = {
+    "segment": {"variants": ["plain", "psl"]},
+    "run": "sample",
+    "seeds": {"rounds": {"count": 2}},
+    "report": {"gallery": 6},
+}
 SWEEP = np.round(np.linspace(0, 1, 11), 3)
 
 
@@ -36,8 +41,8 @@ class SampleRun:
     names: list[str]
 
 
-def drawn_pictures(count: int = 6) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pictures (H, W, 3) of one or two shapes with their masks (H, W), not square, classes 1..2."""
+def drawn_images(count: int = 6) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images (H, W, 3) of one or two shapes with their masks (H, W), not square, classes 1..2."""
     out = []
     for k in range(count):
         rng = np.random.default_rng(k)
@@ -56,7 +61,7 @@ def make_run(
     folder: Path,
     *,
     names: Sequence[str] = ("disc", "box"),
-    pictures: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
     val: int = 2,
     truth: bool = True,
     config: Mapping[str, Any] | None = None,
@@ -68,7 +73,7 @@ def make_run(
     Args:
         folder: An empty folder.
         names: Foreground classes.
-        pictures: Pictures and masks; the last `val` of them are for validation.
+        images: Images and masks; the last `val` of them are for validation.
         val: Validation images.
         truth: Whether the data set has masks (and metrics.csv numbers).
         config: Keys laid over the defaults.
@@ -78,11 +83,11 @@ def make_run(
     Returns:
         What write_report needs, and what the tests compare.
     """
-    pictures = drawn_pictures() if pictures is None else pictures
+    pairs = drawn_images() if pairs is None else pairs
     settings = load({**OVERLAY, "evaluate": {"full_supervision": full}, **(config or {})})
-    splits = {f"img{k}": "val" if k >= len(pictures) - val else "train" for k in range(len(pictures))}
-    truths = {i: mask for i, (_, mask) in zip(splits, pictures, strict=True)}
-    images = {i: image for i, (image, _) in zip(splits, pictures, strict=True)}
+    splits = {f"img{k}": "val" if k >= len(pairs) - val else "train" for k in range(len(pairs))}
+    truths = {i: mask for i, (_, mask) in zip(splits, pairs, strict=True)}
+    images = {i: image for i, (image, _) in zip(splits, pairs, strict=True)}
     _write_index(folder / "dataset", images, truths, splits, names, truth=truth)
     plan = _plan(folder, settings)
     for stage in plan["stages"]:
@@ -90,13 +95,35 @@ def make_run(
         _write_stage(Path(stage["files"][0]), stage, ids, images, truths, worse or {})
     _write_saliency(Path(next(iter(plan["saliency"].values()))[0]), truths, splits)
     _write_records(plan)
-    rows = [row for k, stage in enumerate(plan["stages"]) if stage["stage"] != "regions" for row in _metric_rows(stage, k, names)] if truth else []
+    rows = (
+        [
+            row
+            for k, stage in enumerate(plan["stages"])
+            if stage["stage"] != "regions"
+            for row in _metric_rows(stage, k, names)
+        ]
+        if truth
+        else []
+    )
     write_csv(folder / "metrics.csv", METRIC_COLUMNS, rows)
-    return SampleRun(index=folder / "dataset/index.csv", metrics=folder / "metrics.csv", content=plan, rows=rows, truths=truths, names=["background", *names])
+    return SampleRun(
+        index=folder / "dataset/index.csv",
+        metrics=folder / "metrics.csv",
+        content=plan,
+        rows=rows,
+        truths=truths,
+        names=["background", *names],
+    )
 
 
 def _write_index(
-    folder: Path, images: Mapping[str, np.ndarray], truths: Mapping[str, np.ndarray], splits: Mapping[str, str], names: Sequence[str], *, truth: bool
+    folder: Path,
+    images: Mapping[str, np.ndarray],
+    truths: Mapping[str, np.ndarray],
+    splits: Mapping[str, str],
+    names: Sequence[str],
+    *,
+    truth: bool,
 ) -> None:
     folder.mkdir(parents=True)
     rows = []
@@ -108,7 +135,11 @@ def _write_index(
         present = [n for k, n in enumerate(names, 1) if (truths[i] == k).any()]
         rows.append(dict.fromkeys(INDEX_COLUMNS, "") | {"image_id": i, "split": splits[i], "measured": int(truth), "height": image.shape[0], "width": image.shape[1],
                     "labels": ";".join(present), "image": f"{i}.png", "mask": f"{i}-mask.png" if truth else ""})  # fmt: skip
-    write_csv(folder / "classes.csv", ("class_id", "name"), [{"class_id": k, "name": n} for k, n in enumerate(["background", *names])])
+    write_csv(
+        folder / "classes.csv",
+        ("class_id", "name"),
+        [{"class_id": k, "name": n} for k, n in enumerate(["background", *names])],
+    )
     write_json(folder / "statistics.json", {"mean_rgb": MEAN_RGB})
     write_csv(folder / "index.csv", INDEX_COLUMNS, rows)
 
@@ -120,11 +151,22 @@ def _plan(folder: Path, settings: Config) -> dict[str, Any]:
     plan = graph.plan(rounds) | {"config": relevant(settings)}
     for m, count in rounds.items():
         plan["stages"] += [
-            {"method": m, "stage": "regions", "name": "", "files": graph.regions(m, r), "round": r, "variant": "", "cycle": None, "split": "train"}
+            {
+                "method": m,
+                "stage": "regions",
+                "name": "",
+                "files": graph.regions(m, r),
+                "round": r,
+                "variant": "",
+                "cycle": None,
+                "split": "train",
+            }
             for r in range(1, count + 1)
         ]
     moved: dict[str, Any] = json.loads(json.dumps(plan).replace(f"{graph.base}/", f"{folder.as_posix()}/"))
-    assert all(Path(f).is_relative_to(folder) for stage in moved["stages"] for f in stage["files"]), "nothing is written elsewhere"
+    assert all(Path(f).is_relative_to(folder) for stage in moved["stages"] for f in stage["files"]), (
+        "nothing is written elsewhere"
+    )
     return moved
 
 
@@ -132,7 +174,12 @@ def _plan(folder: Path, settings: Config) -> dict[str, Any]:
 
 
 def _write_stage(
-    path: Path, stage: Mapping[str, Any], ids: Sequence[str], images: Mapping[str, np.ndarray], truths: Mapping[str, np.ndarray], worse: Mapping[str, int]
+    path: Path,
+    stage: Mapping[str, Any],
+    ids: Sequence[str],
+    images: Mapping[str, np.ndarray],
+    truths: Mapping[str, np.ndarray],
+    worse: Mapping[str, int],
 ) -> None:
     if path.exists():
         return
@@ -142,7 +189,11 @@ def _write_stage(
             objects = np.stack([truths[i] == c for c in classes])
             if stage["stage"] in ("scores", "fused", "regions"):
                 scores, regions = _maps(objects, round=stage["round"] or 2)
-                arrays = {"scores": {"scores": scores}, "regions": {"regions": regions}, "fused": {"scores": scores, "regions": regions}}[stage["stage"]]
+                arrays = {
+                    "scores": {"scores": scores},
+                    "regions": {"regions": regions},
+                    "fused": {"scores": scores, "regions": regions},
+                }[stage["stage"]]
             else:
                 arrays = {"mask": _mask(truths[i], stage, shift=worse.get(i, 0))}
             writer.write(i, classes, **arrays)
@@ -184,13 +235,31 @@ def _write_saliency(path: Path, truths: Mapping[str, np.ndarray], splits: Mappin
 
 def _write_records(plan: Mapping[str, Any]) -> None:
     for k, record in enumerate(plan["records"]):
-        losses = [{"epoch": e, "loss": (0.4 + 0.1 * k) / e + 0.05 * (record["round"] or 1), "seconds": 1.0} for e in range(1, 7)]
-        content: dict[str, Any] = {"loss_curve": losses, "final_loss": losses[-1]["loss"], "seconds": 6.0, "peak_memory_mb": 900.0, "device": "cpu"}
+        losses = [
+            {"epoch": e, "loss": (0.4 + 0.1 * k) / e + 0.05 * (record["round"] or 1), "seconds": 1.0}
+            for e in range(1, 7)
+        ]
+        content: dict[str, Any] = {
+            "loss_curve": losses,
+            "final_loss": losses[-1]["loss"],
+            "seconds": 6.0,
+            "peak_memory_mb": 900.0,
+            "device": "cpu",
+        }
         if record["kind"] == "round":
-            content |= {"new_area": 0.2 / record["round"], "erased_share": 0.1 * (record["round"] - 1), "claimed_share": 0.2}
+            content |= {
+                "new_area": 0.2 / record["round"],
+                "erased_share": 0.1 * (record["round"] - 1),
+                "claimed_share": 0.2,
+            }
         write_json(Path(record["file"]), content)
     benchmarks = Path(plan["benchmarks"])
-    for rule, seconds in {"train_classifier": (61.2, 58.9), "extract_scores": (9.1, 8.8), "refine_masks": (22.5,), "index_images": (1.2,)}.items():
+    for rule, seconds in {
+        "train_classifier": (61.2, 58.9),
+        "extract_scores": (9.1, 8.8),
+        "refine_masks": (22.5,),
+        "index_images": (1.2,),
+    }.items():
         for n, s in enumerate(seconds):
             path = benchmarks / rule / f"job-{n}.tsv"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,4 +309,6 @@ def _metric_rows(stage: Mapping[str, Any], k: int, names: Sequence[str]) -> list
         "precision_labelled": level + 0.11,
         "pixel_accuracy": level + 0.2,
     }
-    return [row(m, min(v, 1.0)) for m, v in flat.items()] + [row("iou", (level + 0.1) * 0.95**j, **{"class": c}) for j, c in enumerate(classes)]
+    return [row(m, min(v, 1.0)) for m, v in flat.items()] + [
+        row("iou", (level + 0.1) * 0.95**j, **{"class": c}) for j, c in enumerate(classes)
+    ]

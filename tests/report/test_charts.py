@@ -7,20 +7,26 @@ import re
 import pytest
 
 from tests.report.sample_run import make_run
-from wsss.report import curves
-from wsss.report.charts import Axis, Series, bars, line_chart, ticks
-from wsss.report.gather import read_metrics, read_records
+from wsss.stages.report import curves
+from wsss.stages.report.charts import Axis, Series, bars, line_chart, ticks
+from wsss.stages.report.gather import read_metrics, read_records
 
 
 def test_points_lie_where_their_values_say():
     svg = line_chart([Series(name="a", points=[(0, 0), (1, 50), (2, 100)])], x=Axis(label="x"), y=Axis(label="y"))
-    points = [tuple(float(v) for v in p.split(",")) for p in re.search(r'polyline class="line" points="([^"]+)"', svg).group(1).split()]
+    points = [
+        tuple(float(v) for v in p.split(","))
+        for p in re.search(r'polyline class="line" points="([^"]+)"', svg).group(1).split()
+    ]
     assert points[0][0] < points[1][0] < points[2][0]
     assert points[1] == pytest.approx(((points[0][0] + points[2][0]) / 2, (points[0][1] + points[2][1]) / 2))
     assert points[2][1] < points[0][1]  # up is more
 
 
-@pytest.mark.parametrize(("low", "high", "expected"), [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (31, 64, [40, 50, 60]), (1, 6, [1, 2, 3, 4, 5, 6]), (3, 3, [3])])
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (31, 64, [40, 50, 60]), (1, 6, [1, 2, 3, 4, 5, 6]), (3, 3, [3])],
+)
 def test_ticks_are_round_numbers_within_the_limits(low, high, expected):
     assert ticks(low, high) == expected
 
@@ -36,9 +42,9 @@ def test_one_point_and_equal_values_can_be_drawn():
 
 def test_names_are_escaped():
     hostile = '<script>"&'
-    made = line_chart([Series(name=hostile, points=[(0, 1), (1, 2)], mark=(1, 2))], x=Axis(label=hostile), y=Axis(label=hostile)) + bars(
-        [(hostile, [(hostile, 0, 0.5)])]
-    )
+    made = line_chart(
+        [Series(name=hostile, points=[(0, 1), (1, 2)], mark=(1, 2))], x=Axis(label=hostile), y=Axis(label=hostile)
+    ) + bars([(hostile, [(hostile, 0, 0.5)])])
     assert "<script" not in made
     assert 'title=""' not in made
 
@@ -53,7 +59,11 @@ def run(tmp_path_factory):
 
 
 def test_shared_rounds_are_drawn_once_and_named_after_all_methods(run):
-    assert [name for name, _ in curves.swept(run.content)] == ["cam = erasing, round 1", "erasing, round 2", "erasing, fused"]
+    assert [name for name, _ in curves.swept(run.content)] == [
+        "cam = erasing, round 1",
+        "erasing, round 2",
+        "erasing, fused",
+    ]
     loss = curves.loss_chart(read_records(run.content), kind="classifier")
     assert loss.count("<polyline") == 2
     assert "cam = erasing, round 1" in loss
@@ -62,19 +72,29 @@ def test_shared_rounds_are_drawn_once_and_named_after_all_methods(run):
 
 def test_threshold_curves_mark_their_best(run):
     metrics = read_metrics(run.metrics, class_names=run.names)
-    best = next(r for r in run.rows if r["metric"] == "miou_best" and r["method"] == "erasing" and r["stage"] == "fused")
+    best = next(
+        r for r in run.rows if r["metric"] == "miou_best" and r["method"] == "erasing" and r["stage"] == "fused"
+    )
     assert f"erasing, fused: best, {100 * best['value']:.4g} at 0.3" in curves.threshold_chart(run.content, metrics)
     assert curves.precision_recall_chart(run.content, metrics).count("<polyline") == 3
 
 
 def test_stage_chart_has_a_line_a_variant_and_split(run):
     chart = curves.stage_chart(run.content, read_metrics(run.metrics, class_names=run.names))
-    assert re.findall(r"</i>([^<]+)</span>", chart) == ["cam", "erasing · plain", "erasing · plain, val", "erasing · psl", "erasing · psl, val"]
+    assert re.findall(r"</i>([^<]+)</span>", chart) == [
+        "cam",
+        "erasing · plain",
+        "erasing · plain, val",
+        "erasing · psl",
+        "erasing · psl, val",
+    ]
     colours = re.findall(r'<g style="--c:var\(--s(\d)\)', chart)
     assert colours == ["0", "1", "1", "2", "2"]
 
 
 def test_class_bars_show_each_class_at_each_stage(run):
-    made = curves.class_bars(run.content, read_metrics(run.metrics, class_names=run.names), class_names=run.names, method="erasing")
+    made = curves.class_bars(
+        run.content, read_metrics(run.metrics, class_names=run.names), class_names=run.names, method="erasing"
+    )
     assert re.findall(r"<h4>([^<]+)</h4>", made) == ["background", "disc", "box"]
     assert made.count('class="bar"') == 15

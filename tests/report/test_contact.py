@@ -5,19 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss.report.contact import CELL, FOOTER, GAP, HEADER, MARGIN, contact_sheet, sheet_trails
-from wsss.report.gallery import Figure, Trail
+from wsss.stages.report.contact import CELL, FOOTER, GAP, HEADER, MARGIN, contact_sheet, sheet_trails
+from wsss.stages.report.gallery import Figure, Trail
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 
 
 def plain(colour, caption, *, size=(60, 100), detail="", note=""):
-    return Figure(picture=np.full((*size, 3), colour, np.uint8), caption=caption, detail=detail, note=note)
+    return Figure(image=np.full((*size, 3), colour, np.uint8), caption=caption, detail=detail, note=note)
 
 
 def trail(image_id, rank="", *, size=(60, 100), rounds=2, masks=(), truth=None):
-    shown = [(f"round {r}", [plain(RED, "photo" if r == 1 else "erased", size=size), plain(GREEN, "scores", size=size)]) for r in range(1, rounds + 1)]
-    return Trail(image_id=image_id, rank=rank, class_ids=[1], photo=plain(RED, "photo", size=size), truth=truth, rounds=shown, masks=list(masks))
+    shown = [
+        (f"round {r}", [plain(RED, "photo" if r == 1 else "erased", size=size), plain(GREEN, "scores", size=size)])
+        for r in range(1, rounds + 1)
+    ]
+    return Trail(
+        image_id=image_id,
+        rank=rank,
+        class_ids=[1],
+        photo=plain(RED, "photo", size=size),
+        truth=truth,
+        rounds=shown,
+        masks=list(masks),
+    )
 
 
 def cell(sheet, column, *, y=MARGIN + HEADER + 20):
@@ -51,8 +62,10 @@ def test_columns_that_no_image_has_are_left_out(rounds, columns):
     assert contact_sheet([trail("a", rounds=rounds)], class_names=["background", "cat"]).shape[1] == width(columns)
 
 
-def test_rows_are_as_high_as_their_pictures_up_to_a_limit():
-    sheet = contact_sheet([trail("a", size=(50, 100)), trail("b", size=(300, 100))], class_names=["background", "x" * 400])
+def test_rows_are_as_high_as_their_images_up_to_a_limit():
+    sheet = contact_sheet(
+        [trail("a", size=(50, 100)), trail("b", size=(300, 100))], class_names=["background", "x" * 400]
+    )
     assert sheet.shape[0] == 2 * MARGIN + HEADER + round(0.5 * CELL) + round(1.1 * CELL) + 2 * FOOTER
     gap = sheet[:, MARGIN + CELL : MARGIN + CELL + GAP]
     assert (gap == 255).all()  # long captions stay in their column

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from tests.report.sample_run import MEAN_RGB, make_run
-from wsss.artefacts import ArtefactError, ImageIndex
-from wsss.report.gallery import MAX_SIDE, MIN_SIDE, Gallery, choose, choose_varied
+from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.stages.report.gallery import MAX_SIDE, MIN_SIDE, Gallery, choose, choose_varied
 
 
-def picture(uri):
+def image(uri):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB")).astype(int)
 
 
@@ -61,7 +61,12 @@ def test_the_page_follows_the_method_with_predictions(gallery, run):
 
 def test_images_are_ranked_by_the_masks_that_were_shifted(gallery):
     trails = gallery.trails(4)
-    assert [(t.image_id, t.rank) for t in trails] == [("img0", "best"), ("img2", "best"), ("img3", "typical"), ("img1", "worst")]
+    assert [(t.image_id, t.rank) for t in trails] == [
+        ("img0", "best"),
+        ("img2", "best"),
+        ("img3", "typical"),
+        ("img1", "worst"),
+    ]
     notes = {t.image_id: next(f.note for f in t.masks if f.caption == "pseudo") for t in trails}
     assert notes["img0"] == "100"
     assert int(notes["img1"]) < int(notes["img3"]) < 100
@@ -80,9 +85,9 @@ def test_a_trail_has_every_stage_in_the_order_of_the_workflow(gallery):
     assert trail.truth is not None
 
 
-def test_the_erased_picture_hides_round_1s_regions_with_the_mean_colour(gallery):
+def test_the_erased_image_hides_round_1s_regions_with_the_mean_colour(gallery):
     trail = gallery.trails(1)[0]
-    photo, erased = picture(trail.photo.uri), picture(trail.rounds[1][1][0].uri)
+    photo, erased = image(trail.photo.uri), image(trail.rounds[1][1][0].uri)
     changed = np.abs(photo - erased).sum(axis=2) > 90
     assert changed.sum() > 50
     np.testing.assert_allclose(np.median(erased[changed], axis=0), MEAN_RGB, atol=6)
@@ -105,11 +110,18 @@ def test_without_truth_the_first_images_are_shown(tmp_path):
 
 def test_absent_files_are_left_out_but_damaged_ones_are_named(tmp_path):
     run = make_run(tmp_path)
-    by_stage = {(s["stage"], s["method"], s["round"], s["cycle"], s["split"]): tmp_path / s["files"][0] for s in run.content["stages"]}
+    by_stage = {
+        (s["stage"], s["method"], s["round"], s["cycle"], s["split"]): tmp_path / s["files"][0]
+        for s in run.content["stages"]
+    }
     by_stage["regions", "erasing", 1, None, "train"].unlink()
     by_stage["seed", "erasing", None, None, "train"].unlink()
     trail = Gallery(index=ImageIndex(run.index), plan=run.content).trails(1)[0]
-    assert [f.caption for f in trail.rounds[1][1]] == ["photo", "scores", "region"]  # nothing known to be erased: not called erased
+    assert [f.caption for f in trail.rounds[1][1]] == [
+        "photo",
+        "scores",
+        "region",
+    ]  # nothing known to be erased: not called erased
     assert "seed" not in [f.caption for f in trail.masks]
     path = by_stage["fused", "erasing", None, None, "train"]
     path.write_bytes(path.read_bytes()[:500])
@@ -117,5 +129,5 @@ def test_absent_files_are_left_out_but_damaged_ones_are_named(tmp_path):
         Gallery(index=ImageIndex(run.index), plan=run.content).trails(1)
 
 
-def test_many_images_get_smaller_pictures(gallery):
+def test_many_images_get_smaller_images(gallery):
     assert MIN_SIDE <= gallery._side(99) < gallery._side(9) <= gallery._side(1) == MAX_SIDE

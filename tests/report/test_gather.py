@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.report.sample_run import make_run
-from wsss.artefacts import ArtefactError, ImageIndex
-from wsss.config import load
-from wsss.graph import Graph
-from wsss.report import gather
-from wsss.sections import Config
-from wsss.sections.reading import relevant
+from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.settings.config import load
+from wsss.settings.reading import relevant
+from wsss.settings.sections import Config
+from wsss.stages.report import gather
+from wsss.workflow.graph import Graph
 
 HEADER = "run,method,variant,stage,round,cycle,split,seed,threshold,metric,class,value\n"
 
@@ -34,11 +34,16 @@ def test_numbers_are_found_by_artefact_and_classes_by_name_or_id(tmp_path):
 
 
 def test_curves_are_in_order_and_leave_out_what_is_not_finite(tmp_path):
-    m = read(tmp_path, "r,cam,,fused,,,train,0,0.5,miou_curve,,0.2\nr,cam,,fused,,,train,0,0.1,miou_curve,,0.3\nr,cam,,fused,,,train,0,0.2,miou_curve,,nan\n")
+    m = read(
+        tmp_path,
+        "r,cam,,fused,,,train,0,0.5,miou_curve,,0.2\nr,cam,,fused,,,train,0,0.1,miou_curve,,0.3\nr,cam,,fused,,,train,0,0.2,miou_curve,,nan\n",
+    )
     assert m.curve(gather.Key(("cam", "", "fused", None, None, "train")), "miou_curve") == [(0.1, 0.3), (0.5, 0.2)]
 
 
-@pytest.mark.parametrize("text", ["r,cam,,fused,,,train,0,,miou,,much\n", "r,cam,,fused,x,,train,0,,miou,,0.5\n", "r,cam,,fused\n"])
+@pytest.mark.parametrize(
+    "text", ["r,cam,,fused,,,train,0,,miou,,much\n", "r,cam,,fused,x,,train,0,,miou,,0.5\n", "r,cam,,fused\n"]
+)
 def test_a_malformed_row_is_named(tmp_path, text):
     with pytest.raises(ArtefactError, match=r"metrics\.csv: row 2"):
         read(tmp_path, text)
@@ -53,7 +58,12 @@ def test_other_columns_are_refused(tmp_path):
 def test_benchmarks_are_summed_by_rule(tmp_path):
     run = make_run(tmp_path)
     times = gather.read_benchmarks(tmp_path / "benchmarks")
-    assert [(t.rule, t.jobs) for t in times] == [("train_classifier", 2), ("refine_masks", 1), ("extract_scores", 2), ("index_images", 1)]
+    assert [(t.rule, t.jobs) for t in times] == [
+        ("train_classifier", 2),
+        ("refine_masks", 1),
+        ("extract_scores", 2),
+        ("index_images", 1),
+    ]
     assert times[0].seconds == pytest.approx(120.1)
     assert (times[0].longest, times[0].peak_mb) == (61.2, 513.5)
     assert gather.read_benchmarks(tmp_path / "absent") == []
@@ -70,7 +80,11 @@ def test_jobs_too_short_to_sample_do_not_break_the_table(tmp_path):
 
 
 def test_changed_settings_come_first_with_their_default_and_meaning():
-    listed = gather.list_settings(relevant(load({"run": "x", "seeds": {"claim": {"rel_threshold": 0.35}}, "recipes": {"e4": {"kind": "erasing"}}})))
+    listed = gather.list_settings(
+        relevant(
+            load({"run": "x", "seeds": {"claim": {"rel_threshold": 0.35}}, "recipes": {"e4": {"kind": "erasing"}}})
+        )
+    )
     changed = {s.key: (s.value, s.default) for s in listed if s.changed}
     assert changed == {
         "run": ("x", "scenes"),
@@ -90,10 +104,15 @@ def test_counts_of_images_classes_and_truth(tmp_path):
 
 
 def kinds(config, facts=None, **proposals):
-    facts = facts or {"splits": {"train": {"images": 4, "measured": 4, "labels": 1.5}, "val": {"images": 2, "measured": 2}}}
+    facts = facts or {
+        "splits": {"train": {"images": 4, "measured": 4, "labels": 1.5}, "val": {"images": 2, "measured": 2}}
+    }
     whole = load(config)
     plan = Graph(whole).plan(dict.fromkeys(whole.methods, 1))
-    return {heading: (kind, text) for kind, heading, text in gather.supervision(plan["config"], facts, cues=plan["cues"], proposals=proposals)}
+    return {
+        heading: (kind, text)
+        for kind, heading, text in gather.supervision(plan["config"], facts, cues=plan["cues"], proposals=proposals)
+    }
 
 
 def test_supervision_says_what_taught_the_run():
@@ -104,7 +123,9 @@ def test_supervision_says_what_taught_the_run():
     assert kinds({"backbone": {"weights": "none"}})["Pretraining"][0] == "none"
     assert "Reference" not in kinds({})
     assert kinds({"evaluate": {"full_supervision": True}})["Reference"][0] == "pixels"
-    assert "Tags at prediction" in kinds({"segment": {"recipes": {"gt": {"psl": {"enabled": True, "test_weighting": "labels"}}}}})
+    assert "Labels at prediction" in kinds(
+        {"segment": {"recipes": {"gt": {"psl": {"enabled": True, "test_weighting": "labels"}}}}}
+    )
     nothing = {"splits": {"train": {"images": 4, "measured": 0, "labels": 1.5}, "val": {"images": 0, "measured": 0}}}
     assert "has none" in kinds({}, nothing)["Truth masks"][1]
     assert "no stage needed any" in kinds({}, nothing)["Truth masks"][1]
@@ -137,9 +158,16 @@ def test_truth_masks_are_said_to_be_read_by_what_reads_them():
 
 
 def test_methods_with_saliency_of_their_own_are_named():
-    mixed = {"methods": ["cam", "erasing", "cam_u2net"], "recipes": {"cam_u2net": {"kind": "cam", "saliency": {"kind": "u2net"}}}}
+    mixed = {
+        "methods": ["cam", "erasing", "cam_u2net"],
+        "recipes": {"cam_u2net": {"kind": "cam", "saliency": {"kind": "u2net"}}},
+    }
     plan = Graph(load(mixed)).plan({"cam": 1, "erasing": 1, "cam_u2net": 1})
     facts = {"splits": {"train": {"images": 4, "measured": 4, "labels": 1.5}, "val": {"images": 2, "measured": 2}}}
-    said = [text for _, heading, text in gather.supervision(plan["config"], facts, cues=plan["cues"], proposals={}) if heading == "Saliency"]
+    said = [
+        text
+        for _, heading, text in gather.supervision(plan["config"], facts, cues=plan["cues"], proposals={})
+        if heading == "Saliency"
+    ]
     assert [t.split(":")[0] for t in said] == ["cam, erasing", "cam_u2net"]
     assert "DUTS-TR" in said[1]

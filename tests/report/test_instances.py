@@ -11,13 +11,13 @@ import pytest
 
 from tests.report.sample_run import make_run
 from tests.report.test_write_report import Page, write
-from wsss.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, write_csv, write_json
-from wsss.config import load
-from wsss.graph import Graph
-from wsss.imaging import read_picture, save_mask
-from wsss.report.instances import _best, _figure, instance_table, instance_trails
-from wsss.report.write_report import plan_of
-from wsss.stage_settings import PlanSettings
+from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, write_csv, write_json
+from wsss.files.imaging import read_indexed_image, save_mask
+from wsss.settings.config import load
+from wsss.settings.stage_settings import PlanSettings
+from wsss.stages.report.instances import _best, _figure, instance_table, instance_trails
+from wsss.stages.report.write_report import plan_of
+from wsss.workflow.graph import Graph
 
 
 def instance(class_id: int, score: float) -> dict[str, Any]:
@@ -26,18 +26,28 @@ def instance(class_id: int, score: float) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path):
-    """A run with instances of two methods: prm's pictures, and figures of both."""
+    """A run with instances of two methods: prm's images, and figures of both."""
     run = make_run(tmp_path)
-    folders = {m: tmp_path / m / "instances" / "pictures" for m in ("cam", "erasing")}
+    folders = {m: tmp_path / m / "instances" / "images" for m in ("cam", "erasing")}
     shards = {m: f.parent / "train-0.json" for m, f in folders.items()}
-    run.content["instances"] = [{"method": m, "folder": str(f), "files": [str(shards[m])], "proposals": "watershed"} for m, f in folders.items()]
+    run.content["instances"] = [
+        {"method": m, "folder": str(f), "files": [str(shards[m])], "proposals": "watershed"} for m, f in folders.items()
+    ]
     for k, (method, folder) in enumerate(folders.items()):
         folder.mkdir(parents=True)
-        found = {"img0": [instance(1, 0.9), instance(1, 0.5)], "img1": [instance(2, 0.8), instance(1, 0.25)]} if method == "cam" else {}
+        found = (
+            {"img0": [instance(1, 0.9), instance(1, 0.5)], "img1": [instance(2, 0.8), instance(1, 0.25)]}
+            if method == "cam"
+            else {}
+        )
         write_json(shards[method], found)
         row = {"run": "sample", "method": method, "stage": "instances", "split": "train", "seed": 0}
         for t in (0.25, 0.5, 0.75):
-            run.rows.append(dict.fromkeys(METRIC_COLUMNS, "") | row | {"metric": "map_r", "threshold": t, "value": 0.5 + 0.1 * k - 0.2 * t})
+            run.rows.append(
+                dict.fromkeys(METRIC_COLUMNS, "")
+                | row
+                | {"metric": "map_r", "threshold": t, "value": 0.5 + 0.1 * k - 0.2 * t}
+            )
         run.rows.append(dict.fromkeys(METRIC_COLUMNS, "") | row | {"metric": "abo", "value": 0.4})
     for image_id in ("img0", "img1"):
         numbers = np.zeros_like(run.truths[image_id])
@@ -48,7 +58,7 @@ def run(tmp_path):
 
 
 def test_the_table_has_a_row_a_method_and_marks_the_best(run):
-    from wsss.report.gather import read_metrics
+    from wsss.stages.report.gather import read_metrics
 
     table = instance_table(run.content, read_metrics(run.metrics, class_names=run.names))
     assert [(method, [c.text for c in cells]) for method, cells in table.rows] == [
@@ -59,7 +69,7 @@ def test_the_table_has_a_row_a_method_and_marks_the_best(run):
 
 
 def test_the_ceiling_of_true_proposals_is_not_the_best(run):
-    from wsss.report.gather import read_metrics
+    from wsss.stages.report.gather import read_metrics
 
     run.content["instances"][1]["proposals"] = "truth"
     table = instance_table(run.content, read_metrics(run.metrics, class_names=run.names))
@@ -70,7 +80,7 @@ def test_the_ceiling_of_true_proposals_is_not_the_best(run):
     assert [[c.best for c in cells[:3]] for _, cells in table.rows] == [[False] * 3, [False] * 3, [True] * 3]
 
 
-def test_pictures_are_those_that_are_there(run):
+def test_images_are_those_that_are_there(run):
     trails = instance_trails(run.content, index=ImageIndex(run.index), image_ids=["img2", "img1", "img0"])
     assert [(t.image_id, [f.caption for f in t.masks]) for t in trails] == [("img1", ["cam"]), ("img0", ["cam"])]
     assert trails[0].truth is None  # the sample has no true instances
@@ -80,11 +90,11 @@ def test_pictures_are_those_that_are_there(run):
 def test_an_instance_has_the_colour_of_its_class_and_an_outline():
     grey, numbers = np.full((60, 60, 3), 128, np.uint8), np.zeros((60, 60), np.uint8)
     numbers[:20, :20], numbers[20:40, :20], numbers[40:, 40:] = 1, 2, 3
-    picture = _figure(grey, numbers, [1, 1, 2], caption="").picture
-    assert np.array_equal(picture[5, 5], picture[30, 5])
-    assert not np.array_equal(picture[5, 5], picture[50, 50])
-    assert (picture[19, 5] == 255).all()  # between two of one class
-    assert (picture[20, 5] == 255).all()
+    image = _figure(grey, numbers, [1, 1, 2], caption="").image
+    assert np.array_equal(image[5, 5], image[30, 5])
+    assert not np.array_equal(image[5, 5], image[50, 50])
+    assert (image[19, 5] == 255).all()  # between two of one class
+    assert (image[20, 5] == 255).all()
 
 
 def test_the_true_instances_have_the_classes_of_the_class_mask(run):
@@ -100,12 +110,14 @@ def test_the_true_instances_have_the_classes_of_the_class_mask(run):
     classes[0, 0] = 255
     save_mask(row.mask, classes)
     (trail,) = instance_trails(run.content, index=index, image_ids=["img0"])
-    expected = _figure(read_picture(row), np.where(classes == 255, 255, numbers).astype(np.uint8), [2, 1], caption="truth")
-    assert np.array_equal(trail.truth.picture, expected.picture)
+    expected = _figure(
+        read_indexed_image(row), np.where(classes == 255, 255, numbers).astype(np.uint8), [2, 1], caption="truth"
+    )
+    assert np.array_equal(trail.truth.image, expected.image)
     assert _best([instance(1, 0.5)] * 5, index.class_names) == "disc 0.50, disc 0.50, disc 0.50, and 2 more"
 
 
-def test_a_picture_with_more_instances_than_its_file_is_refused(run):
+def test_an_image_with_more_instances_than_its_file_is_refused(run):
     run.content["instances"] = run.content["instances"][:1]
     numbers = np.full_like(run.truths["img0"], 3)
     save_mask(Path(run.content["instances"][0]["folder"]) / "img0.png", numbers)
@@ -113,10 +125,10 @@ def test_a_picture_with_more_instances_than_its_file_is_refused(run):
         instance_trails(run.content, index=ImageIndex(run.index), image_ids=["img0"])
 
 
-def test_more_instances_than_a_picture_has_numbers_for():
+def test_more_instances_than_an_image_has_numbers_for():
     grey, numbers = np.full((20, 20, 3), 128, np.uint8), np.full((20, 20), 254, np.uint8)
-    picture = _figure(grey, numbers, [1] * 253 + [2] * 50, caption="").picture
-    assert np.array_equal(picture, _figure(grey, np.ones_like(numbers), [2], caption="").picture)
+    image = _figure(grey, numbers, [1] * 253 + [2] * 50, caption="").image
+    assert np.array_equal(image, _figure(grey, np.ones_like(numbers), [2], caption="").image)
 
 
 def test_the_page_shows_them(run):
@@ -136,16 +148,29 @@ def test_a_run_without_instances_has_no_such_part(tmp_path):
     assert "#instances" not in text
 
 
-def test_the_plan_says_where_the_pictures_are():
+def test_the_plan_says_where_the_images_are():
     config = load({"run": "x", "methods": ["prm"], "segment": {"methods": []}, "instances": {"methods": ["prm"]}})
     plan = plan_of(PlanSettings(config=config, rounds={"prm": Graph(config).max_rounds("prm")}))
     files = ["results/x/prm/instances/train-0.json"]
-    assert plan["instances"] == [{"method": "prm", "folder": "results/x/prm/instances/pictures", "files": files, "proposals": "watershed"}]
+    assert plan["instances"] == [
+        {"method": "prm", "folder": "results/x/prm/instances/pictures", "files": files, "proposals": "watershed"}
+    ]
 
 
 def test_the_plan_names_the_proposals_of_each_method():
-    recipes = {"best": {"kind": "prm", "instances": {"proposals": {"kind": "truth"}}}, "parts": {"kind": "cam", "instances": {"route": "components"}}}
+    recipes = {
+        "best": {"kind": "prm", "instances": {"proposals": {"kind": "truth"}}},
+        "parts": {"kind": "cam", "instances": {"route": "components"}},
+    }
     methods = ["prm", *recipes]
-    config = load({"run": "x", "methods": methods, "recipes": recipes, "segment": {"methods": []}, "instances": {"methods": methods}})
+    config = load(
+        {
+            "run": "x",
+            "methods": methods,
+            "recipes": recipes,
+            "segment": {"methods": []},
+            "instances": {"methods": methods},
+        }
+    )
     plan = plan_of(PlanSettings(config=config, rounds=dict.fromkeys(methods, 1)))
     assert [e["proposals"] for e in plan["instances"]] == ["watershed", "truth", ""]

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.report.sample_run import make_run
-from wsss.artefacts import write_text
-from wsss.provenance_records import record_of, recorded
-from wsss.report.made import made_of, read_made
-from wsss.report.write_report import render
-from wsss.sections import ComputeSection
-from wsss.stage_settings import ClaimSettings, ClassifierSettings
+from wsss.files.artefacts import write_text
+from wsss.provenance.records import record_of, recorded
+from wsss.settings.sections import ComputeSection
+from wsss.settings.stage_settings import ClaimSettings, ClassifierSettings
+from wsss.stages.report.made import made_of, read_made
+from wsss.stages.report.write_report import render
 
 
 def make(stage: str, folder: str, output: Path, **given: object) -> Path:
@@ -26,7 +26,9 @@ def make(stage: str, folder: str, output: Path, **given: object) -> Path:
 @pytest.fixture
 def run(tmp_path):
     sample = make_run(tmp_path)
-    regions = make("claim_regions", "seeds", tmp_path / "cam" / "regions.h5", settings=ClaimSettings(), index=sample.index)
+    regions = make(
+        "claim_regions", "seeds", tmp_path / "cam" / "regions.h5", settings=ClaimSettings(), index=sample.index
+    )
     make(
         "train_classifier",
         "seeds",
@@ -46,7 +48,10 @@ def test_products_that_agree(run, tmp_path):
     assert facts["seed"] == "7"
     assert facts["device"] == "cpu"
     assert {"torch", "numpy", "python", "wsss", "threads", "precision"} <= set(facts)
-    assert [(s.stage, s.products, s.seeds) for s in made.stages] == [("claim_regions", 1, []), ("train_classifier", 1, ["7"])]
+    assert [(s.stage, s.products, s.seeds) for s in made.stages] == [
+        ("claim_regions", 1, []),
+        ("train_classifier", 1, ["7"]),
+    ]
     page = render(run.content, index=run.index, metrics=run.metrics)
     assert "The provenance records of all 2 products agree" in page
     assert made.stages[1].codes[0] in page
@@ -77,8 +82,13 @@ def test_several_versions_are_a_note():
         "seed": None,
     }
     base |= {"inputs": {}, "products": [], "seconds": 1.0, "made": "2026-01-02T03:04:05+00:00"}
-    made = made_of({"a": {**base, "libraries": {"torch": "2"}}, "b": {**base, "libraries": {"torch": "3"}}}, broken=["c"])
-    assert made.faults == [("note", "more than one torch: 2 made a, 3 made b"), ("bad", "the record of c cannot be used")]
+    made = made_of(
+        {"a": {**base, "libraries": {"torch": "2"}}, "b": {**base, "libraries": {"torch": "3"}}}, broken=["c"]
+    )
+    assert made.faults == [
+        ("note", "more than one torch: 2 made a, 3 made b"),
+        ("bad", "the record of c cannot be used"),
+    ]
     assert dict(made.facts)["torch"] == "2, 3"
     assert (made.stages[0].seconds, made.stages[0].last) == (2.0, "2026-01-02")
 
@@ -89,4 +99,6 @@ def test_a_damaged_record_and_none_at_all(run, tmp_path):
     for path in tmp_path.rglob("*.provenance.json"):
         path.unlink()
     assert read_made(tmp_path).products == 0
-    assert "There are no provenance records: these are the versions of what wrote this page." in render(run.content, index=run.index, metrics=run.metrics)
+    assert "There are no provenance records: these are the versions of what wrote this page." in render(
+        run.content, index=run.index, metrics=run.metrics
+    )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from wsss.report.faults import warnings
-from wsss.report.gather import Key, Metrics, Value
-from wsss.report.tables import detail_table, headline, segmenter_table, stage_table
+from wsss.stages.report.faults import warnings
+from wsss.stages.report.gather import Key, Metrics, Value
+from wsss.stages.report.tables import detail_table, headline, segmenter_table, stage_table
 
 
 def stage(method, kind, *, round=None, variant="", cycle=None, split="train"):
@@ -92,7 +92,9 @@ def test_without_the_reference_there_is_no_share_and_without_segmenters_no_row()
 
 
 def test_the_best_of_a_column_is_marked_and_the_reference_never():
-    assert {(m, c.text) for m, cells in stage_table(PLAN, ALL).rows for c in cells if c.best} == {("erasing", t) for t in ("45.0", "41.0", "48.0")}
+    assert {(m, c.text) for m, cells in stage_table(PLAN, ALL).rows for c in cells if c.best} == {
+        ("erasing", t) for t in ("45.0", "41.0", "48.0")
+    }
     marked = {(m, v, k, c.text) for m, v, k, cells in segmenter_table(PLAN, ALL).rows for c in cells if c.best}
     assert marked == {("erasing", "psl", 1, t) for t in ("55.0", "57.0", "52.0", "80.0")}
 
@@ -107,14 +109,17 @@ def test_headline_names_the_best_masks_and_weak_over_full():
     assert "55.0 mIoU on training images (erasing · psl, cycle 1)" in sentence
     assert "52.0 mIoU on validation images (erasing · psl, cycle 1)" in sentence
     assert "80 % of the same network trained with full masks (65.0)" in sentence
-    assert sentence.startswith("From image tags alone,")
+    assert sentence.startswith("From image-level labels alone,")
 
 
 def test_headline_gives_the_final_prediction_even_if_an_earlier_one_is_better():
-    assert "the final prediction 40.0 mIoU on validation images (erasing · psl, cycle 1)" in headline(PLAN, numbers(s8=0.48, s12=0.60, s15=0.40)).sentence
+    assert (
+        "the final prediction 40.0 mIoU on validation images (erasing · psl, cycle 1)"
+        in headline(PLAN, numbers(s8=0.48, s12=0.60, s15=0.40)).sentence
+    )
 
 
-def test_headline_does_not_claim_tags_alone_with_trained_saliency():
+def test_headline_does_not_claim_labels_alone_with_trained_saliency():
     assert "a trained saliency model" in headline(PLAN | {"cues": {"cam": "barrier", "erasing": "u2net"}}, ALL).sentence
 
 
@@ -124,15 +129,40 @@ def test_headline_without_numbers_and_with_seeds_only():
 
 
 def faults(values, *, row=2, truth=True):
-    metrics = Metrics(values={Key.of(STAGES[row]): [Value(metric=m, name=n, threshold=t, value=v) for m, n, t, v in values]})
-    return warnings({"methods": ["cam"], "stages": [STAGES[row]]}, metrics, class_names=["background", "a", "b", "c"], has_truth=truth)
+    metrics = Metrics(
+        values={Key.of(STAGES[row]): [Value(metric=m, name=n, threshold=t, value=v) for m, n, t, v in values]}
+    )
+    return warnings(
+        {"methods": ["cam"], "stages": [STAGES[row]]},
+        metrics,
+        class_names=["background", "a", "b", "c"],
+        has_truth=truth,
+    )
 
 
 @pytest.mark.parametrize(
     ("values", "level", "text"),
     [
-        ([("iou", "background", None, 0.7), ("iou", "a", None, 0.0), ("iou", "b", None, 0.0), ("iou", "c", None, 0.0)], "bad", "all background"),
-        ([("iou", "background", None, 0.7), ("iou", "a", None, 0.4), ("iou", "b", None, 0.0), ("iou", "c", None, 0.0)], "bad", "only a is ever found"),
+        (
+            [
+                ("iou", "background", None, 0.7),
+                ("iou", "a", None, 0.0),
+                ("iou", "b", None, 0.0),
+                ("iou", "c", None, 0.0),
+            ],
+            "bad",
+            "all background",
+        ),
+        (
+            [
+                ("iou", "background", None, 0.7),
+                ("iou", "a", None, 0.4),
+                ("iou", "b", None, 0.0),
+                ("iou", "c", None, 0.0),
+            ],
+            "bad",
+            "only a is ever found",
+        ),
         ([("iou", "a", None, 0.4), ("iou", "b", None, 0.3), ("iou", "c", None, 0.0)], "note", "IoU 0 for c"),
         ([("coverage", "", None, 0.01)], "bad", "only 1.0 % of the pixels"),
         ([("coverage", "", None, 0.2)], "note", "only 20.0 % of the pixels"),
@@ -153,7 +183,7 @@ def test_thresholds_at_the_edge_and_far_from_the_best_are_said():
     [
         ("warning_all_background", "", "bad", "every mask is background"),
         ("warning_single_class", "", "bad", "a single class"),
-        ("warning_empty_class", "b", "bad", "no pixel of b, which the tags name"),
+        ("warning_empty_class", "b", "bad", "no pixel of b, which the labels name"),
         ("warning_of_tomorrow", "", "note", "warning_of_tomorrow"),
     ],
 )
@@ -164,7 +194,10 @@ def test_what_evaluation_counted_is_said_without_truth_too(metric, name, level, 
 
 def test_details_hold_every_metric_that_some_artefact_has():
     key = Key.of(STAGES[2])
-    rows = [Value(metric="miou", name="", threshold=None, value=0.5), Value(metric="confusion_ratio", name="train", threshold=None, value=1.25)]
+    rows = [
+        Value(metric="miou", name="", threshold=None, value=0.5),
+        Value(metric="confusion_ratio", name="train", threshold=None, value=1.25),
+    ]
     table = detail_table(PLAN, Metrics(values={key: rows}), maps=False)
     assert table.names == ["miou", "confusion_ratio"]
     assert dict(table.rows)["cam, seed (train)"] == ["50.0", "1.25 (train)"]
@@ -174,10 +207,13 @@ def test_details_hold_every_metric_that_some_artefact_has():
 
 def test_a_sound_artefact_raises_nothing_and_an_unmeasured_one_does():
     assert faults([("iou", "a", None, 0.4), ("iou", "b", None, 0.3), ("coverage", "", None, 0.9)]) == []
-    assert warnings({"methods": ["cam"], "stages": STAGES[:1]}, Metrics(), class_names=["background"], has_truth=True) == [
-        ("note", "cam, round 1, scores (train): no numbers in metrics.csv")
-    ]
-    assert warnings({"methods": ["cam"], "stages": STAGES[:1]}, Metrics(), class_names=["background"], has_truth=False) == []
+    assert warnings(
+        {"methods": ["cam"], "stages": STAGES[:1]}, Metrics(), class_names=["background"], has_truth=True
+    ) == [("note", "cam, round 1, scores (train): no numbers in metrics.csv")]
+    assert (
+        warnings({"methods": ["cam"], "stages": STAGES[:1]}, Metrics(), class_names=["background"], has_truth=False)
+        == []
+    )
 
 
 def test_steps_down_are_said():
@@ -186,7 +222,31 @@ def test_steps_down_are_said():
         for _, t in warnings(
             PLAN,
             numbers(
-                **{f"s{k}": v for k, v in enumerate([0.4, 0.4, 0.5, 0.42, 0.4, 0.3, 0.35, 0.41, 0.48, 0.3, 0.46, 0.53, 0.49, 0.55, 0.57, 0.52, 0.8, 0.65])}
+                **{
+                    f"s{k}": v
+                    for k, v in enumerate(
+                        [
+                            0.4,
+                            0.4,
+                            0.5,
+                            0.42,
+                            0.4,
+                            0.3,
+                            0.35,
+                            0.41,
+                            0.48,
+                            0.3,
+                            0.46,
+                            0.53,
+                            0.49,
+                            0.55,
+                            0.57,
+                            0.52,
+                            0.8,
+                            0.65,
+                        ]
+                    )
+                }
             ),
             class_names=["background"],
             has_truth=True,

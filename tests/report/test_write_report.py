@@ -10,41 +10,41 @@ import pytest
 from PIL import Image
 
 from tests.report.sample_run import OVERLAY, make_run
-from wsss.config import load
-from wsss.graph import Graph
-from wsss.report.tables import percent
-from wsss.report.write_report import plan_of, render, seconds, write_report
-from wsss.stage_settings import PlanSettings
+from wsss.settings.config import load
+from wsss.settings.stage_settings import PlanSettings
+from wsss.stages.report.tables import percent
+from wsss.stages.report.write_report import plan_of, render, seconds, write_report
+from wsss.workflow.graph import Graph
 
 VOID = {"meta", "link", "img"}
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, whether they close, and the cells of tables."""
+    """Labels with their attributes, whether they close, and the cells of tables."""
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.open, self.faults, self.tables, self.text = [], [], [], [], ""
+        self.labels, self.open, self.faults, self.tables, self.text = [], [], [], [], ""
         self.feed(text)
         self.close()
 
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
+    def handle_starttag(self, label, attrs):
+        self.labels.append((label, dict(attrs)))
+        if label not in VOID:
+            self.open.append(label)
+        if label == "table":
             self.tables.append([])
-        if tag == "tr":
+        if label == "tr":
             self.tables[-1].append([])
-        if tag in ("td", "th"):
+        if label in ("td", "th"):
             self.tables[-1][-1].append("")
 
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
+    def handle_startendtag(self, label, attrs):
+        self.labels.append((label, dict(attrs)))
 
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.faults.append((tag, self.getpos()))
+    def handle_endtag(self, label):
+        if not self.open or self.open.pop() != label:
+            self.faults.append((label, self.getpos()))
 
     def handle_data(self, data):
         self.text += data
@@ -66,22 +66,22 @@ def text(run):
     return write(run)
 
 
-def test_every_tag_closes_and_every_link_leads_somewhere(text):
+def test_every_label_closes_and_every_link_leads_somewhere(text):
     page = Page(text)
     assert page.faults == []
     assert page.open == []
-    ids = [a["id"] for _, a in page.tags if "id" in a]
+    ids = [a["id"] for _, a in page.labels if "id" in a]
     assert len(ids) == len(set(ids))
-    assert {a["href"][1:] for t, a in page.tags if t == "a"} <= set(ids)
+    assert {a["href"][1:] for t, a in page.labels if t == "a"} <= set(ids)
 
 
-def test_nothing_is_fetched_and_every_picture_is_inlined(text):
+def test_nothing_is_fetched_and_every_image_is_inlined(text):
     page = Page(text)
-    sources = [a[k] for _, a in page.tags for k in ("src", "href", "srcset", "data", "action") if k in a]
+    sources = [a[k] for _, a in page.labels for k in ("src", "href", "srcset", "data", "action") if k in a]
     assert all(s.startswith(("data:", "#")) for s in sources)
-    pictures = [a["src"] for t, a in page.tags if t == "img"]
-    assert len(pictures) > 60
-    assert all(p.startswith("data:image/jpeg;base64,") for p in pictures)
+    images = [a["src"] for t, a in page.labels if t == "img"]
+    assert len(images) > 60
+    assert all(p.startswith("data:image/jpeg;base64,") for p in images)
     assert not re.search(r"url\(|@import|<script|<iframe|https?://", text)
     assert len(text) < 6e6
 
@@ -96,7 +96,10 @@ def test_the_table_says_what_metrics_csv_says(text, run):
     assert stages[1] == ["1", "2", "best thr.", "mIoU", "coverage", "mIoU"]
     for row in stages[2:]:
         seed = {"method": row[0], "stage": "seed"}
-        rounds = [value(method=row[0], stage="scores", round=r, metric="miou_best") if r == 1 or row[0] == "erasing" else "–" for r in (1, 2)]
+        rounds = [
+            value(method=row[0], stage="scores", round=r, metric="miou_best") if r == 1 or row[0] == "erasing" else "–"
+            for r in (1, 2)
+        ]
         assert row[1:] == [
             *rounds,
             value(method=row[0], stage="fused", metric="miou_best"),
@@ -104,15 +107,27 @@ def test_the_table_says_what_metrics_csv_says(text, run):
             value(**seed, metric="coverage"),
             value(method=row[0], stage="pseudo", cycle=0, metric="miou"),
         ]
-    assert [row[:3] for row in segmenters[1:]] == [["erasing", "plain", "0"], ["erasing", "psl", "0"], ["erasing", "psl", "1"], ["full", "plain", "0"]]
+    assert [row[:3] for row in segmenters[1:]] == [
+        ["erasing", "plain", "0"],
+        ["erasing", "psl", "0"],
+        ["erasing", "psl", "1"],
+        ["full", "plain", "0"],
+    ]
     for method, variant, cycle, pseudo, train, val, _ in segmenters[1:]:
-        assert [train, val] == [value(method=method, variant=variant, cycle=int(cycle), split=s, stage="prediction", metric="miou") for s in ("train", "val")]
-        assert pseudo == ("–" if method == "full" else value(method=method, cycle=int(cycle), stage="pseudo", metric="miou"))
+        assert [train, val] == [
+            value(method=method, variant=variant, cycle=int(cycle), split=s, stage="prediction", metric="miou")
+            for s in ("train", "val")
+        ]
+        assert pseudo == (
+            "–" if method == "full" else value(method=method, cycle=int(cycle), stage="pseudo", metric="miou")
+        )
 
 
 def tables_of(page):
     """The table method × stage and that of the segmenters."""
-    return next(t for t in page.tables if t[0][1:] and t[0][1].startswith("scores of round")), next((t for t in page.tables if t[0][1:2] == ["variant"]), None)
+    return next(t for t in page.tables if t[0][1:] and t[0][1].startswith("scores of round")), next(
+        (t for t in page.tables if t[0][1:2] == ["variant"]), None
+    )
 
 
 def test_the_page_says_what_went_in_and_what_was_seen(text):
@@ -137,16 +152,21 @@ def test_texts_are_escaped(tmp_path):
     assert "<img src=x" not in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert Page(page).faults == []
-    assert not [a for _, a in Page(page).tags if "onerror" in a]
+    assert not [a for _, a in Page(page).labels if "onerror" in a]
 
 
 def test_without_truth_the_page_works_and_says_so(tmp_path):
     page = Page(write(make_run(tmp_path / "run", truth=False)))
     assert page.faults == []
-    for words in ("no truth masks", "The data set has none.", "first training images of the index", "No truth masks: results were not measured"):
+    for words in (
+        "no truth masks",
+        "The data set has none.",
+        "first training images of the index",
+        "No truth masks: results were not measured",
+    ):
         assert words in page.text, words
-    assert "worst" not in {a.get("class", "") for _, a in page.tags}
-    assert len([t for t, _ in page.tags if t == "img"]) > 20
+    assert "worst" not in {a.get("class", "") for _, a in page.labels}
+    assert len([t for t, _ in page.labels if t == "img"]) > 20
 
 
 def test_stages_that_are_absent_leave_dashes(tmp_path):
@@ -185,7 +205,9 @@ def test_the_workflows_settings_lead_to_the_same_plan_and_the_regions():
     rounds = {"cam": 1, "erasing": 3}
     plan, graph = plan_of(PlanSettings(config=config, rounds=rounds)), Graph(config)
     assert [s for s in plan["stages"] if s["stage"] != "regions"] == graph.measured(rounds)
-    assert [s["files"] for s in plan["stages"] if s["stage"] == "regions" and s["method"] == "erasing"] == [graph.regions("erasing", r) for r in (1, 2, 3)]
+    assert [s["files"] for s in plan["stages"] if s["stage"] == "regions" and s["method"] == "erasing"] == [
+        graph.regions("erasing", r) for r in (1, 2, 3)
+    ]
     with pytest.raises(ValueError, match="expected a number of rounds for cam, erasing"):
         plan_of(PlanSettings(config=config))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.saliency.barrier import barrier_distance, barrier_saliency, border_contrast, smooth_by_reconstruction
+from wsss.stages.saliency.barrier import barrier_distance, barrier_saliency, border_contrast, smooth_by_reconstruction
 
 
 def exact_distance(values: np.ndarray) -> np.ndarray:
@@ -110,13 +110,13 @@ def test_an_object_of_another_colour_is_salient(colour: str, backgroundness: boo
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 40), (37, 53), (500, 320)])
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_a_constant_picture_has_no_saliency(size: tuple[int, int], value: int) -> None:
+def test_a_constant_image_has_no_saliency(size: tuple[int, int], value: int) -> None:
     saliency = barrier_saliency(np.full((*size, 3), value, np.uint8))
     assert saliency.shape == size
     assert not saliency.any()
 
 
-def test_large_pictures_are_worked_on_small_and_come_back_at_their_size() -> None:
+def test_large_images_are_worked_on_small_and_come_back_at_their_size() -> None:
     small = barrier_saliency(np.repeat(np.repeat(scene(), 3, 0), 3, 1))
     large = barrier_saliency(np.repeat(np.repeat(scene(), 9, 0), 9, 1))
     assert large.shape == (540, 810)

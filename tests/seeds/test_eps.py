@@ -8,18 +8,18 @@ import torch
 from pydantic import ValidationError
 
 from tests.tiny_set import write_tiny_set
-from wsss.artefacts import ImageIndex, read_json
-from wsss.imaging import Normalisation
-from wsss.loading import TrainingImages
-from wsss.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, ScoresSection
-from wsss.seeds import cam
-from wsss.seeds.claim_regions import claim_regions
-from wsss.seeds.eps import Method, estimated_saliency, overlap, resize_saliency
-from wsss.seeds.extract_scores import extract_scores
-from wsss.seeds.fuse_regions import fuse_regions
-from wsss.seeds.train_classifier import train_classifier
-from wsss.stage_settings import ClaimSettings, ClassifierSettings, FuseSettings, ScoresSettings
-from wsss.store import MapReader, MapWriter
+from wsss.files.artefacts import ImageIndex, read_json
+from wsss.files.imaging import Normalisation
+from wsss.files.store import MapReader, MapWriter
+from wsss.settings.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, ScoresSection
+from wsss.settings.stage_settings import ClaimSettings, ClassifierSettings, FuseSettings, ScoresSettings
+from wsss.stages.seeds import cam
+from wsss.stages.seeds.claim_regions import claim_regions
+from wsss.stages.seeds.eps import Method, estimated_saliency, overlap, resize_saliency
+from wsss.stages.seeds.extract_scores import extract_scores
+from wsss.stages.seeds.fuse_regions import fuse_regions
+from wsss.stages.seeds.train_classifier import train_classifier
+from wsss.training.loading import TrainingImages
 
 NAMES = ["background", "dog", "train", "person"]
 SETTINGS = ClassifierSection()
@@ -88,7 +88,9 @@ def test_before_the_warm_up_is_over_every_present_class_is_salient():
 
     def loss(**options):
         progress = options.pop("progress", {})
-        return Method(options=options).losses(maps, {**batch(left, labels), **progress}, settings=SETTINGS, round=1)["saliency"]
+        return Method(options=options).losses(maps, {**batch(left, labels), **progress}, settings=SETTINGS, round=1)[
+            "saliency"
+        ]
 
     naive, adaptive = loss(selection="naive"), loss()
     assert naive > adaptive + 0.1
@@ -102,36 +104,54 @@ def test_the_threshold_of_the_overlap():
     wide = torch.tensor(np.stack([np.ones((4, 4), np.float32), none, none, none]))[None]
     for limit, salient in ((0.4, True), (0.5, False)):
         method = Method(options={"overlap": limit}, class_names=NAMES)
-        assert method._foreground(wide, torch.tensor(left)[None], torch.tensor([[True, False, False]]))[0, 0].item() is salient
+        assert (
+            method._foreground(wide, torch.tensor(left)[None], torch.tensor([[True, False, False]]))[0, 0].item()
+            is salient
+        )
 
 
 def test_maps_that_agree_with_saliency_cost_nothing():
     left, right, none = halves()
-    losses = Method(class_names=NAMES).losses(logits(left, none, none, right), batch(left, [1, 0, 0]), settings=SETTINGS, round=1)
+    losses = Method(class_names=NAMES).losses(
+        logits(left, none, none, right), batch(left, [1, 0, 0]), settings=SETTINGS, round=1
+    )
     assert losses["saliency"].item() < 1e-6
-    flipped = Method(class_names=NAMES).losses(logits(left, none, none, right), batch(right, [1, 0, 0]), settings=SETTINGS, round=1)
+    flipped = Method(class_names=NAMES).losses(
+        logits(left, none, none, right), batch(right, [1, 0, 0]), settings=SETTINGS, round=1
+    )
     assert flipped["saliency"].item() == pytest.approx(0.5)  # nothing is estimated salient, half of the pixels are
 
 
 def test_the_loss_is_the_mean_squared_distance_of_a_pixel():
-    maps, saliency = torch.zeros(1, 4, 2, 2), np.array([[1, 0], [0, 0]], np.float32)  # every map 1/4; the dog's region is empty, so it is background
+    maps, saliency = (
+        torch.zeros(1, 4, 2, 2),
+        np.array([[1, 0], [0, 0]], np.float32),
+    )  # every map 1/4; the dog's region is empty, so it is background
     losses = Method(class_names=NAMES).losses(maps, batch(saliency, [1, 0, 0]), settings=SETTINGS, round=1)
     estimate = 0.5 * 0 + 0.5 * (1 - (0.25 + 0.25))
     assert losses["saliency"].item() == pytest.approx(((1 - estimate) ** 2 + 3 * estimate**2) / 4)
-    heavier = Method(options={"saliency_weight": 3.0}, class_names=NAMES).losses(maps, batch(saliency, [1, 0, 0]), settings=SETTINGS, round=1)
+    heavier = Method(options={"saliency_weight": 3.0}, class_names=NAMES).losses(
+        maps, batch(saliency, [1, 0, 0]), settings=SETTINGS, round=1
+    )
     assert heavier["saliency"].item() == pytest.approx(3 * losses["saliency"].item())
     assert heavier["classification"].item() == losses["classification"].item()
 
 
 def test_gamma_lifts_saliency_before_it_is_learnt_from():
     draw = np.random.default_rng(0)
-    maps, saliency, labels = torch.tensor(draw.normal(size=(1, 4, 4, 4)), dtype=torch.float32), draw.random((4, 4)).astype(np.float32), [1, 0, 1]
+    maps, saliency, labels = (
+        torch.tensor(draw.normal(size=(1, 4, 4, 4)), dtype=torch.float32),
+        draw.random((4, 4)).astype(np.float32),
+        [1, 0, 1],
+    )
     loss = [
         Method(options={"saliency_gamma": g}).losses(maps, batch(s, labels), settings=SETTINGS, round=1)["saliency"]
         for g, s in ((0.5, saliency**2), (1, saliency))
     ]
     assert torch.allclose(*loss)
-    lifted = Method(options={"saliency_gamma": 0.5}).losses(maps, batch(saliency, labels), settings=SETTINGS, round=1)["saliency"]
+    lifted = Method(options={"saliency_gamma": 0.5}).losses(maps, batch(saliency, labels), settings=SETTINGS, round=1)[
+        "saliency"
+    ]
     assert not torch.allclose(lifted, loss[1])
 
 
@@ -154,7 +174,9 @@ def test_which_map_learns_from_which_loss():
         assert (of_saliency[0, of_background][beside] < 0).all()
     assert (of_saliency[0, person] != 0).all()  # through the softmax alone
     assert torch.allclose(of_saliency.sum(1), torch.zeros(1, 4, 4), atol=1e-7)  # a softmax moves no sum
-    naive = Method(options={"selection": "naive"}, class_names=NAMES).losses(maps, batch(left, labels), settings=SETTINGS, round=1)
+    naive = Method(options={"selection": "naive"}, class_names=NAMES).losses(
+        maps, batch(left, labels), settings=SETTINGS, round=1
+    )
     (of_naive,) = torch.autograd.grad(naive["saliency"], maps)
     assert (of_naive[0, train][beside] > 0).all()  # taken for salient, it has to leave what is not
 
@@ -162,8 +184,12 @@ def test_which_map_learns_from_which_loss():
 def test_classification_is_cams():
     maps = torch.randn(2, 4, 4, 4)
     labels = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
-    found = Method(class_names=NAMES).losses(maps, {"labels": labels, "saliency": torch.rand(2, 8, 8)}, settings=SETTINGS, round=1)["classification"]
-    assert torch.equal(found, cam.Method().losses(maps[:, :3], {"labels": labels}, settings=SETTINGS, round=1)["classification"])
+    found = Method(class_names=NAMES).losses(
+        maps, {"labels": labels, "saliency": torch.rand(2, 8, 8)}, settings=SETTINGS, round=1
+    )["classification"]
+    assert torch.equal(
+        found, cam.Method().losses(maps[:, :3], {"labels": labels}, settings=SETTINGS, round=1)["classification"]
+    )
 
 
 def test_saliency_on_the_grid_of_the_maps():
@@ -196,8 +222,8 @@ def test_an_unknown_class_or_setting_is_refused():
         Method(options={"tau": 0.4})
 
 
-def test_saliency_is_cropped_resized_and_mirrored_with_the_picture(tmp_path):
-    """A picture whose red channel is its saliency: after augmentation they still agree."""
+def test_saliency_is_cropped_resized_and_mirrored_with_the_image(tmp_path):
+    """An image whose red channel is its saliency: after augmentation they still agree."""
     values = np.random.default_rng(0).integers(0, 256, (6, 8)).astype(np.uint8).repeat(10, 0).repeat(10, 1)
     index, _ = write_tiny_set(tmp_path, {"a": (np.stack([values] * 3, axis=2), [1])})
     images = TrainingImages(
@@ -217,7 +243,9 @@ def run_round(folder, *, number, index, shard, saliency, kind, earlier):
     """Train, extract and claim one round; its store files."""
     folder.mkdir()
     backbone = BackboneSection(name="test_efficientnet", weights="none", freeze_batchnorm=False)
-    classifier = ClassifierSection(epochs=1, min_steps=1, batch_size=4, augment=AugmentSection(crop=64, resize_min=56, resize_max=80))
+    classifier = ClassifierSection(
+        epochs=1, min_steps=1, batch_size=4, augment=AugmentSection(crop=64, resize_min=56, resize_max=80)
+    )
     compute = ComputeSection(device="cpu", threads=1, workers=0)
     common = {"kind": kind, "round": number, "backbone": backbone, "options": {"overlap": 0.3}}
     train_classifier(
@@ -228,26 +256,45 @@ def run_round(folder, *, number, index, shard, saliency, kind, earlier):
         index=index, shard=shard, classifier=folder / "classifier.pt", regions=earlier,
         settings=ScoresSettings(**common, scores=ScoresSection(scales=[1.0, 0.5])), compute=compute, output=folder / "scores.h5",
     )  # fmt: skip
-    claim_regions(index=index, shard=shard, scores=folder / "scores.h5", settings=ClaimSettings(), output=folder / "regions.h5")
+    claim_regions(
+        index=index, shard=shard, scores=folder / "scores.h5", settings=ClaimSettings(), output=folder / "regions.h5"
+    )
 
 
 def test_the_stages_carry_the_background_map_to_the_seeds(tmp_path):
     """Two rounds of eps_erasing: scores hold class 0, regions do not, and the seeds are the networks' own decision."""
     draw = np.random.default_rng(0)
-    pictures = {f"i{k}": (draw.integers(0, 256, (64, 80, 3)).astype(np.uint8), [1] if k % 2 else [1, 3]) for k in range(5)}
-    index, shard = write_tiny_set(tmp_path, pictures)
+    drawn_images = {
+        f"i{k}": (draw.integers(0, 256, (64, 80, 3)).astype(np.uint8), [1] if k % 2 else [1, 3]) for k in range(5)
+    }
+    index, shard = write_tiny_set(tmp_path, drawn_images)
     saliency, earlier = tmp_path / "saliency.h5", []
     with MapWriter(saliency, stage="estimate_saliency", settings={}) as writer:
-        for image_id in pictures:
+        for image_id in drawn_images:
             writer.write(image_id, [], saliency=draw.integers(0, 256, (64, 80)).astype(np.uint8))
     for number in (1, 2):
         folder = tmp_path / f"round-{number}"
-        run_round(folder, number=number, index=index, shard=shard, saliency=saliency, kind="eps_erasing", earlier=earlier)
+        run_round(
+            folder, number=number, index=index, shard=shard, saliency=saliency, kind="eps_erasing", earlier=earlier
+        )
         earlier = [*earlier, folder / "regions.h5"]
-    assert set(read_json(tmp_path / "round-2" / "training.json")["loss_curve"][0]) == {"epoch", "loss", "classification", "saliency", "seconds"}
+    assert set(read_json(tmp_path / "round-2" / "training.json")["loss_curve"][0]) == {
+        "epoch",
+        "loss",
+        "classification",
+        "saliency",
+        "seconds",
+    }
     fused = tmp_path / "fused.h5"
     scores = [tmp_path / f"round-{n}" / "scores.h5" for n in (1, 2)]
-    fuse_regions(index=index, shard=shard, scores=scores, regions=earlier, settings=FuseSettings(kind="eps_erasing"), output=fused)
+    fuse_regions(
+        index=index,
+        shard=shard,
+        scores=scores,
+        regions=earlier,
+        settings=FuseSettings(kind="eps_erasing"),
+        output=fused,
+    )
     for k in range(5):
         labels = [1] if k % 2 else [1, 3]
         rounds = [MapReader(path).read(f"i{k}") for path in scores]

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from tests.tiny_set import write_tiny_set
-from wsss.artefacts import ArtefactError, ImageIndex
-from wsss.sections import BackboneSection
-from wsss.seeds.earlier import Erased
-from wsss.seeds.method import FACTS, load_method
-from wsss.seeds.train_classifier import initial_network
-from wsss.stage_settings import ClassifierSettings
-from wsss.store import MapWriter
+from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.files.store import MapWriter
+from wsss.methods import FACTS, load_method
+from wsss.settings.sections import BackboneSection
+from wsss.settings.stage_settings import ClassifierSettings
+from wsss.stages.seeds.earlier import Erased
+from wsss.stages.seeds.train_classifier import initial_network
 
 BACKBONE = BackboneSection(name="test_efficientnet", weights="none")
 
@@ -42,8 +42,8 @@ def test_later_rounds_start_afresh_and_differently():
 
 @pytest.fixture
 def rows(tmp_path):
-    pictures = {name: (np.zeros((2, 4, 3), np.uint8), [1, 2]) for name in ("a", "b")}
-    return list(ImageIndex(write_tiny_set(tmp_path, pictures)[0]).rows.values())
+    images = {name: (np.zeros((2, 4, 3), np.uint8), [1, 2]) for name in ("a", "b")}
+    return list(ImageIndex(write_tiny_set(tmp_path, images)[0]).rows.values())
 
 
 def write(path, **regions):

@@ -7,19 +7,30 @@ import pytest
 import torch
 
 from tests.tiny_set import write_tiny_set
-from wsss.config import load
-from wsss.deformable import TAPS, Sampler
-from wsss.graph import Graph
-from wsss.networks import load_network
-from wsss.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, EsolSection, OptimiserSection
-from wsss.seeds import cam
-from wsss.seeds.esol import EXPANSION, SHRINKAGE, Method, area_loss, clip_features
-from wsss.seeds.train_classifier import train_classifier
-from wsss.stage_settings import ClassifierSettings
+from wsss.nets.checkpoints import load_network
+from wsss.nets.deformable import TAPS, Sampler
+from wsss.settings.config import load
+from wsss.settings.sections import (
+    AugmentSection,
+    BackboneSection,
+    ClassifierSection,
+    ComputeSection,
+    EsolSection,
+    OptimiserSection,
+)
+from wsss.settings.stage_settings import ClassifierSettings
+from wsss.stages.seeds import cam
+from wsss.stages.seeds.esol import EXPANSION, SHRINKAGE, Method, area_loss, clip_features
+from wsss.stages.seeds.train_classifier import train_classifier
+from wsss.workflow.graph import Graph
 
 BACKBONE = BackboneSection(name="test_efficientnet", weights="none", freeze_batchnorm=False, frozen_stride=1)
 CLASSIFIER = ClassifierSection(
-    epochs=1, min_steps=1, batch_size=4, augment=AugmentSection(crop=64, resize_min=56, resize_max=80), optimiser=OptimiserSection(lr=1e-3, weight_decay=0.1)
+    epochs=1,
+    min_steps=1,
+    batch_size=4,
+    augment=AugmentSection(crop=64, resize_min=56, resize_max=80),
+    optimiser=OptimiserSection(lr=1e-3, weight_decay=0.1),
 )
 
 
@@ -96,19 +107,28 @@ def test_a_dense_kernel_starts_as_one_a_channel_and_mixes_channels_once_it_has_l
         assert torch.allclose(one(features), dense(features), atol=1e-6)
         dense.kernel[0, 1, 1, 1] = 1.0
         assert not torch.allclose(one(features)[:, 0], dense(features)[:, 0])
-    assert Method(options={"kernel": "dense"}).build(3, round=EXPANSION, backbone=BACKBONE, previous=None).sampler.kernel.shape == (256, 256, 3, 3)
+    assert Method(options={"kernel": "dense"}).build(
+        3, round=EXPANSION, backbone=BACKBONE, previous=None
+    ).sampler.kernel.shape == (256, 256, 3, 3)
 
 
 def test_clipping():
     features = torch.tensor([[[[1.0, 4.0, -2.0]], [[-1.0, -3.0, 3.0]]]])
     assert torch.equal(clip_features(features, ratio=0.5), torch.tensor([[[[1.0, 2.0, -2.0]], [[-1.0, -3.0, 1.5]]]]))
-    assert torch.equal(clip_features(features, ratio=0.5, of="map"), torch.tensor([[[[1.0, 2.0, -2.0]], [[-1.0, -3.0, 2.0]]]]))
+    assert torch.equal(
+        clip_features(features, ratio=0.5, of="map"), torch.tensor([[[[1.0, 2.0, -2.0]], [[-1.0, -3.0, 2.0]]]])
+    )
     assert torch.equal(clip_features(-features.abs(), ratio=0.5), -features.abs())
     assert clip_features(features, ratio=1.0) is features
 
 
 def test_the_area_is_the_filled_share_of_present_classes():
-    maps = torch.tensor([[[[4.0, 2.0], [-1.0, 0.0]], [[9.0, 9.0], [9.0, 9.0]]], [[[1.0, 1.0], [1.0, 1.0]], [[-1.0, -1.0], [-1.0, -1.0]]]])
+    maps = torch.tensor(
+        [
+            [[[4.0, 2.0], [-1.0, 0.0]], [[9.0, 9.0], [9.0, 9.0]]],
+            [[[1.0, 1.0], [1.0, 1.0]], [[-1.0, -1.0], [-1.0, -1.0]]],
+        ]
+    )
     assert area_loss(maps, torch.tensor([[1.0, 0], [0, 0]])).item() == pytest.approx(1.5 / 4)
     assert area_loss(maps, torch.tensor([[1.0, 0], [1, 1]])).item() == pytest.approx((1.5 / 4 + 1 + 0) / 3)
     assert area_loss(maps, torch.zeros(2, 2)).item() == 0
@@ -120,14 +140,20 @@ def step(round, *, rate, **options):
     model = build(round, **options).eval()
     head = (model if round == EXPANSION else model.before).before.head
     head.weight.data *= 100  # an untrained head says nothing
-    model.sampler.offsets.bias.data += 0.3  # at a whole number bilinear sampling has a kink, where the gradient holds on one side only
+    model.sampler.offsets.bias.data += (
+        0.3  # at a whole number bilinear sampling has a kink, where the gradient holds on one side only
+    )
     _, moved = method.trainable(model, round=round)
-    losses = [cam.Method().losses(model(inputs["image_n"]), inputs, settings=CLASSIFIER, round=1)["classification"].item()]
+    losses = [
+        cam.Method().losses(model(inputs["image_n"]), inputs, settings=CLASSIFIER, round=1)["classification"].item()
+    ]
     total = sum(method.losses(model(inputs["image_n"]), inputs, settings=CLASSIFIER, round=round).values())
     for parameter, gradient in zip(moved, torch.autograd.grad(total, moved), strict=True):
         assert gradient.abs().sum() > 0
         parameter.data -= rate * gradient / gradient.abs().max()
-    losses.append(cam.Method().losses(model(inputs["image_n"]), inputs, settings=CLASSIFIER, round=1)["classification"].item())
+    losses.append(
+        cam.Method().losses(model(inputs["image_n"]), inputs, settings=CLASSIFIER, round=1)["classification"].item()
+    )
     return losses
 
 
@@ -156,7 +182,12 @@ def test_stages_have_their_own_length_and_rate():
     method = Method(options={"expansion": {"epochs": 3, "lr": 0.5}})
     assert method.training(CLASSIFIER, round=1) is CLASSIFIER
     own = method.training(CLASSIFIER, round=EXPANSION)
-    assert (own.epochs, own.optimiser.lr, own.optimiser.head_lr_factor, own.optimiser.weight_decay) == (3, 0.5, 1.0, 0.0)
+    assert (own.epochs, own.optimiser.lr, own.optimiser.head_lr_factor, own.optimiser.weight_decay) == (
+        3,
+        0.5,
+        1.0,
+        0.0,
+    )
     assert own.augment == CLASSIFIER.augment
     assert own.passes(steps=30) == 3
     assert (
@@ -169,12 +200,18 @@ def test_stages_have_their_own_length_and_rate():
 def test_a_round_moves_its_sampler_and_nothing_else(tmp_path, gradient, moved):
     """Through the stage, with weight decay and unfrozen BatchNorm: all other tensors, statistics included, stay bit for bit."""
     draw = np.random.default_rng(0)
-    index, _ = write_tiny_set(tmp_path, {f"i{k}": (draw.integers(0, 256, (64, 80, 3)).astype(np.uint8), [1 + k % 3]) for k in range(8)})
+    index, _ = write_tiny_set(
+        tmp_path, {f"i{k}": (draw.integers(0, 256, (64, 80, 3)).astype(np.uint8), [1 + k % 3]) for k in range(8)}
+    )
     states, previous = {}, None
     for round in (1, EXPANSION, SHRINKAGE):
         options = {"gradient": gradient, "side_weight": 0.05}
         settings = ClassifierSettings(
-            kind="cam" if round == 1 else "esol", round=round, backbone=BACKBONE, classifier=CLASSIFIER, options={} if round == 1 else options
+            kind="cam" if round == 1 else "esol",
+            round=round,
+            backbone=BACKBONE,
+            classifier=CLASSIFIER,
+            options={} if round == 1 else options,
         )
         output = tmp_path / f"{round}.pt"
         train_classifier(
@@ -188,12 +225,24 @@ def test_a_round_moves_its_sampler_and_nothing_else(tmp_path, gradient, moved):
         assert {inner + name for name in before} == {name for name in after if name.startswith(inner)}
         assert all(torch.equal(tensor, after[inner + name]) for name, tensor in before.items())
         start = build(round, gradient=gradient, side_weight=0.05).state_dict()
-        changed = {name.split(".")[1] for name in after if not name.startswith(inner) and not torch.equal(after[name], start[name])}
+        changed = {
+            name.split(".")[1]
+            for name in after
+            if not name.startswith(inner) and not torch.equal(after[name], start[name])
+        }
         assert changed == moved
 
 
 def test_rounds_are_the_methods_stages():
-    g = Graph(load({"methods": ["cam", "esol", "wide"], "recipes": {"wide": {"kind": "esol", "seeds": {"esol": {"alpha": 0.1}}}}, "segment": {"methods": []}}))
+    g = Graph(
+        load(
+            {
+                "methods": ["cam", "esol", "wide"],
+                "recipes": {"wide": {"kind": "esol", "seeds": {"esol": {"alpha": 0.1}}}},
+                "segment": {"methods": []},
+            }
+        )
+    )
     assert [g.max_rounds(m) for m in g.config.methods] == [1, 3, 3]
     assert [g.round_source("esol", r) for r in (1, 2, 3)] == ["cam", "esol", "esol"]
     assert [g.round_source("wide", r) for r in (1, 2)] == ["cam", "wide"]

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from wsss.sections import StopSection
-from wsss.seeds.method import FACTS, load_method, rounds_until_stop, should_stop
+from wsss.methods import FACTS, load_method, rounds_until_stop, should_stop
+from wsss.settings.sections import StopSection
 
 
 def rounds(*pairs):
@@ -42,7 +42,9 @@ def test_should_stop(rule, metrics, expected):
 def test_the_papers_loss_curves_stop_before_round_3():
     """AE-PSL Fig. 5a: final losses .048, .088, .105, .159; with ratio 3 the fourth round is discarded, as in the paper."""
     losses = [0.048, 0.088, 0.105, 0.159]
-    found = [should_stop(rounds(*((loss, 0.3) for loss in losses[:r])), StopSection(loss_ratio=3.0)) for r in range(1, 5)]
+    found = [
+        should_stop(rounds(*((loss, 0.3) for loss in losses[:r])), StopSection(loss_ratio=3.0)) for r in range(1, 5)
+    ]
     assert found == ["", "", "", "discard"]
     assert should_stop(rounds(*((loss, 0.3) for loss in losses[:3])), StopSection(loss_ratio=2.0)) == "discard"
 
@@ -62,14 +64,22 @@ def test_erasing_over_any_method_of_one_round():
     assert {k for k, f in FACTS.items() if f.over} >= {"eps_erasing", "prm_erasing"}
     assert not {"cam_erasing", "erasing_erasing", "esol_erasing", "eps_erasing_erasing"} & set(FACTS)
     eps, over = FACTS["eps"], FACTS["eps_erasing"]
-    assert (over.module, over.needs, over.background, over.options) == (eps.module, eps.needs, eps.background, eps.options)
+    assert (over.module, over.needs, over.background, over.options) == (
+        eps.module,
+        eps.needs,
+        eps.background,
+        eps.options,
+    )
     assert (over.erases, over.rounds, over.fuse, over.starts_as) == (True, True, "union", "eps")
     assert not FACTS["prm_erasing"].responds
 
 
 def test_facts_need_no_torch():
-    code = "import sys, wsss.seeds.method, wsss.sections, wsss.draws, wsss.seeds.earlier; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "False\n"
+    code = "import sys, wsss.methods, wsss.settings.sections, wsss.training.draws, wsss.stages.seeds.earlier; print('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        == "False\n"
+    )
 
 
 @pytest.mark.parametrize(

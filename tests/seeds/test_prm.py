@@ -8,21 +8,23 @@ import torch
 from pydantic import ValidationError
 
 from tests.tiny_set import write_tiny_set
-from wsss.artefacts import read_json
-from wsss.config import load
-from wsss.graph import Graph
-from wsss.networks import load_network
-from wsss.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, ScoresSection
-from wsss.seeds import cam
-from wsss.seeds.extract_scores import extract_scores
-from wsss.seeds.prm import Method
-from wsss.seeds.train_classifier import train_classifier
-from wsss.stage_settings import ClassifierSettings, ScoresSettings
-from wsss.store import MapReader
-from wsss.topdown import response_maps
+from wsss.files.artefacts import read_json
+from wsss.files.store import MapReader
+from wsss.nets.checkpoints import load_network
+from wsss.nets.topdown import response_maps
+from wsss.settings.config import load
+from wsss.settings.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, ScoresSection
+from wsss.settings.stage_settings import ClassifierSettings, ScoresSettings
+from wsss.stages.seeds import cam
+from wsss.stages.seeds.extract_scores import extract_scores
+from wsss.stages.seeds.prm import Method
+from wsss.stages.seeds.train_classifier import train_classifier
+from wsss.workflow.graph import Graph
 
 BACKBONE = BackboneSection(name="test_resnet", weights="none", freeze_batchnorm=False, frozen_stride=1)
-MAPS = torch.tensor([[[[5.0, 0, 3, 0, 1], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]], [[-2.0, -9, -9, -9, -4], [-9] * 5, [-9] * 5]]])
+MAPS = torch.tensor(
+    [[[[5.0, 0, 3, 0, 1], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]], [[-2.0, -9, -9, -9, -4], [-9] * 5, [-9] * 5]]]
+)
 
 
 def build(**options):
@@ -57,7 +59,9 @@ def test_the_gradient_is_the_papers_unless_the_codes_is_asked_for():
 def test_loss_goes_through_the_pooling():
     labels = torch.tensor([[1.0, 0.0]])
     settings = ClassifierSection()
-    found = Method(options={"subpixel": 1, "filter": "max"}).losses(MAPS, {"labels": labels}, settings=settings, round=1)["classification"]
+    found = Method(options={"subpixel": 1, "filter": "max"}).losses(
+        MAPS, {"labels": labels}, settings=settings, round=1
+    )["classification"]
     expected = torch.nn.functional.multilabel_soft_margin_loss(torch.tensor([[5.0, -2.0]]), labels)
     assert found.item() == pytest.approx(expected.item())
 
@@ -85,7 +89,12 @@ def summed_by_hand(method, model, image_n, channel, *, size):
 @pytest.mark.parametrize("factor", [1, 3])
 @pytest.mark.parametrize(
     "over",
-    [{"scores": "each"}, {"dead_ends": "spread"}, {"scores": "each", "batchnorm": "gradient", "residual": "copy"}, {"scores": "each", "inputs": "signed"}],
+    [
+        {"scores": "each"},
+        {"dead_ends": "spread"},
+        {"scores": "each", "batchnorm": "gradient", "residual": "copy"},
+        {"scores": "each", "inputs": "signed"},
+    ],
 )
 def test_scores_sum_the_response_maps_of_each_class(factor, over):
     """One pass a peak; or one a class where no mass is lost."""
@@ -130,7 +139,9 @@ def test_the_head_has_a_bias_that_trains():
 
 
 def test_a_backbone_with_gates_is_refused_before_it_is_trained():
-    with pytest.raises(ValueError, match=r"backbone\.net\.bn1\.act \(SiLU\) uses silu, through which peak back-propagation cannot go"):
+    with pytest.raises(
+        ValueError, match=r"backbone\.net\.bn1\.act \(SiLU\) uses silu, through which peak back-propagation cannot go"
+    ):
         Method().build(3, round=1, backbone=BackboneSection(name="test_efficientnet", weights="none"), previous=None)
 
 
@@ -143,11 +154,15 @@ def test_settings_are_checked():
 
 def test_the_stages_train_it_and_store_its_scores(tmp_path):
     draw = np.random.default_rng(0)
-    pictures = {f"i{k}": (draw.integers(0, 256, (64, 80, 3)).astype(np.uint8), [1] if k % 2 else [1, 3]) for k in range(5)}
-    index, shard = write_tiny_set(tmp_path, pictures)
+    images = {
+        f"i{k}": (draw.integers(0, 256, (64, 80, 3)).astype(np.uint8), [1] if k % 2 else [1, 3]) for k in range(5)
+    }
+    index, shard = write_tiny_set(tmp_path, images)
     compute = ComputeSection(device="cpu", threads=1, workers=0)
     common = {"kind": "prm", "backbone": BACKBONE, "options": {"subpixel": 2}}
-    classifier = ClassifierSection(epochs=1, min_steps=1, batch_size=4, augment=AugmentSection(crop=64, resize_min=56, resize_max=80))
+    classifier = ClassifierSection(
+        epochs=1, min_steps=1, batch_size=4, augment=AugmentSection(crop=64, resize_min=56, resize_max=80)
+    )
     train_classifier(
         index=index, regions=[], saliency=[], settings=ClassifierSettings(**common, classifier=classifier), compute=compute,
         output=tmp_path / "classifier.pt", record=tmp_path / "training.json",

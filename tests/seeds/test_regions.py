@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss.seeds.regions import claim, fuse_probabilities, fuse_scores, fuse_weighted, max_normalise, unite
+from wsss.stages.seeds.regions import claim, fuse_probabilities, fuse_scores, fuse_weighted, max_normalise, unite
 
 MAP = np.array([[[4.0, 1.0], [-4.0, 0.5]]], np.float32)
 
@@ -48,7 +48,9 @@ def test_each_class_is_claimed_by_itself():
     found = claim(scores, size=(20, 28), rel_threshold=0.3, normalise="signed_max")
     assert found.shape == (3, 20, 28)
     for k in range(3):
-        np.testing.assert_array_equal(found[k], claim(scores[k : k + 1] * 8, size=(20, 28), rel_threshold=0.3, normalise="signed_max")[0])
+        np.testing.assert_array_equal(
+            found[k], claim(scores[k : k + 1] * 8, size=(20, 28), rel_threshold=0.3, normalise="signed_max")[0]
+        )
 
 
 def test_no_class_claims_nothing():
@@ -65,7 +67,9 @@ def test_fused_scores_by_hand():
     first, second = np.array([[[4.0, 1.0], [0.0, -1.0]]]), np.array([[[-1.0, 5.0], [10.0, 2.0]]])
     np.testing.assert_allclose(fuse_scores([first, second], later_weight=1.0), [[[1, 0.5], [1, 0.2]]])
     np.testing.assert_allclose(fuse_scores([first, second], later_weight=0.5), [[[1, 0.25], [0.5, 0.1]]])
-    np.testing.assert_allclose(fuse_scores([first * 0, first * 0, second], later_weight=0.5), [[[0, 0.125], [0.25, 0.05]]])
+    np.testing.assert_allclose(
+        fuse_scores([first * 0, first * 0, second], later_weight=0.5), [[[0, 0.125], [0.25, 0.05]]]
+    )
     assert fuse_scores([np.zeros((0, 2, 2))], later_weight=1.0).shape == (0, 2, 2)
 
 

@@ -1,4 +1,4 @@
-"""The seed stages on a few drawn pictures: two rounds of erasing and their fusion, end to end."""
+"""The seed stages on a few drawn images: two rounds of erasing and their fusion, end to end."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from wsss.artefacts import ArtefactError, ImageIndex, read_json, write_csv
-from wsss.dataset.index_images import index_images
-from wsss.imaging import erase, normalise, read_image, resize_maps
-from wsss.networks import load_network, restore_network
-from wsss.sections import (
+from wsss.files.artefacts import ArtefactError, ImageIndex, read_json, write_csv
+from wsss.files.imaging import erase, normalise, read_image, resize_maps
+from wsss.files.store import MapReader, MapWriter
+from wsss.methods import load_method
+from wsss.nets.checkpoints import load_network, restore_network
+from wsss.settings.sections import (
     AugmentSection,
     BackboneSection,
     ClaimSection,
@@ -28,19 +29,22 @@ from wsss.sections import (
     ScoresSection,
     ShardsSection,
 )  # fmt: skip
-from wsss.seeds.claim_regions import claim_regions
-from wsss.seeds.extract_scores import extract_scores
-from wsss.seeds.fuse_regions import fuse_regions
-from wsss.seeds.measure_round import measure_round
-from wsss.seeds.method import load_method
-from wsss.seeds.train_classifier import train_classifier
-from wsss.stage_settings import ClaimSettings, ClassifierSettings, FuseSettings, IndexSettings, ScoresSettings
-from wsss.store import MapReader, MapWriter
+from wsss.settings.stage_settings import ClaimSettings, ClassifierSettings, FuseSettings, IndexSettings, ScoresSettings
+from wsss.stages.dataset.index_images import index_images
+from wsss.stages.seeds.claim_regions import claim_regions
+from wsss.stages.seeds.extract_scores import extract_scores
+from wsss.stages.seeds.fuse_regions import fuse_regions
+from wsss.stages.seeds.measure_round import measure_round
+from wsss.stages.seeds.train_classifier import train_classifier
 
 COMPUTE = ComputeSection(device="cpu", threads=1, workers=0)
 BACKBONE = BackboneSection(name="test_efficientnet", weights="none", freeze_batchnorm=False)
 CLASSIFIER = ClassifierSection(
-    epochs=2, min_steps=1, batch_size=4, augment=AugmentSection(crop=64, resize_min=56, resize_max=80), optimiser=OptimiserSection(lr=1e-3)
+    epochs=2,
+    min_steps=1,
+    batch_size=4,
+    augment=AugmentSection(crop=64, resize_min=56, resize_max=80),
+    optimiser=OptimiserSection(lr=1e-3),
 )
 THRESHOLD = 0.6
 
@@ -68,11 +72,19 @@ class Run:
     def train(self, number: int, output: Path, *, regions: list[Path], kind: str = "erasing") -> None:
         settings = ClassifierSettings(kind=kind, round=number, backbone=BACKBONE, classifier=CLASSIFIER)
         train_classifier(
-            index=self.index, regions=regions, saliency=[], settings=settings, compute=COMPUTE, output=output / "classifier.pt", record=output / "training.json"
+            index=self.index,
+            regions=regions,
+            saliency=[],
+            settings=settings,
+            compute=COMPUTE,
+            output=output / "classifier.pt",
+            record=output / "training.json",
         )
 
     def scores(self, number: int, output: Path, *, regions: list[Path], shard: Path | None = None) -> None:
-        settings = ScoresSettings(kind="erasing", round=number, backbone=BACKBONE, scores=ScoresSection(scales=[1.0], flip=False))
+        settings = ScoresSettings(
+            kind="erasing", round=number, backbone=BACKBONE, scores=ScoresSection(scales=[1.0], flip=False)
+        )
         extract_scores(
             index=self.index, shard=shard or self.shard(), classifier=self.round(number) / "classifier.pt", regions=regions, settings=settings, compute=COMPUTE, output=output,
         )  # fmt: skip
@@ -98,14 +110,22 @@ class Run:
 def run(tmp_path_factory):
     run = Run(tmp_path_factory.mktemp("run"))
     scenes = ScenesSection(train=8, val=2, min_side=64, max_side=80)
-    index_images(settings=IndexSettings(dataset=DatasetSection(scenes=scenes), shards=ShardsSection(train=1)), output=run.index)
+    index_images(
+        settings=IndexSettings(dataset=DatasetSection(scenes=scenes), shards=ShardsSection(train=1)), output=run.index
+    )
     earlier: list[Path] = []
     for number in (1, 2):
         folder = run.round(number)
         run.train(number, folder, regions=earlier)
         run.scores(number, folder / "scores.h5", regions=earlier)
         run.claim(folder / "scores.h5", folder / "regions.h5")
-        measure_round(index=run.index, record=folder / "training.json", regions=[folder / "regions.h5"], earlier=earlier, output=folder / "metrics.json")
+        measure_round(
+            index=run.index,
+            record=folder / "training.json",
+            regions=[folder / "regions.h5"],
+            earlier=earlier,
+            output=folder / "metrics.json",
+        )
         earlier = [*earlier, folder / "regions.h5"]
     return run
 
@@ -148,20 +168,30 @@ def test_scores_are_of_present_classes_on_the_feature_grid(run):
         assert record["scores"].shape == (len(row.class_ids), -(-row.height // 16), -(-row.width // 16))
 
 
-def test_round_2_scores_the_erased_picture(run, tmp_path):
+def test_round_2_scores_the_erased_image(run, tmp_path):
     run.scores(2, tmp_path / "unerased.h5", regions=[])
     method, data = load_method("erasing"), ImageIndex(run.index)
     model = method.build(data.num_classes, round=2, backbone=BACKBONE, previous=None)
     restore_network(model, run.round(2) / "classifier.pt")
-    found, unerased, first = MapReader(run.round(2) / "scores.h5"), MapReader(tmp_path / "unerased.h5"), regions_of(run, 1)
+    found, unerased, first = (
+        MapReader(run.round(2) / "scores.h5"),
+        MapReader(tmp_path / "unerased.h5"),
+        regions_of(run, 1),
+    )
     differing = 0
     for row in run.rows:
         region = first[row.image_id].any(0)
         image_u8 = erase(read_image(row.image), region, colour=data.mean_rgb)
         with torch.no_grad():
-            maps = method.scores(model.eval(), torch.from_numpy(normalise(image_u8, model.backbone.normalisation))[None], [int(c) for c in row.class_ids])[0]
+            maps = method.scores(
+                model.eval(),
+                torch.from_numpy(normalise(image_u8, model.backbone.normalisation))[None],
+                [int(c) for c in row.class_ids],
+            )[0]
         np.testing.assert_allclose(found.read(row.image_id)["scores"], maps.numpy(), rtol=2e-3, atol=1e-4)
-        differing += bool(region.any()) and not np.array_equal(found.read(row.image_id)["scores"], unerased.read(row.image_id)["scores"])
+        differing += bool(region.any()) and not np.array_equal(
+            found.read(row.image_id)["scores"], unerased.read(row.image_id)["scores"]
+        )
     assert differing >= 4
 
 
@@ -195,9 +225,12 @@ def test_the_figures_of_a_round(run):
 
 
 def test_figures_by_hand(run, tmp_path):
-    """Two rounds that claim the upper half and the left half of every picture: a quarter is new, 8 pictures of even size or not."""
+    """Two rounds that claim the upper half and the left half of every image: a quarter is new, 8 images of even size or not."""
     paths = []
-    for name, place in (("one", lambda h, w: (slice(h // 2), slice(None))), ("two", lambda h, w: (slice(None), slice(w // 2)))):
+    for name, place in (
+        ("one", lambda h, w: (slice(h // 2), slice(None))),
+        ("two", lambda h, w: (slice(None), slice(w // 2))),
+    ):
         paths.append(tmp_path / f"{name}.h5")
         with MapWriter(paths[-1], stage="claim_regions", settings={}) as writer:
             for row in run.rows:
@@ -205,7 +238,13 @@ def test_figures_by_hand(run, tmp_path):
                 region[(0, *place(row.height, row.width))] = True
                 writer.write(row.image_id, row.class_ids, regions=region)
     (tmp_path / "record.json").write_text(json.dumps({"final_loss": 0.5}))
-    measure_round(index=run.index, record=tmp_path / "record.json", regions=paths[1:], earlier=paths[:1], output=tmp_path / "metrics.json")
+    measure_round(
+        index=run.index,
+        record=tmp_path / "record.json",
+        regions=paths[1:],
+        earlier=paths[:1],
+        output=tmp_path / "metrics.json",
+    )
     pixels = sum(r.height * r.width for r in run.rows)
     expected = {
         "final_loss": 0.5,
@@ -240,7 +279,14 @@ def test_a_method_without_fusion_takes_the_last_round(run, tmp_path):
 def test_fusion_wants_scores_and_regions_of_every_round(run, tmp_path):
     for scores, regions in (([], []), ([run.round(1) / "scores.h5"], [])):
         with pytest.raises(ArtefactError, match=r"scores of \d rounds and regions of 0"):
-            fuse_regions(index=run.index, shard=run.shard(), scores=scores, regions=regions, settings=FuseSettings(), output=tmp_path / "f.h5")
+            fuse_regions(
+                index=run.index,
+                shard=run.shard(),
+                scores=scores,
+                regions=regions,
+                settings=FuseSettings(),
+                output=tmp_path / "f.h5",
+            )
     assert not (tmp_path / "f.h5").exists()
 
 
@@ -264,7 +310,12 @@ def test_an_empty_shard(run, tmp_path):
     run.scores(1, tmp_path / "scores.h5", regions=[], shard=shard)
     run.claim(tmp_path / "scores.h5", tmp_path / "regions.h5", shard=shard)
     fuse_regions(
-        index=run.index, shard=shard, scores=[tmp_path / "scores.h5"], regions=[tmp_path / "regions.h5"], settings=FuseSettings(), output=tmp_path / "fused.h5"
+        index=run.index,
+        shard=shard,
+        scores=[tmp_path / "scores.h5"],
+        regions=[tmp_path / "regions.h5"],
+        settings=FuseSettings(),
+        output=tmp_path / "fused.h5",
     )
     assert [len(MapReader(tmp_path / f"{n}.h5")) for n in ("scores", "regions", "fused")] == [0, 0, 0]
 
@@ -284,7 +335,7 @@ def test_a_network_of_other_settings_is_refused(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_that_changed_its_size_is_named(run, tmp_path):
+def test_an_image_that_changed_its_size_is_named(run, tmp_path):
     row = run.rows[0]
     data = row.image.read_bytes()
     Image.fromarray(np.zeros((30, 31, 3), np.uint8)).save(tmp_path / "other.png")

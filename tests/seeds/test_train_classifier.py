@@ -16,14 +16,14 @@ import pytest
 import torch
 
 from tests.tiny_set import write_tiny_set
-from wsss.artefacts import ArtefactError, ImageIndex, read_json
-from wsss.networks import load_network
-from wsss.sections import ComputeSection
-from wsss.seeds.earlier import Erased
-from wsss.seeds.method import load_method
-from wsss.seeds.train_classifier import SaliencyPlane, identity, initial_network, train_classifier
-from wsss.stage_settings import ClassifierSettings
-from wsss.store import MapWriter
+from wsss.files.artefacts import ArtefactError, ImageIndex, read_json
+from wsss.files.store import MapWriter
+from wsss.methods import load_method
+from wsss.nets.checkpoints import load_network
+from wsss.settings.sections import ComputeSection
+from wsss.settings.stage_settings import ClassifierSettings
+from wsss.stages.seeds.earlier import Erased
+from wsss.stages.seeds.train_classifier import SaliencyPlane, identity, initial_network, train_classifier
 
 SIZE = (36, 44)
 
@@ -31,12 +31,12 @@ SIZE = (36, 44)
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
     generator = np.random.default_rng(0)
-    pictures = {}
+    images = {}
     for k in range(10):
         image_u8 = generator.integers(0, 60, (*SIZE, 3), dtype=np.uint8)
         image_u8[8:20, 10:30, k % 3] += 150
-        pictures[f"i{k}"] = (image_u8, [1 + k % 3])
-    return write_tiny_set(tmp_path, pictures)[0]
+        images[f"i{k}"] = (image_u8, [1 + k % 3])
+    return write_tiny_set(tmp_path, images)[0]
 
 
 def settings(*, backbone: dict | None = None, **classifier: object) -> ClassifierSettings:
@@ -52,11 +52,22 @@ def settings(*, backbone: dict | None = None, **classifier: object) -> Classifie
     return ClassifierSettings.model_validate({"kind": "erasing", "backbone": net, "classifier": training})
 
 
-def train(index: Path, folder: Path, *, workers: int = 0, regions: list[Path] | None = None, **options: object) -> tuple[bytes, dict]:
+def train(
+    index: Path, folder: Path, *, workers: int = 0, regions: list[Path] | None = None, **options: object
+) -> tuple[bytes, dict]:
     given = options.pop("settings", None) or settings()
     compute = ComputeSection(device="cpu", threads=1, workers=workers)
     output, record = folder / "classifier.pt", folder / "training.json"
-    train_classifier(index=index, regions=regions or [], saliency=[], settings=given, compute=compute, output=output, record=record, **options)  # type: ignore[arg-type]
+    train_classifier(
+        index=index,
+        regions=regions or [],
+        saliency=[],
+        settings=given,
+        compute=compute,
+        output=output,
+        record=record,
+        **options,
+    )  # type: ignore[arg-type]
     return output.read_bytes(), read_json(record)
 
 
@@ -91,7 +102,7 @@ def test_another_seed_or_round_is_another_network(index: Path) -> None:
     assert not torch.equal(heads[0], heads[3])
 
 
-def test_training_sees_the_erased_pictures(index: Path, tmp_path: Path) -> None:
+def test_training_sees_the_erased_images(index: Path, tmp_path: Path) -> None:
     nothing = write_regions(tmp_path / "nothing.h5", index, np.zeros(SIZE, bool))
     everything = write_regions(tmp_path / "everything.h5", index, np.ones(SIZE, bool))
     plain, record = train(index, tmp_path / "a")
@@ -104,7 +115,17 @@ def test_training_sees_the_erased_pictures(index: Path, tmp_path: Path) -> None:
 def command_line(index: Path, folder: Path, given: ClassifierSettings, *more: object) -> list[str]:
     """The stage on the command line."""
     compute = '{"device":"cpu","threads":1,"workers":0}'
-    words = ["train_classifier", "--index", index, "--regions", "--saliency", "--settings", given.model_dump_json(), "--compute", compute]
+    words = [
+        "train_classifier",
+        "--index",
+        index,
+        "--regions",
+        "--saliency",
+        "--settings",
+        given.model_dump_json(),
+        "--compute",
+        compute,
+    ]
     words += ["--output", folder / "classifier.pt", "--record", folder / "training.json", *more]
     return [sys.executable, "-m", "wsss", *map(str, words)]
 
@@ -119,7 +140,9 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 def test_a_kill_in_the_middle_changes_nothing(index: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """SIGKILL during epoch 2 or later; the same command then ends with the bytes of an uninterrupted run."""
-    given = settings(epochs=5, batch_size=2, augment={"crop": 128, "resize_min": 100, "resize_max": 128})  # an epoch is long enough to be caught in
+    given = settings(
+        epochs=5, batch_size=2, augment={"crop": 128, "resize_min": 100, "resize_max": 128}
+    )  # an epoch is long enough to be caught in
     folder = tmp_path / "killed"
     with subprocess.Popen(command_line(index, folder, given), stderr=subprocess.DEVNULL) as process:
         wait_for(folder / ".resume" / "classifier.pt", process)
@@ -136,9 +159,13 @@ def test_a_kill_in_the_middle_changes_nothing(index: Path, tmp_path: Path, caplo
     assert sorted(p.name for p in folder.iterdir()) == ["classifier.pt", "training.json"]
 
 
-def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
-    """With one label a picture the index does not change when classes.csv is put into another order: the resume file must be told apart by classes.csv itself."""
-    monkeypatch.setattr("wsss.seeds.train_classifier.keep_or_finish", lambda resume: None)  # as if killed right before
+def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    """With one label an image the index does not change when classes.csv is put into another order: the resume file must be told apart by classes.csv itself."""
+    monkeypatch.setattr(
+        "wsss.stages.seeds.train_classifier.keep_or_finish", lambda resume: None
+    )  # as if killed right before
     train(index, tmp_path / "a", settings=settings(epochs=1))
     assert (tmp_path / "a" / ".resume" / "classifier.pt").exists()
     table = index.parent / "classes.csv"
@@ -149,20 +176,30 @@ def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(index
     assert again == train(index, tmp_path / "b", settings=settings(epochs=1))[0]
     table.write_text(table.read_text().replace("class1", "x").replace("class2", "class1").replace("x", "class2"))
     second = settings(epochs=1).model_copy(update={"round": 2})
-    with pytest.raises(ArtefactError, match="network of the classes class2, class1, class3, expected class1, class2, class3, in this order"):
+    with pytest.raises(
+        ArtefactError,
+        match="network of the classes class2, class1, class3, expected class1, class2, class3, in this order",
+    ):
         train(index, tmp_path / "c", settings=second, previous=tmp_path / "b" / "classifier.pt")
 
 
 def test_two_processes_have_one_log_and_stop_at_one_signal(index: Path, tmp_path: Path) -> None:
     """SIGTERM to the command alone stops both of its processes; one line is said, and one process writes."""
-    given = settings(backbone={"freeze_batchnorm": True}, epochs=8, batch_size=2, augment={"crop": 128, "resize_min": 100, "resize_max": 128})
+    given = settings(
+        backbone={"freeze_batchnorm": True},
+        epochs=8,
+        batch_size=2,
+        augment={"crop": 128, "resize_min": 100, "resize_max": 128},
+    )
     command = command_line(index, tmp_path / "a", given, "--devices", 2, "--log", tmp_path / "a.log")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         wait_for(tmp_path / "a" / ".resume" / "classifier.pt", process)
         process.send_signal(signal.SIGTERM)
         told = process.communicate()[1]
     assert process.returncode == 1
-    assert re.fullmatch(r"error: stopped by SIGTERM (in epoch \d, step \d of 5|after epoch \d); start again to go on from there\n", told)
+    assert re.fullmatch(
+        r"error: stopped by SIGTERM (in epoch \d, step \d of 5|after epoch \d); start again to go on from there\n", told
+    )
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [".resume"]
     assert "train_classifier: stopped after" in (tmp_path / "a.log").read_text().splitlines()[-1]
     again = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True)
@@ -175,7 +212,11 @@ def test_two_processes_have_one_log_and_stop_at_one_signal(index: Path, tmp_path
     epochs = [line.partition(":")[0] for line in lines if re.match(r"epoch \d/8: loss", line)]
     assert epochs == sorted(set(epochs))
     assert epochs[-1] == "epoch 8/8"
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["classifier.pt", "classifier.pt.provenance.json", "training.json"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+        "classifier.pt",
+        "classifier.pt.provenance.json",
+        "training.json",
+    ]
     assert read_json(tmp_path / "a" / "training.json")["processes"] == 2
 
 
@@ -196,7 +237,11 @@ def test_what_a_resume_file_belongs_to(index: Path) -> None:
 
 def test_a_failed_training_leaves_no_product(index: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lower optimiser"):
-        train(index, tmp_path / "a", settings=settings(optimiser={"kind": "sgd", "lr": 10, "head_lr_factor": 1000}, epochs=20))
+        train(
+            index,
+            tmp_path / "a",
+            settings=settings(optimiser={"kind": "sgd", "lr": 10, "head_lr_factor": 1000}, epochs=20),
+        )
     assert not (tmp_path / "a" / "classifier.pt").exists()
     assert not (tmp_path / "a" / "training.json").exists()
 

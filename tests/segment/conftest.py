@@ -1,4 +1,4 @@
-"""The drawn pictures and a segmenter trained on them for one epoch."""
+"""The drawn images and a segmenter trained on them for one epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Six small drawn pictures with exact masks, and a short training on them."""
+"""Six small drawn images with exact masks, and a short training on them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from tests.tiny_set import write_tiny_set
-from wsss.artefacts import INDEX_COLUMNS, write_csv
-from wsss.imaging import save_mask
-from wsss.sections import AugmentSection, BackboneSection, ComputeSection, OptimiserSection, PslSection, TrainingSection
-from wsss.segment.train_segmenter import train_segmenter
-from wsss.stage_settings import SegmenterSettings
-from wsss.store import MapWriter
+from wsss.files.artefacts import INDEX_COLUMNS, write_csv
+from wsss.files.imaging import save_mask
+from wsss.files.store import MapWriter
+from wsss.settings.sections import (
+    AugmentSection,
+    BackboneSection,
+    ComputeSection,
+    OptimiserSection,
+    PslSection,
+    TrainingSection,
+)
+from wsss.settings.stage_settings import SegmenterSettings
+from wsss.stages.segment.train_segmenter import train_segmenter
 
 SIZES = [(64, 64), (64, 50), (50, 64), (64, 64), (57, 64), (64, 64)]
 COLOURS = np.array([[60, 60, 60], [220, 40, 40], [40, 200, 60]], np.uint8)
@@ -24,7 +31,7 @@ TINY = BackboneSection(name="test_efficientnet", weights="none", output_stride=1
 
 @dataclass(frozen=True)
 class Drawn:
-    """A data set of drawn pictures: two classes, red and green boxes on grey."""
+    """A data set of drawn images: two classes, red and green boxes on grey."""
 
     index: Path
     shard: Path
@@ -33,16 +40,16 @@ class Drawn:
 
 
 def draw(folder: Path) -> Drawn:
-    """Pictures, their index with truth masks, and a store file of the same masks."""
+    """Images, their index with truth masks, and a store file of the same masks."""
     rng = np.random.default_rng(0)
-    truth, pictures = {}, {}
+    truth, images = {}, {}
     for k, (height, width) in enumerate(SIZES):
         mask = np.zeros((height, width), np.uint8)
         top, left = rng.integers(2, 16, 2)
         mask[top : top + 28, left : left + 24] = 1 + k % 2
         image = COLOURS[mask] + rng.integers(0, 20, (height, width, 1), dtype=np.uint8)
-        truth[f"p{k}"], pictures[f"p{k}"] = mask, (image, [1 + k % 2])
-    index, shard = write_tiny_set(folder, pictures, num_classes=2)
+        truth[f"p{k}"], images[f"p{k}"] = mask, (image, [1 + k % 2])
+    index, shard = write_tiny_set(folder, images, num_classes=2)
     with index.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -72,7 +79,9 @@ def settings(*, epochs: int, psl: bool = False, **changes: object) -> SegmenterS
     return SegmenterSettings(backbone=TINY, train=train, psl=PslSection(enabled=psl), **changes)
 
 
-def train(drawn: Drawn, folder: Path, given: SegmenterSettings, masks: list[Path] | None = None, **start: Path | None) -> Path:
+def train(
+    drawn: Drawn, folder: Path, given: SegmenterSettings, masks: list[Path] | None = None, **start: Path | None
+) -> Path:
     """Train into a folder; gives segmenter.pt."""
     train_segmenter(
         index=drawn.index,

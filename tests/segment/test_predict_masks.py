@@ -10,18 +10,25 @@ import pytest
 import torch
 
 from tests.segment.drawn_set import COMPUTE
-from wsss.artefacts import ArtefactError, write_csv
-from wsss.networks import load_network, save_network
-from wsss.sections import PslSection
-from wsss.segment.predict_masks import predict_masks
-from wsss.stage_settings import PredictSettings
-from wsss.store import MapReader
+from wsss.files.artefacts import ArtefactError, write_csv
+from wsss.files.store import MapReader
+from wsss.nets.checkpoints import load_network, save_network
+from wsss.settings.sections import PslSection
+from wsss.settings.stage_settings import PredictSettings
+from wsss.stages.segment.predict_masks import predict_masks
 
 SETTINGS = PredictSettings(psl=PslSection(enabled=True))
 
 
 def predict(drawn, segmenter, output, *, settings=SETTINGS, index=None, shard=None):
-    predict_masks(index=index or drawn.index, shard=shard or drawn.shard, segmenter=segmenter, settings=settings, compute=COMPUTE, output=output)
+    predict_masks(
+        index=index or drawn.index,
+        shard=shard or drawn.shard,
+        segmenter=segmenter,
+        settings=settings,
+        compute=COMPUTE,
+        output=output,
+    )
     return MapReader(output)
 
 

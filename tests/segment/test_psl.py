@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from wsss.sections import PslSection
-from wsss.segment.psl import class_scores, classification_loss, online_mask, psl_losses, segmentation_loss, stricter, to_grid, weigh
+from wsss.settings.sections import PslSection
+from wsss.stages.segment.psl import (
+    class_scores,
+    classification_loss,
+    online_mask,
+    psl_losses,
+    segmentation_loss,
+    stricter,
+    to_grid,
+    weigh,
+)
 
 
 def logits(probabilities) -> torch.Tensor:
@@ -78,7 +87,9 @@ def test_stricter_zeroes_below_p_alone():
 def test_segmentation_loss_of_a_worked_case():
     mask = torch.tensor([[[0, 1], [255, 2]]])
     # class 2 is not the image's: only the first row counts
-    assert segmentation_loss(logits(HALVES), mask, torch.tensor([[1.0, 0.0]])).item() == pytest.approx(-(math.log(0.5) + math.log(0.5)) / 2, abs=1e-5)
+    assert segmentation_loss(logits(HALVES), mask, torch.tensor([[1.0, 0.0]])).item() == pytest.approx(
+        -(math.log(0.5) + math.log(0.5)) / 2, abs=1e-5
+    )
     assert segmentation_loss(logits(HALVES), mask, torch.tensor([[1.0, 1.0]])).item() == pytest.approx(
         -(math.log(0.5) + math.log(0.5) + math.log(0.25)) / 3, abs=1e-5
     )
@@ -125,8 +136,12 @@ def test_no_labelled_cell_gives_zero_with_a_gradient():
 
 def test_squared_loss_of_a_worked_case():
     # uniform softmax over 4 classes against (1/2, 1/2, 0, 0): 1/2 * 4 * (1/4)^2
-    assert classification_loss(torch.zeros(1, 4), torch.tensor([[1.0, 1, 0, 0]]), kind="softmax").item() == pytest.approx(0.125)
-    assert classification_loss(torch.zeros(2, 4), torch.tensor([[1.0, 1, 0, 0]] * 2), kind="softmax").item() == pytest.approx(0.125)
+    assert classification_loss(
+        torch.zeros(1, 4), torch.tensor([[1.0, 1, 0, 0]]), kind="softmax"
+    ).item() == pytest.approx(0.125)
+    assert classification_loss(
+        torch.zeros(2, 4), torch.tensor([[1.0, 1, 0, 0]] * 2), kind="softmax"
+    ).item() == pytest.approx(0.125)
     assert classification_loss(torch.zeros(1, 4), torch.ones(1, 4), kind="sigmoid").item() == pytest.approx(math.log(2))
 
 
@@ -144,7 +159,9 @@ def test_plain_training_has_the_seed_loss_alone():
     assert set(plain) == {"seed"}
     assert set(full) == {"seed", "online", "classification"}
     assert full["seed"] == plain["seed"]
-    assert full["classification"].item() == pytest.approx(2 * classification_loss(outputs[1], batch["labels"], kind="softmax").item())
+    assert full["classification"].item() == pytest.approx(
+        2 * classification_loss(outputs[1], batch["labels"], kind="softmax").item()
+    )
 
 
 def test_training_weights_are_what_the_setting_says():
@@ -153,9 +170,14 @@ def test_training_weights_are_what_the_setting_says():
     batch = {"labels": labels, "mask": torch.zeros(3, 5, 6, dtype=torch.uint8)}
     weights = {"predicted": class_logits.softmax(1), "labels": labels, "none": torch.ones(3, 4)}
     found = {
-        k: psl_losses((maps, class_logits), batch, settings=PslSection(enabled=True, score="softmax", train_weighting=k))["online"].item() for k in weights
+        k: psl_losses(
+            (maps, class_logits), batch, settings=PslSection(enabled=True, score="softmax", train_weighting=k)
+        )["online"].item()
+        for k in weights
     }
-    assert found == pytest.approx({k: segmentation_loss(maps, online_mask(maps, v), labels).item() for k, v in weights.items()})
+    assert found == pytest.approx(
+        {k: segmentation_loss(maps, online_mask(maps, v), labels).item() for k, v in weights.items()}
+    )
     assert len({round(v, 4) for v in found.values()}) == 3
 
 
@@ -164,6 +186,8 @@ def test_online_masks_count_from_the_end_of_the_warmup_on():
     outputs = (maps, torch.zeros(2, 4))
     batch = {"labels": labels, "mask": torch.zeros(2, 10, 12, dtype=torch.uint8)}
     settings = PslSection(enabled=True, score="softmax", warmup=0.5)
-    early, late = (psl_losses(outputs, {**batch, "progress": p}, settings=settings)["online"].item() for p in (0.49, 0.5))
+    early, late = (
+        psl_losses(outputs, {**batch, "progress": p}, settings=settings)["online"].item() for p in (0.49, 0.5)
+    )
     assert early == 0
     assert late == psl_losses(outputs, batch, settings=PslSection(enabled=True, score="softmax"))["online"].item() > 0

@@ -1,4 +1,4 @@
-"""The segmenter's stages, end to end on a few drawn pictures with a very small network."""
+"""The segmenter's stages, end to end on a few drawn images with a very small network."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ import torch
 from PIL import Image
 
 from tests.tiny_set import write_tiny_set
-from wsss.artefacts import ArtefactError, ImageIndex, read_json
-from wsss.imaging import VOC_COLOURS, normalise, read_mask
-from wsss.sections import AugmentSection, BackboneSection, ComputeSection, OptimiserSection, PredictSection, PslSection, TrainingSection
-from wsss.segment.export_masks import export_masks
-from wsss.segment.export_onnx import Exported, export_onnx
-from wsss.segment.inference import full_mask, load_segmenter, probabilities
-from wsss.segment.predict_images import predict_images
-from wsss.segment.predict_masks import predict_masks
-from wsss.segment.psl import stricter, weigh
-from wsss.segment.train_segmenter import train_segmenter
-from wsss.stage_settings import PredictSettings, SegmenterSettings
-from wsss.store import MapReader, MapWriter
+from wsss.cli.export_onnx import Exported, export_onnx
+from wsss.cli.predict import predict_images
+from wsss.files.artefacts import ArtefactError, ImageIndex, read_json
+from wsss.files.imaging import VOC_COLOURS, normalise, read_mask
+from wsss.files.store import MapReader, MapWriter
+from wsss.settings.sections import (
+    AugmentSection,
+    BackboneSection,
+    ComputeSection,
+    OptimiserSection,
+    PredictSection,
+    PslSection,
+    TrainingSection,
+)
+from wsss.settings.stage_settings import PredictSettings, SegmenterSettings
+from wsss.stages.segment.export_masks import export_masks
+from wsss.stages.segment.inference import full_mask, load_segmenter, probabilities
+from wsss.stages.segment.predict_masks import predict_masks
+from wsss.stages.segment.psl import stricter, weigh
+from wsss.stages.segment.train_segmenter import train_segmenter
 
 COMPUTE = ComputeSection(device="cpu", threads=1, workers=0)
 COLOURS = np.array([[120, 120, 120], [220, 40, 40], [40, 60, 220]])
@@ -31,7 +39,7 @@ IDS = ["odd name #1", "b", "c", "d", "e", "f", "g", "h"]
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture of one or two coloured boxes on grey, (64, 80), and its mask."""
+    """An image of one or two coloured boxes on grey, (64, 80), and its mask."""
     random = np.random.default_rng(seed)
     mask = np.zeros((64, 80), np.uint8)
     for k, class_id in enumerate([1, 2] if seed % 2 else [1 + seed // 2 % 2]):
@@ -42,12 +50,16 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Set:
-    """Index, shard and pseudo masks of the drawn pictures."""
+    """Index, shard and pseudo masks of the drawn images."""
 
     def __init__(self, folder: Path) -> None:
         drawn = {image_id: draw(k) for k, image_id in enumerate(IDS)}
         self.folder, self.truth = folder, {i: mask for i, (_, mask) in drawn.items()}
-        self.index, self.shard = write_tiny_set(folder, {i: (image, np.unique(mask[mask > 0]).tolist()) for i, (image, mask) in drawn.items()}, num_classes=2)
+        self.index, self.shard = write_tiny_set(
+            folder,
+            {i: (image, np.unique(mask[mask > 0]).tolist()) for i, (image, mask) in drawn.items()},
+            num_classes=2,
+        )
         self.masks = self.write_masks("pseudo.h5", self.truth)
 
     def write_masks(self, name: str, masks) -> Path:
@@ -76,7 +88,14 @@ def train(data: Set, name: str, *, masks: list[Path] | None = None, **changes) -
     folder = data.folder / name
     chosen = changes.get("settings") or settings(**changes)
     masks = [data.masks] if masks is None else masks
-    train_segmenter(index=data.index, masks=masks, settings=chosen, compute=COMPUTE, output=folder / "segmenter.pt", record=folder / "metrics.json")
+    train_segmenter(
+        index=data.index,
+        masks=masks,
+        settings=chosen,
+        compute=COMPUTE,
+        output=folder / "segmenter.pt",
+        record=folder / "metrics.json",
+    )
     return folder
 
 
@@ -96,8 +115,17 @@ def psl(data) -> Path:
 
 
 def predict(data: Set, trained: Path, *, name: str = "predictions.h5", **changes) -> MapReader:
-    chosen = PredictSettings(psl=changes.get("psl", PslSection()), predict=changes.get("predict", PredictSection(flip=False)))
-    predict_masks(index=data.index, shard=data.shard, segmenter=trained / "segmenter.pt", settings=chosen, compute=COMPUTE, output=trained / name)
+    chosen = PredictSettings(
+        psl=changes.get("psl", PslSection()), predict=changes.get("predict", PredictSection(flip=False))
+    )
+    predict_masks(
+        index=data.index,
+        shard=data.shard,
+        segmenter=trained / "segmenter.pt",
+        settings=chosen,
+        compute=COMPUTE,
+        output=trained / name,
+    )
     return MapReader(trained / name)
 
 
@@ -124,7 +152,9 @@ def test_an_overfitted_network_gives_its_masks_back(data, plain, psl):
 def test_equal_runs_give_equal_bytes(data, tmp_path):
     runs = [train(data, f"equal-{k}", epochs=2, psl=True) for k in range(2)]
     assert (runs[0] / "segmenter.pt").read_bytes() == (runs[1] / "segmenter.pt").read_bytes()
-    files = [predict(data, run, psl=PslSection(enabled=True, score="softmax", warmup=0.0)).path.read_bytes() for run in runs]
+    files = [
+        predict(data, run, psl=PslSection(enabled=True, score="softmax", warmup=0.0)).path.read_bytes() for run in runs
+    ]
     assert files[0] == files[1]
 
 
@@ -139,12 +169,16 @@ def test_probs_are_background_and_labels_at_stride_4(data, plain):
     assert agreement(data, found) > 0.9
 
 
-def test_scales_keep_the_grid_of_scale_1_and_flips_agree_with_a_mirrored_picture(plain):
+def test_scales_keep_the_grid_of_scale_1_and_flips_agree_with_a_mirrored_image(plain):
     trained = load_segmenter(plain / "segmenter.pt", device=torch.device("cpu"))
     image_u8 = draw(3)[0][:61, :75]
     both = PredictSection(scales=[1.0], flip=True)
     one = probabilities(trained, image_u8, psl=PslSection(), predict=both)
-    assert one.shape == probabilities(trained, image_u8, psl=PslSection(), predict=PredictSection(scales=[0.5, 1.5])).shape == (3, 16, 19)
+    assert (
+        one.shape
+        == probabilities(trained, image_u8, psl=PslSection(), predict=PredictSection(scales=[0.5, 1.5])).shape
+        == (3, 16, 19)
+    )
     assert one.sum(0) == pytest.approx(np.ones((16, 19)), abs=1e-5)
     whole = draw(3)[0]
     mirrored = probabilities(trained, whole[:, ::-1], psl=PslSection(), predict=both)[..., ::-1]
@@ -160,13 +194,19 @@ def test_prediction_weights_by_the_scores_that_pass_p(psl):
         v = logits.softmax(1)
         p = float((v.min() + v.max()) / 2)
         expected = weigh(maps.softmax(1), stricter(v, p=p))[0].numpy()
-    found = probabilities(trained, image_u8, psl=PslSection(enabled=True, score="softmax", warmup=0.0, test_p=p), predict=single)
+    found = probabilities(
+        trained, image_u8, psl=PslSection(enabled=True, score="softmax", warmup=0.0, test_p=p), predict=single
+    )
     assert found == pytest.approx(expected, abs=1e-5)
     assert not found[1 + int(v.argmin())].any()
     assert found[1 + int(v.argmax())].any()
     labels = np.array([0, 1], np.uint8)
     assert not probabilities(
-        trained, image_u8, psl=PslSection(enabled=True, score="softmax", warmup=0.0, test_weighting="labels"), predict=single, labels=labels
+        trained,
+        image_u8,
+        psl=PslSection(enabled=True, score="softmax", warmup=0.0, test_weighting="labels"),
+        predict=single,
+        labels=labels,
     )[1].any()
 
 
@@ -183,7 +223,7 @@ def test_all_background_is_said_aloud(data, psl, capsys):
 
 
 def test_full_mask_is_the_argmax_of_enlarged_maps():
-    from wsss.imaging import resize_maps
+    from wsss.files.imaging import resize_maps
 
     maps = np.random.default_rng(0).random((5, 6, 7), np.float32)
     assert (full_mask(maps, size=(31, 40)) == resize_maps(maps, size=(31, 40)).argmax(0)).all()
@@ -196,7 +236,9 @@ def test_masks_without_objects_stop_and_missing_classes_warn(data, capsys):
     one = data.write_masks("one.h5", {i: np.where(m == 2, 0, m).astype(np.uint8) for i, m in data.truth.items()})
     train(data, "one", masks=[one], epochs=1, psl=False)
     assert "class2" in capsys.readouterr().err
-    illegal = data.write_masks("illegal.h5", {i: np.where(m == 2, 7, m).astype(np.uint8) for i, m in data.truth.items()})
+    illegal = data.write_masks(
+        "illegal.h5", {i: np.where(m == 2, 7, m).astype(np.uint8) for i, m in data.truth.items()}
+    )
     with pytest.raises(ArtefactError, match=r"values \[7\]"):
         train(data, "illegal", masks=[illegal], epochs=1, psl=False)
     small = data.write_masks("small.h5", {i: m[:-1] for i, m in data.truth.items()})
@@ -210,7 +252,7 @@ def test_full_supervision_reads_the_truth_masks(data):
         train(data, "full", masks=[], settings=chosen)
 
 
-def test_exported_masks_are_palette_pictures(data, plain, tmp_path):
+def test_exported_masks_are_palette_images(data, plain, tmp_path):
     found = predict(data, plain, name="export.h5")
     output = tmp_path / "masks" / "train.csv"
     (tmp_path / "masks" / "train").mkdir(parents=True)
@@ -240,7 +282,13 @@ def test_new_photographs_get_masks_of_their_size(plain, tmp_path):
     folder = photographs(tmp_path / "photos")
     for _ in range(2):  # the second time, earlier results lie inside the folder
         predict_images(model=plain / "segmenter.pt", images=[folder], output=folder / "out", compute=COMPUTE)
-    assert sorted(p.name for p in (folder / "out").iterdir()) == ["photo0.png", "photo0_overlay.png", "photo1.png", "photo1_overlay.png", "predictions.csv"]
+    assert sorted(p.name for p in (folder / "out").iterdir()) == [
+        "photo0.png",
+        "photo0_overlay.png",
+        "photo1.png",
+        "photo1_overlay.png",
+        "predictions.csv",
+    ]
     mask = read_mask(folder / "out" / "photo1.png")
     truth = np.asarray(Image.fromarray(draw(1)[1]).resize((160, 128), Image.Resampling.NEAREST))
     assert mask.shape == (128, 160)
@@ -248,18 +296,22 @@ def test_new_photographs_get_masks_of_their_size(plain, tmp_path):
     with (folder / "out" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[1]["classes"] == "class1;class2"
-    assert [float(s) for s in rows[1]["shares"].split(";")] == pytest.approx([(mask == k).mean() for k in (1, 2)], abs=1e-3)
+    assert [float(s) for s in rows[1]["shares"].split(";")] == pytest.approx(
+        [(mask == k).mean() for k in (1, 2)], abs=1e-3
+    )
 
 
 def test_bad_photographs_are_named_and_nothing_is_written(plain, tmp_path):
     folder = photographs(tmp_path / "photos")
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(ArtefactError, match=r"broken\.jpg"):
         predict_images(model=plain / "segmenter.pt", images=[folder], output=tmp_path / "out", compute=COMPUTE)
     with pytest.raises(ArtefactError, match="would overwrite it"):
         predict_images(model=plain / "segmenter.pt", images=[folder / "photo0.png"], output=folder, compute=COMPUTE)
     with pytest.raises(ArtefactError, match="no such image"):
-        predict_images(model=plain / "segmenter.pt", images=[tmp_path / "absent.png"], output=tmp_path / "out", compute=COMPUTE)
+        predict_images(
+            model=plain / "segmenter.pt", images=[tmp_path / "absent.png"], output=tmp_path / "out", compute=COMPUTE
+        )
     assert not (tmp_path / "out").exists()
     assert len(list(folder.iterdir())) == 3
 
@@ -280,7 +332,7 @@ def test_onnx_agrees_with_torch_at_other_sizes(psl, tmp_path):
 
 
 def test_another_networks_file_is_refused(tmp_path, data):
-    from wsss.networks import save_network
+    from wsss.nets.checkpoints import save_network
 
     save_network(tmp_path / "classifier.pt", state={}, meta={"stage": "train_classifier"})
     with pytest.raises(ArtefactError, match="expected a segmenter"):

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from tests.segment.drawn_set import SIZES, TINY, draw, settings, store_masks, train
-from wsss.artefacts import ArtefactError
-from wsss.networks import load_network, save_network
-from wsss.sections import BackboneSection, PslSection
-from wsss.seeds.cam import Classifier
-from wsss.segment import train_segmenter as stage
-from wsss.segment.psl import psl_losses
-from wsss.stage_settings import SegmenterSettings
+from wsss.files.artefacts import ArtefactError
+from wsss.nets.checkpoints import load_network, save_network
+from wsss.settings.sections import BackboneSection, PslSection
+from wsss.settings.stage_settings import SegmenterSettings
+from wsss.stages.seeds.cam import Classifier
+from wsss.stages.segment import train_segmenter as stage
+from wsss.stages.segment.psl import psl_losses
 
 
 def test_the_file_holds_all_that_prediction_needs(segmenter):
@@ -27,7 +27,9 @@ def test_the_file_holds_all_that_prediction_needs(segmenter):
 
 
 def test_two_runs_are_equal_and_another_seed_is_not(drawn, tmp_path):
-    first, second, third = (train(drawn, tmp_path / n, settings(epochs=2, psl=True, seed=s)) for n, s in (("a", 0), ("b", 0), ("c", 1)))
+    first, second, third = (
+        train(drawn, tmp_path / n, settings(epochs=2, psl=True, seed=s)) for n, s in (("a", 0), ("b", 0), ("c", 1))
+    )
     assert first.read_bytes() == second.read_bytes()
     states = [load_network(p)[0] for p in (first, third)]
     assert not torch.equal(states[0]["segment.weight"], states[1]["segment.weight"])
@@ -61,7 +63,10 @@ def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(tmp_p
     assert (tmp_path / "a" / ".resume" / "segmenter.pt").is_file()
     table = drawn.index.parent / "classes.csv"
     table.write_text(table.read_text().replace("class1", "x").replace("class2", "class1").replace("x", "class2"))
-    with pytest.raises(ArtefactError, match="network of the classes class1, class2, expected class2, class1, in this order; train it again"):
+    with pytest.raises(
+        ArtefactError,
+        match="network of the classes class1, class2, expected class2, class1, in this order; train it again",
+    ):
         train(drawn, tmp_path / "b", settings(epochs=1), previous=first)
     caplog.set_level("INFO", "wsss")
     train(drawn, tmp_path / "a", settings(epochs=1))
@@ -70,7 +75,10 @@ def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(tmp_p
 
 def test_full_supervision_reads_the_truth(drawn, tmp_path):
     """The same pixels as truth and as pseudo masks give the same network; only the settings in the file differ."""
-    truth, pseudo = train(drawn, tmp_path / "truth", settings(epochs=1, full_supervision=True), masks=[]), train(drawn, tmp_path / "pseudo", settings(epochs=1))
+    truth, pseudo = (
+        train(drawn, tmp_path / "truth", settings(epochs=1, full_supervision=True), masks=[]),
+        train(drawn, tmp_path / "pseudo", settings(epochs=1)),
+    )
     states = [load_network(p)[0] for p in (truth, pseudo)]
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[1])
 
@@ -82,14 +90,17 @@ def test_a_missing_mask_is_named(drawn, tmp_path):
 
 
 def test_padding_takes_no_part_in_the_online_mask():
-    """Ŝ labels the picture's cells alone: whatever the network says of the padding, the loss is the same."""
+    """Ŝ labels the image's cells alone: whatever the network says of the padding, the loss is the same."""
     maps = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     other = maps.clone()
     other[..., 2:] = torch.randn(1, 3, 4, 2, generator=torch.Generator().manual_seed(1))
     inside = torch.zeros(1, 8, 8)
     inside[..., :4] = 1
     batch = {"labels": torch.ones(1, 2), "mask": torch.full((1, 8, 8), 255, dtype=torch.uint8), "inside": inside}
-    found = [psl_losses((m, torch.zeros(1, 2)), batch, settings=PslSection(enabled=True))["online"].item() for m in (maps, other, maps[..., :2])]
+    found = [
+        psl_losses((m, torch.zeros(1, 2)), batch, settings=PslSection(enabled=True))["online"].item()
+        for m in (maps, other, maps[..., :2])
+    ]
     assert found[0] == pytest.approx(found[1])
     left = {"labels": batch["labels"], "mask": batch["mask"][..., :4]}
     alone = psl_losses((maps[..., :2], torch.zeros(1, 2)), left, settings=PslSection(enabled=True))["online"].item()
@@ -97,8 +108,8 @@ def test_padding_takes_no_part_in_the_online_mask():
     assert alone > 0
 
 
-def test_inside_covers_the_picture(drawn):
-    from wsss.artefacts import ImageIndex
+def test_inside_covers_the_image(drawn):
+    from wsss.files.artefacts import ImageIndex
 
     rows = ImageIndex(drawn.index).split("train")
     assert [stage.Inside()(r).shape for r in rows] == SIZES
@@ -118,7 +129,14 @@ def test_a_later_cycle_starts_from_the_previous_network(drawn, segmenter, tmp_pa
     for previous, same in ((segmenter, True), (None, False)):
         folder = tmp_path / str(same)
         after, _ = load_network(train(drawn, folder, still(cycle=1), previous=previous))
-        assert all(torch.allclose(before[k], after[k], rtol=0, atol=1e-12) for k in before if "running" not in k and "num_batches" not in k) is same
+        assert (
+            all(
+                torch.allclose(before[k], after[k], rtol=0, atol=1e-12)
+                for k in before
+                if "running" not in k and "num_batches" not in k
+            )
+            is same
+        )
 
 
 @pytest.mark.parametrize("outputs", [2, 3])
@@ -127,18 +145,36 @@ def test_a_training_starts_from_a_classifiers_backbone_and_its_head_where_that_f
     torch.manual_seed(5)
     classifier = Classifier(outputs, backbone=TINY)
     path = tmp_path / "classifier.pt"
-    save_network(path, state=classifier.state_dict(), meta={"stage": "train_classifier", "classes": ["background", "class1", "class2"]})
+    save_network(
+        path,
+        state=classifier.state_dict(),
+        meta={"stage": "train_classifier", "classes": ["background", "class1", "class2"]},
+    )
     after, _ = load_network(train(drawn, tmp_path, still(start="classifier"), classifier=path))
-    weights = {f"backbone.{k}": v for k, v in classifier.backbone.state_dict().items() if "running" not in k and "num_batches" not in k}
+    weights = {
+        f"backbone.{k}": v
+        for k, v in classifier.backbone.state_dict().items()
+        if "running" not in k and "num_batches" not in k
+    }
     assert all(torch.allclose(after[k], v, rtol=0, atol=1e-12) for k, v in weights.items())
-    assert torch.allclose(after["classify.weight"], classifier.head.weight[:2].flatten(1), rtol=0, atol=1e-12) is (outputs == 2)
+    assert torch.allclose(after["classify.weight"], classifier.head.weight[:2].flatten(1), rtol=0, atol=1e-12) is (
+        outputs == 2
+    )
 
 
 def test_a_classifier_that_does_not_fit_is_refused(drawn, segmenter, tmp_path):
     torch.manual_seed(5)
     other = Classifier(2, backbone=BackboneSection(name="resnet18", weights="none", output_stride=16))
-    save_network(tmp_path / "other.pt", state=other.state_dict(), meta={"stage": "train_classifier", "classes": ["background", "class1", "class2"]})
-    save_network(tmp_path / "names.pt", state=other.state_dict(), meta={"stage": "train_classifier", "classes": ["background", "cat", "dog"]})
+    save_network(
+        tmp_path / "other.pt",
+        state=other.state_dict(),
+        meta={"stage": "train_classifier", "classes": ["background", "class1", "class2"]},
+    )
+    save_network(
+        tmp_path / "names.pt",
+        state=other.state_dict(),
+        meta={"stage": "train_classifier", "classes": ["background", "cat", "dog"]},
+    )
     for path, words in (
         (tmp_path / "other.pt", "its backbone is not that of"),
         (tmp_path / "names.pt", "data set's 2 classes"),

@@ -1,0 +1,220 @@
+"""Index, classes, shards, JSON and atomic writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsss.files.artefacts import (
+    INDEX_COLUMNS,
+    ArtefactError,
+    ImageIndex,
+    atomic,
+    open_text,
+    read_classes,
+    read_json,
+    write_csv,
+    write_json,
+    write_text,
+)
+
+ROW = {
+    "image_id": "a",
+    "split": "train",
+    "measured": 1,
+    "height": 3,
+    "width": 4,
+    "labels": "cat;dog",
+    "image": "images/a.png",
+    "mask": "/truth/a.png",
+    "instances": "",
+    "context": "",
+}
+
+
+def write_index(folder: Path, *rows: dict) -> Path:
+    write_csv(
+        folder / "classes.csv",
+        ("class_id", "name"),
+        [{"class_id": k, "name": n} for k, n in enumerate(["background", "dog", "fish", "cat"])],
+    )
+    write_csv(folder / "index.csv", INDEX_COLUMNS, [ROW | row for row in rows])
+    return folder / "index.csv"
+
+
+# ---------------------------------------------------------------- index
+
+
+def test_a_row_as_stages_see_it(tmp_path):
+    index = ImageIndex(write_index(tmp_path, {}))
+    row = index.rows["a"]
+    assert (index.num_classes, index.class_names) == (3, ["background", "dog", "fish", "cat"])
+    assert (row.split, row.measured, row.height, row.width) == ("train", True, 3, 4)
+    assert row.labels.tolist() == [1, 0, 1]
+    assert row.class_ids.tolist() == [1, 3]
+    assert (row.labels.dtype, row.class_ids.dtype) == (np.uint8, np.uint8)
+    assert (row.image, row.mask) == (
+        tmp_path / "images/a.png",
+        Path("/truth/a.png"),
+    )  # relative to the index, or absolute
+    assert row.instances is None
+    assert row.context is None
+
+
+def test_splits_keep_the_order_and_unknown_ones_are_refused(tmp_path):
+    index = ImageIndex(
+        write_index(tmp_path, {"image_id": "z"}, {"image_id": "v", "split": "val"}, {"image_id": "a", "labels": ""})
+    )
+    assert [r.image_id for r in index.split("train")] == ["z", "a"]
+    assert [r.image_id for r in index.split("val")] == ["v"]
+    assert index.rows["a"].class_ids.size == 0
+    for wrong in ("", "test"):
+        with pytest.raises(ValueError, match="expected train or val"):
+            index.split(wrong)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{}, {}], "image a stands in two rows"),
+        ([{"labels": "cat;hamster"}], "image a: class 'hamster' is not in classes.csv"),
+        ([{}, {"image_id": "b", "height": ""}], "row 3 is malformed"),
+        ([{"width": "wide"}], "row 2 is malformed"),
+        ([{"image": ""}], "row 2 is malformed"),
+        ([{"split": "test"}], "row 2 is malformed"),
+    ],
+)
+def test_a_malformed_index_is_named(tmp_path, rows, words):
+    with pytest.raises(ArtefactError, match=rf"index\.csv: .*{words}"):
+        ImageIndex(write_index(tmp_path, *rows))
+
+
+def test_other_columns_a_short_row_and_missing_files_are_named(tmp_path):
+    path = write_index(tmp_path, {})
+    whole = path.read_text()
+    path.write_text(whole + "b,train\n")
+    with pytest.raises(ArtefactError, match=r"index\.csv: row 3 is malformed"):
+        ImageIndex(path)
+    path.write_text(whole.replace("measured", "counted"))
+    with pytest.raises(ArtefactError, match=r"found columns .*counted"):
+        ImageIndex(path)
+    path.unlink()
+    with pytest.raises(ArtefactError, match=r"index\.csv: no such file; run the workflow"):
+        ImageIndex(path)
+    (tmp_path / "classes.csv").unlink()
+    with pytest.raises(ArtefactError, match=r"classes\.csv: no such file"):
+        ImageIndex(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "class_id,name\n",
+        "name\nbackground\n",
+        "class_id,name\n0,background\n2,cat\n",
+        "class_id,name\n0,background\n1,\n",
+        "class_id,name\n1,cat\n0,background\n",
+    ],
+)
+def test_malformed_classes_are_refused(tmp_path, text):
+    (tmp_path / "classes.csv").write_text(text)
+    with pytest.raises(ArtefactError, match=r"classes\.csv: expected the columns class_id,name"):
+        read_classes(tmp_path / "classes.csv")
+
+
+def test_a_shard_is_a_list_of_rows(tmp_path):
+    index = ImageIndex(write_index(tmp_path, {"image_id": "a"}, {"image_id": "b"}))
+    path = tmp_path / "shards" / "train-0.csv"
+    for ids in (["b", "a"], []):
+        write_csv(path, ("image_id",), [{"image_id": i} for i in ids])
+        assert [r.image_id for r in index.shard(path)] == ids
+    path.write_text("image_id\nc\n")
+    with pytest.raises(ArtefactError, match=r"train-0\.csv: image 'c' is not in .*index\.csv"):
+        index.shard(path)
+    path.write_text("name\na\n")
+    with pytest.raises(ArtefactError, match=r"train-0\.csv: found columns \['name'\]"):
+        index.shard(path)
+
+
+def test_the_mean_colour(tmp_path):
+    index = ImageIndex(write_index(tmp_path, {}))
+    with pytest.raises(ArtefactError, match=r"statistics\.json: no such file"):
+        _ = index.mean_rgb
+    write_json(tmp_path / "statistics.json", {"mean_rgb": [1, 2, 3.5]})
+    np.testing.assert_array_equal(index.mean_rgb, np.array([1, 2, 3.5], np.float32))
+
+
+# ---------------------------------------------------------------- text
+
+
+def test_a_missing_file_inside_the_block_is_not_blamed_on_the_file_read(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(FileNotFoundError, match="other"), open_text(tmp_path / "a.txt"):
+        (tmp_path / "other").read_text()
+
+
+def test_what_is_no_utf8_or_no_json_is_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"class_id,name\n0,caf\xe9\n")
+    with pytest.raises(ArtefactError, match=r"a\.csv: not UTF-8"):
+        read_classes(tmp_path / "a.csv")
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(ArtefactError, match=r"a\.json: not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_and_csv_round_trips(tmp_path):
+    value = {"b": [1, 2.5, "é"], "a": None}
+    write_json(tmp_path / "new" / "a.json", value)
+    assert read_json(tmp_path / "new" / "a.json") == value
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "b.json", {"loss": float("nan")})
+    write_csv(tmp_path / "a.csv", ("x", "y"), [{"x": 'a,"b"\nc', "y": 1}])
+    with (tmp_path / "a.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{"x": 'a,"b"\nc', "y": "1"}]
+    with pytest.raises(ValueError, match="z"):
+        write_csv(tmp_path / "c.csv", ("x",), [{"x": 1}, {"z": 1}])
+    assert {p.name for p in tmp_path.iterdir()} == {"new", "a.csv"}  # nothing of what failed
+
+
+# ---------------------------------------------------------------- atomic writes
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(RuntimeError), atomic(tmp_path / "a.txt") as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise RuntimeError
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_name_appears_when_the_block_has_ended(tmp_path):
+    with atomic(tmp_path / "x" / "a.txt") as temporary:
+        temporary.write_text("whole")
+        assert not (tmp_path / "x" / "a.txt").exists()
+        assert temporary.parent == tmp_path / "x"
+    assert [p.name for p in (tmp_path / "x").iterdir()] == ["a.txt"]
+
+
+def killed_half_way(path: Path) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps({"half": 1})[:5])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    write_json(tmp_path / "a.json", {"old": 1})
+    process = multiprocessing.get_context("fork").Process(target=killed_half_way, args=(tmp_path / "a.json",))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert read_json(tmp_path / "a.json") == {"old": 1}
+    assert list(tmp_path.glob("*.json")) == [tmp_path / "a.json"]  # the half file has another ending

@@ -1,0 +1,138 @@
+"""Every product of a configuration: as the plan counts jobs, and as the rules have it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from wsss.cli.plan import count_jobs
+from wsss.cli.stage_commands import STAGES, load_stage
+from wsss.files.artefacts import write_json
+from wsss.provenance.catalogue import PLACES, catalogue, place, rounds_used
+from wsss.settings.config import load
+from wsss.workflow.graph import Graph
+
+from ..conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        "config.yaml",
+        "configs/scenes_all.yaml",
+        "configs/scenes_instances.yaml",
+        "configs/voc12.yaml",
+        "configs/coco14.yaml",
+    ],
+)
+def test_the_catalogue_has_every_job_once(overlay):
+    config = load(ROOT / "config.yaml", ROOT / overlay)
+    graph = Graph(config)
+    found = catalogue(config, rounds={m: graph.max_rounds(m) for m in config.methods})
+    assert Counter(p.stage for p in found.values()) == {k: v for k, v in count_jobs(graph).items() if v}
+
+
+@pytest.mark.parametrize("overlay", ["scenes_all", "scenes_instances"])
+def test_settings_are_what_the_rules_pass(overlay, tmp_path):
+    """The options of every job of a dry run, parsed as the stage parses them."""
+    more = tmp_path / "more.yaml"
+    more.write_text("evaluate: {full_supervision: true}\nbackbone: {weights: none}")
+    files = [str(ROOT / "configs" / f"{overlay}.yaml"), str(more)]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-n",
+        "-p",
+        "--cores",
+        "1",
+        "--workflow-profile",
+        "none",
+        "-s",
+        str(ROOT / "Snakefile"),
+        "-d",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        [*command, "all", "--configfile", *files],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    config = load(ROOT / "config.yaml", *(Path(f) for f in files))
+    graph = Graph(config)
+    found = catalogue(config, rounds={m: graph.max_rounds(m) for m in config.methods})
+    passed = dict(
+        passed_settings(line, base=graph.base)
+        for line in re.findall(r"^Shell command: (wsss \w+ .*)$", done.stdout + done.stderr, re.M)
+    )
+    assert passed.keys() == found.keys()
+    for path, settings in passed.items():
+        assert settings == found[path].settings, path
+
+
+def passed_settings(line: str, *, base: str) -> tuple[str, dict]:
+    """(output within the run, settings by parameter) of a job's shell command."""
+    stage, *words = shlex.split(line)[1:]
+    given = {words[k].removeprefix("--"): words[k + 1] for k in range(len(words) - 1) if words[k].startswith("--")}
+    hints = get_type_hints(load_stage(stage))
+    models = {
+        k: hints[k].model_validate_json(given[k]).model_dump(mode="json")
+        for k in ("settings", "compute", "row")
+        if k in given
+    }
+    if "compute" in models:
+        models["compute"] = {k: models["compute"][k] for k in ("precision", "threads")}
+    return str(Path(given["output"]).relative_to(base)), models
+
+
+def test_there_is_a_place_for_each_stage_and_one_stage_for_each_place():
+    assert set(PLACES) == set(STAGES)
+    config = load(ROOT / "config.yaml", ROOT / "configs/scenes_instances.yaml")
+    for path in catalogue(config, rounds={m: Graph(config).max_rounds(m) for m in config.methods}):
+        assert sum(bool(re.fullmatch(p, path)) for p in PLACES.values()) == 1, path
+    with pytest.raises(ValueError, match=r"notes\.txt: no stage's output"):
+        place("notes.txt")
+
+
+def test_settings_are_those_of_the_owner_and_the_method():
+    config = load(
+        {
+            "methods": ["cam", "tight"],
+            "segment": {"methods": []},
+            "recipes": {
+                "tight": {"kind": "erasing", "seeds": {"claim": {"rel_threshold": 0.7}, "rounds": {"count": 2}}}
+            },
+        }
+    )
+    found = catalogue(config, rounds={"cam": 1, "tight": 2})
+    assert "cam/seeds/round-1/classifier.pt" in found
+    assert "tight/seeds/round-1/classifier.pt" not in found
+    assert found["tight/seeds/round-1/regions/train-0.h5"].settings["settings"]["claim"]["rel_threshold"] == 0.7
+    assert found["cam/seeds/round-1/regions/train-0.h5"].settings["settings"]["claim"]["rel_threshold"] == 0.85
+    assert found["cam/seeds/round-1/classifier.pt"].code != found["tight/seeds/round-2/classifier.pt"].code
+
+
+def test_automatic_rounds_are_read_from_what_was_measured(tmp_path):
+    policy = {"rule": "loss", "loss_ratio": 1.5}
+    config = load({"methods": ["erasing"], "seeds": {"rounds": {"mode": "auto", "max": 4, "stop": policy}}})
+    graph, seen = Graph(config), []
+    for r, loss in ((1, 1.0), (2, 1.2), (3, 2.0)):
+        seen.append(rounds_used(config, run=tmp_path)["erasing"])
+        write_json(
+            tmp_path / Path(graph.round_metrics("erasing", r)).relative_to(graph.base),
+            {"new_area": 0.5, "final_loss": loss},
+        )
+    assert seen == [1, 2, 3]  # the round that is still missing
+    assert rounds_used(config, run=tmp_path) == {"erasing": 2}  # the third's loss ends the rounds without it
+    assert rounds_used(load({"methods": ["cam"], "segment": {"methods": []}}), run=tmp_path) == {"cam": 1}

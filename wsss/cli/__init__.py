@@ -1,0 +1,1 @@
+"""The command line: stage commands, and the commands people use by hand."""

@@ -1,0 +1,1 @@
+"""Files and their formats: index, store, images, JSON, limits."""

@@ -1,0 +1,32 @@
+"""The true instances of an image, for evaluation and its images only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wsss.files.artefacts import IGNORE, ArtefactError, ImageRow
+from wsss.files.imaging import read_mask
+
+
+def true_instances(image: ImageRow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masks (G, H, W) bool, class ids (G,) and void pixels (H, W) bool of an image with truth.
+
+    An instance's class is the one that the class mask shows on most of it; one with background alone is left out.
+    """
+    assert image.mask is not None
+    assert image.instances is not None
+    classes, numbers = read_mask(image.mask), read_mask(image.instances)
+    if not classes.shape == numbers.shape == (image.height, image.width):
+        raise ArtefactError(
+            f"{image.instances}: (height, width) {numbers.shape}, the class mask {classes.shape}, the image {(image.height, image.width)}"
+        )
+    void = (classes == IGNORE) | (numbers == IGNORE)
+    masks, class_ids = [], []
+    for k in np.unique(numbers[~void]):
+        mask = (numbers == k) & ~void
+        counts = np.bincount(classes[mask], minlength=256)
+        counts[0] = 0
+        if k and counts.any():
+            masks.append(mask)
+            class_ids.append(int(counts.argmax()))
+    return np.array(masks, np.bool_).reshape(-1, *classes.shape), np.array(class_ids, int), void

@@ -1,0 +1,1 @@
+"""Records of what made each product, and their checks."""

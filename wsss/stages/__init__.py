@@ -1,0 +1,1 @@
+"""One folder a rule file, one module a stage."""

@@ -1,0 +1,198 @@
+"""Stage: masks (seeds, pseudo masks, predictions) against the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss.files.artefacts import IGNORE, METRIC_COLUMNS, ArtefactError, ImageIndex, ImageRow, write_csv
+from wsss.files.imaging import read_mask
+from wsss.files.store import MapSet
+from wsss.runtime.console import log, progress, warn
+from wsss.settings.stage_settings import RowKeys
+from wsss.stages.evaluate.confusion import confusion, figures
+
+COMPLETE = "prediction"
+"""The stage whose masks never hold 255."""
+LEAST_IMAGES = 4
+"""Below this, an all-background or single-class result may be true."""
+
+
+def measure_masks(*, index: Path, maps: list[Path], row: RowKeys, output: Path) -> None:
+    """Compare the masks of a split with the truth.
+
+    Args:
+        index: The data set's index.csv.
+        maps: Store files with `mask` (H, W) uint8, all shards.
+        row: Identifying columns of the rows; `split` says which images, and stage prediction that no mask holds 255.
+        output: CSV of metric rows; docs/METRICS.md lists them.
+
+    Raises:
+        ArtefactError: If an input is missing or damaged, or masks do not fit.
+    """
+    data = ImageIndex(index)
+    split = data.split(row.split)
+    tally = Tally(data.num_classes)
+    seen = np.zeros(256, np.int64)
+    measured = 0
+    with MapSet(maps) as store:
+        for image in progress(split, what="masks"):
+            guess = store.read(image.image_id, "mask")["mask"]
+            seen += np.bincount(guess.ravel(), minlength=256)
+            if row.stage == COMPLETE and seen[IGNORE]:
+                raise ArtefactError(
+                    f"image {image.image_id}: the prediction holds {IGNORE} (no answer), expected a class everywhere; delete the predictions and rerun predict_masks"
+                )
+            if image.measured and image.mask:
+                tally.add(image, guess)
+                measured += 1
+    base = row.model_dump(mode="json")
+    out: list[dict[str, Any]] = [{**base, "metric": "images", "value": measured}]
+    if measured:
+        out += mask_rows(tally, base=base, class_names=data.class_names, complete=row.stage == COMPLETE)
+    else:
+        log.warning("no image of this split has a truth mask: nothing is measured")
+    out += warning_rows(seen, split, base=base, class_names=data.class_names)
+    write_csv(output, METRIC_COLUMNS, out)
+
+
+class Tally:
+    """Counts over images: the confusion matrix, and what is guessed on the co-occurring background (EPS's train and rails).
+
+    Attributes:
+        matrix: (C + 1, C + 2) int64, rows truth, the last column 255.
+        on_context: (C + 1,) int64, background pixels of the context masks by guess.
+        with_context: (C + 1,) int64, images of each class whose context mask is not empty.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        """No image yet.
+
+        Args:
+            num_classes: C.
+        """
+        self.matrix = np.zeros((num_classes + 1, num_classes + 2), np.int64)
+        self.on_context, self.with_context = (np.zeros(num_classes + 1, np.int64) for _ in range(2))
+
+    def add(self, image: ImageRow, guess: np.ndarray) -> None:
+        """Count one image.
+
+        Args:
+            image: A row with a truth mask.
+            guess: (H, W) uint8.
+
+        Raises:
+            ArtefactError: If sizes differ or a mask holds illegal values.
+        """
+        assert image.mask is not None
+        truth = read_mask(image.mask)
+        try:
+            self.matrix += confusion(truth, guess, num_classes=len(self.on_context) - 1)
+        except ValueError as error:
+            raise ArtefactError(f"image {image.image_id}: {error}; truth: {image.mask}") from None
+        if image.context is None:
+            return
+        context = read_mask(image.context) > 0
+        if context.shape != truth.shape:
+            raise ArtefactError(
+                f"{image.context}: (height, width) {context.shape}, but the truth mask has {truth.shape}; mend it and rerun index_images"
+            )
+        if context.any():
+            self.on_context += np.bincount(guess[context & (truth == 0)], minlength=256)[: len(self.on_context)]
+            self.with_context[image.class_ids] += 1
+
+    def confusion_ratio(self) -> tuple[int, float] | None:
+        """(class, ratio): context pixels guessed as the class over the class's rightly guessed pixels (EPS, its co-occurrence analysis); at least 0, may exceed 1.
+
+        The class is the one in most images whose context mask is not empty (the lowest of equals). None without such an image, or without a right pixel.
+        """
+        k = int(self.with_context.argmax())
+        right = int(self.matrix[k, k])
+        return (k, float(self.on_context[k] / right)) if self.with_context[k] and right else None
+
+
+def mask_rows(tally: Tally, *, base: dict[str, Any], class_names: list[str], complete: bool) -> list[dict[str, Any]]:
+    """Metric rows of the counts.
+
+    Args:
+        tally: At least one image.
+        base: Identifying columns.
+        class_names: By id, background first.
+        complete: Whether the masks never hold 255: then what is about it is left out.
+
+    Returns:
+        Rows for metrics.csv.
+    """
+    f, labelled = figures(tally.matrix), figures(tally.matrix, labelled_only=True)
+    named = {
+        "miou": f["miou"],
+        "precision": f["mean_precision"],
+        "recall": f["mean_recall"],
+        "pixel_accuracy": f["pixel_accuracy"],
+    }
+    if not complete:
+        named |= {
+            "miou_labelled": labelled["miou"],
+            "precision_labelled": labelled["mean_precision"],
+            "coverage": f["coverage"],
+        }
+    rows = [{**base, "metric": name, "value": value} for name, value in named.items()]
+    for metric in ("iou", "precision", "recall"):
+        values = f[metric]
+        assert isinstance(values, np.ndarray)
+        rows += [
+            {**base, "metric": metric, "class": n, "value": v}
+            for n, v in zip(class_names, values, strict=True)
+            if not np.isnan(v)
+        ]
+    if found := tally.confusion_ratio():
+        rows.append({**base, "metric": "confusion_ratio", "class": class_names[found[0]], "value": found[1]})
+    return rows
+
+
+def warning_rows(
+    seen: np.ndarray, images: list[ImageRow], *, base: dict[str, Any], class_names: list[str]
+) -> list[dict[str, Any]]:
+    """Rows and loud words for results that are probably a silent failure: all background, one class for several, or nothing of a class that the labels name.
+
+    Args:
+        seen: (256,) pixels by guess, over all images, truth or none.
+        images: All images of the split.
+        base: Identifying columns.
+        class_names: By id, background first.
+
+    Returns:
+        Rows for metrics.csv: warning_all_background or warning_single_class (value 1), else one warning_empty_class a class (value: images that name it).
+    """
+    labelled = (
+        np.sum([image.labels for image in images], axis=0, dtype=int) if images else np.zeros(len(class_names) - 1, int)
+    )
+    expected = np.flatnonzero(labelled) + 1
+    if len(images) < LEAST_IMAGES or not len(expected):
+        return []
+    what = " ".join(str(base[k]) for k in ("method", "variant", "stage", "split") if base[k])
+    guessed = np.flatnonzero(seen[1:IGNORE]) + 1
+    if len(guessed) == 0:
+        warn(
+            "%s: all %d masks are background or unlabelled: check thresholds, saliency and the losses of the stages before",
+            what,
+            len(images),
+        )
+        return [{**base, "metric": "warning_all_background", "value": 1}]
+    if len(guessed) == 1 and len(expected) > 1:
+        warn(
+            "%s: the %d masks hold no class but %s: check the stages before", what, len(images), class_names[guessed[0]]
+        )
+        return [{**base, "metric": "warning_single_class", "value": 1}]
+    missing = [k for k in expected if not seen[k]]
+    if missing:
+        warn(
+            "%s: no pixel of %s, which the labels name: check the stages before",
+            what,
+            ", ".join(class_names[k] for k in missing),
+        )
+    return [
+        {**base, "metric": "warning_empty_class", "class": class_names[k], "value": labelled[k - 1]} for k in missing
+    ]

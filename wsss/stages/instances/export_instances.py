@@ -1,0 +1,97 @@
+"""Stage: the instances of all shards as one COCO file and as images, what users take away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from wsss.files.artefacts import MOST_NUMBERED, ArtefactError, ImageIndex, ImageRow, write_json
+from wsss.files.coco_ids import image_number, read_category_ids
+from wsss.files.imaging import save_mask
+from wsss.files.json_files import read_instances
+from wsss.files.rle import encode, unpack
+from wsss.runtime.console import progress
+
+
+def export_instances(*, index: Path, instances: list[Path], output: Path) -> None:
+    """Write instances.json (COCO: images, categories, annotations with score), and a PNG of instance numbers for each image.
+
+    Images and categories have the ids of COCO's annotation file where the data set keeps them (`wsss.files.coco_ids`); else images are numbered from 1, and categories are the classes 1..C.
+
+    Args:
+        index: The data set's index.csv.
+        instances: What retrieve_instances wrote, all shards.
+        output: instances.json. The images lie beside it in pictures/: 0 background, k the k-th best instance of the image; of overlapping ones the better is on top.
+
+    Raises:
+        ArtefactError: If an input is missing, damaged or does not fit.
+    """
+    data = ImageIndex(index)
+    kept = read_category_ids(data.folder / "classes.csv")
+    category_ids = kept or range(data.num_classes + 1)
+    folder = output.parent / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for path in instances:
+        for image_id, entries in progress(read_instances(path, num_classes=data.num_classes).items(), what="instances"):
+            if image_id not in data.rows:
+                raise ArtefactError(
+                    f"{path}: image {image_id} is not in {index}; delete it and rerun retrieve_instances"
+                )
+            row = data.rows[image_id]
+            number = image_number(image_id) if kept else len(images) + 1
+            if number is None:
+                raise ArtefactError(
+                    f"{index}: image {image_id} does not end in COCO's number of it, although classes.csv has COCO's category ids; rerun index_images"
+                )
+            images.append(
+                {
+                    "id": number,
+                    "image_id": image_id,
+                    "file_name": row.image.name,
+                    "height": row.height,
+                    "width": row.width,
+                }
+            )
+            try:
+                annotations += [
+                    _annotation(
+                        entry,
+                        row,
+                        category=category_ids[entry["category_id"]],
+                        image=number,
+                        number=len(annotations) + k,
+                    )
+                    for k, entry in enumerate(entries, 1)
+                ]
+                numbers = numbered_image(entries, row)
+            except ValueError as error:
+                raise ArtefactError(
+                    f"{path}: image {image_id}: {error}; `snakemake {path} --forcerun {path}` makes it anew"
+                ) from None
+            save_mask(folder / f"{image_id}.png", numbers)
+    wanted = {f"{image['image_id']}.png" for image in images}
+    for stale in folder.glob("*.png"):
+        if stale.name not in wanted:
+            stale.unlink()
+    categories = [{"id": category_ids[k], "name": name} for k, name in enumerate(data.class_names) if k]
+    write_json(output, {"images": images, "categories": categories, "annotations": annotations})
+
+
+def numbered_image(entries: list[dict[str, Any]], row: ImageRow) -> np.ndarray:
+    """(H, W) uint8 of an image's instances, best first: 0, or the number of the best one there."""
+    numbers = np.zeros((row.height, row.width), np.uint8)
+    masks = unpack([e["segmentation"] for e in entries[:MOST_NUMBERED]], size=numbers.shape)
+    for k in range(len(masks), 0, -1):
+        numbers[masks[k - 1]] = k
+    return numbers
+
+
+def _annotation(entry: dict[str, Any], row: ImageRow, *, category: int, image: int, number: int) -> dict[str, Any]:
+    outline = encode(entry["segmentation"], size=(row.height, row.width))
+    area, box = float(coco_mask.area(outline)), [float(v) for v in coco_mask.toBbox(outline)]
+    return {"id": number, "image_id": image, **entry, "category_id": category, "area": area, "bbox": box, "iscrowd": 0}

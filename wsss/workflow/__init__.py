@@ -1,0 +1,1 @@
+"""What the rule files ask: paths, owners, digests, the run's lock."""

@@ -1,0 +1,117 @@
+"""Digests of code and listings, for rules (no torch)."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import os
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+SETTINGS = "wsss.settings.sections"
+LEFT_OUT = (
+    "wsss",
+    "wsss.__main__",
+    "wsss.settings.config",
+    "wsss.settings.stage_settings",
+    "wsss.runtime.console",
+    "wsss.workflow.digests",
+)
+"""Modules, with those under SETTINGS, whose edits never change a result: what a stage is given of the configuration is in its `params`."""
+
+
+def code_digest(*modules: str) -> str:
+    """Digest of `modules` and everything within wsss that they import at any level, comments, docstrings and formatting stripped.
+
+    Args:
+        modules: Dotted names, e.g. "wsss.stages.seeds.extract_scores", or a module of another package. Imports by name at run time (method modules) are not followed: name them.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    seen: set[str] = set()
+    queue = list(modules)
+    while queue:
+        name = queue.pop()
+        if name not in seen and name not in LEFT_OUT and not name.startswith(SETTINGS):
+            seen.add(name)
+            queue += _parse(name)[1]
+    text = "".join(f"{name}\n{_parse(name)[0]}\n" for name in sorted(seen)) + "".join(
+        _templates(name) for name in sorted(seen)
+    )
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@cache
+def _parse(name: str) -> tuple[str, tuple[str, ...]]:
+    """Stripped syntax tree of a module, and the modules of wsss and of its own package that it imports."""
+    path = _file(name)
+    if path is None:
+        raise ValueError(f"{name} is no module that can be found")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [
+                s
+                for s in node.body
+                if not (
+                    isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str)
+                )
+            ] or [ast.Pass()]
+    imports = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imports += [node.module] + [f"{node.module}.{a.name}" for a in node.names]
+    own = {"wsss", name.partition(".")[0]}
+    return ast.dump(tree), tuple(i for i in imports if i.partition(".")[0] in own and _file(i))
+
+
+def _templates(name: str) -> str:
+    """Page templates beside a module that loads them with jinja2."""
+    path = _file(name)
+    if path is None or "jinja2" not in path.read_text(encoding="utf-8"):
+        return ""
+    return "".join(t.read_text(encoding="utf-8") for t in sorted(path.parent.glob("*.j2")))
+
+
+def _file(name: str) -> Path | None:
+    package, *rest = name.split(".")
+    if package == "wsss":
+        root = PACKAGE
+    else:
+        spec = importlib.util.find_spec(package)  # a package alone is found without being run
+        if spec is None or spec.origin is None:
+            return None
+        root = Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin).with_suffix("")
+    base = root.joinpath(*rest)
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def listing_digest(*paths: Path, left_out: Collection[Path] = ()) -> str:
+    """Digest of the files under `paths`: relative name, size and modification time; a missing path counts as such.
+
+    Args:
+        *paths: Files and folders.
+        left_out: Files under them that do not count.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for root in paths:
+        files = sorted(p for p in root.rglob("*") if p not in left_out and p.is_file()) if root.is_dir() else [root]
+        for path in files:
+            try:
+                state = path.stat()
+                name = os.fsencode(
+                    path.relative_to(root) if path != root else path.name
+                )  # a name on disk need not be UTF-8
+                digest.update(name + f"\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+            except OSError:
+                digest.update(os.fsencode(path) + b"\0missing\n")
+    return digest.hexdigest()
