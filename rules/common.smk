@@ -7,17 +7,18 @@ import time
 from pathlib import Path
 from shlex import quote
 
-from wsss.settings.config import ConfigError, load, refuse_double_keys
-from wsss.workflow.listing import dataset_digest, given_folder
-from wsss.workflow.graph import Graph
-from wsss.workflow.run_lock import closing, hold_run
-from wsss.workflow.instance_graph import InstanceGraph
 from wsss.files.json_files import StopFigures, read_checked
-from wsss.workflow.digests import code_digest, listing_digest
-from wsss.settings.reading import relevant
-from wsss.settings.stage_settings import PlanSettings
 from wsss.runtime.stopping import announce_head
-from wsss.methods import FACTS, rounds_until_stop
+from wsss.settings.config import ConfigError, load, refuse_double_keys
+from wsss.settings.reading import only_read, run_settings
+from wsss.settings.stage_settings import PlanSettings
+from wsss.workflow.digests import listing_digest, stage_code
+from wsss.workflow.graph import Graph
+from wsss.workflow.instance_graph import InstanceGraph
+from wsss.workflow.jobs import FULL_SUPERVISION, Job
+from wsss.workflow.listing import dataset_digest, given_folder
+from wsss.workflow.run_lock import closing, hold_run
+from wsss.workflow.stages import PATTERNS, STAGES
 
 try:
     for file in filter(os.path.isfile, workflow.configfiles):  # a pipe was read already
@@ -35,18 +36,15 @@ if not any(method.name == "CONDA" for method in workflow.deployment_settings.dep
 BASE = GRAPH.base
 INSTANCES = InstanceGraph(GRAPH)
 COMPUTE = GRAPH.config.compute
-METHODS = [*GRAPH.config.methods, "full"]
+METHODS = [*GRAPH.config.methods, FULL_SUPERVISION]
 BEGAN = time.time()
 VARIANTS = list(dict.fromkeys([*GRAPH.config.segment.variants, "plain"]))
 
 
 wildcard_constraints:
+    **PATTERNS,
     method="|".join(METHODS),
     variant="|".join(VARIANTS),
-    round=r"[1-9]\d*",
-    cycle=r"\d+",
-    shard=r"(train|val)-\d+",
-    split=r"train|val",
 
 
 onstart:
@@ -79,39 +77,41 @@ def growing(amount):
     return lambda w, attempt: amount * attempt
 
 
+def product(stage):
+    """Output of a stage's rule, with its wildcards."""
+    return f"{BASE}/{STAGES[stage].place}"
+
+
+def job_of(w):
+    """A job's wildcards."""
+    return Job(**{k: int(v) if k in ("round", "cycle") else v for k, v in w.items()})
+
+
 def settings(stage):
-    """Params function: the keys the stage reads, as JSON."""
-    names = ("method", "round", "cycle") + (("variant",) if stage != "refine_masks" else ())
-    return lambda w: GRAPH.stage(
-        stage, **{k: int(v) if k in ("round", "cycle") else v for k, v in w.items() if k in names}
-    ).model_dump_json()
+    """Params function: the keys that the stage reads, as JSON."""
+    return lambda w: GRAPH.stage(stage, job_of(w)).model_dump_json()
 
 
-def code(stage_module):
-    """Params value: digest of the stage's code."""
-    return code_digest(f"wsss.stages.{stage_module}")
+def code(stage):
+    """Params value: digest of the stage's code; where it runs a method's code, a function."""
+    if STAGES[stage].runs_method:
+        return lambda w: stage_code(stage, kind=GRAPH.stage(stage, job_of(w)).kind)
+    return stage_code(stage)
 
 
-def method_code(stage_module):
-    """Params function: digest of the stage's code and of the method that the round runs."""
-    return lambda w: code_digest(f"wsss.stages.{stage_module}", FACTS[GRAPH.round_kind(w.method, int(w.round))].module)
-
-
-def compute_params():
-    """Params value: what of the machine changes results. Device and workers do not rerun anything."""
-    return COMPUTE.model_dump_json(include={"precision", "threads"})
+def compute(stage):
+    """Params value: what of the machine changes results. Device and workers rerun nothing."""
+    return json.dumps(only_read(COMPUTE, stage=stage))
 
 
 def rounds_used(method):
     """Rounds of a method: fixed, or as many as the stop rule leaves of those measured so far."""
-    if not GRAPH.is_auto(method):
-        return GRAPH.max_rounds(method)
 
     def figures(r):
         path = checkpoints.measure_round.get(method=GRAPH.region_source(method, r), round=r).output[0]
         return read_checked(Path(path), StopFigures, mend="delete it and start again")
 
-    return rounds_until_stop(GRAPH.max_rounds(method), GRAPH.settings(method).seeds.rounds.stop, figures=figures)
+    return GRAPH.rounds_used(method, figures=figures)
 
 
 def all_rounds():
@@ -138,19 +138,13 @@ def mask_lists(w):
 
 def plan_settings(w):
     """Params function: configuration without what cannot change results, and the rounds."""
-    return PlanSettings.model_construct(config=relevant(GRAPH.config), rounds=all_rounds()).model_dump_json(
-        warnings=False
-    )
+    plan = PlanSettings.model_construct(config=run_settings(GRAPH.config), rounds=all_rounds())
+    return plan.model_dump_json(warnings=False)
 
 
-def relevant_settings(stage):
-    """Params function: as `settings`, without the subsections that the chosen kind does not read."""
-    return lambda w: json.dumps(relevant(GRAPH.stage(stage, cue=getattr(w, "cue", ""))))
-
-
-def given_listing(section):
-    """Params value: digest of the listing of the given maps that a stage reads; "" where it makes them itself."""
-    return listing_digest(folder) if (folder := given_folder(section)) else ""
+def given_listing(stage):
+    """Params function: digest of the listing of the given maps that a stage reads; "" where it makes them itself."""
+    return lambda w: listing_digest(folder) if (folder := given_folder(GRAPH.stage(stage, job_of(w)))) else ""
 
 
 def some(files, key):
@@ -160,29 +154,19 @@ def some(files, key):
     return files
 
 
+def of_shard(files, w):
+    """Those of the files that belong to the job's shard."""
+    return [f for f in files if Path(f).stem == w.shard]
+
+
 def shard_of(paths, w):
     """The files of one shard, one a round in order."""
-    return [f for r in range(1, rounds_used(w.method) + 1) for f in paths(w.method, r) if Path(f).stem == w.shard]
-
-
-def instance_settings(stage):
-    """Params function: as `settings`, of a stage from peaks to instances."""
-    return lambda w: INSTANCES.stage(stage, method=w.method).model_dump_json()
+    return of_shard([f for r in range(1, rounds_used(w.method) + 1) for f in paths(w.method, r)], w)
 
 
 def instance_shard(kind):
     """Input function: the shard's file of one kind of artefact; none where the method does not read it."""
-    return lambda w: [f for f in getattr(INSTANCES, kind)(w.method) if Path(f).stem == w.shard]
-
-
-def unrefined_masks(w):
-    """What refine_masks starts from: the seed masks, or the predictions of the cycle before."""
-    cycle = int(w.cycle)
-    return (
-        f"{BASE}/{w.method}/pseudo/seed/{w.shard}.h5"
-        if cycle == 0
-        else f"{GRAPH.segment_folder(w.method, w.variant, cycle - 1)}/predictions/{w.shard}.h5"
-    )
+    return lambda w: of_shard(getattr(INSTANCES, kind)(w.method), w)
 
 
 def measured_row(w):

@@ -1,6 +1,6 @@
 rule index_images:
     output:
-        index=GRAPH.dataset("index.csv"),
+        index=product("index_images"),
         classes=GRAPH.dataset("classes.csv"),
         statistics=GRAPH.dataset("statistics.json"),
         shards=[GRAPH.dataset(f"shards/{s}.csv") for s in GRAPH.shards("train") + GRAPH.shards("val")],
@@ -16,8 +16,8 @@ rule index_images:
         mem_mb=2000,
         runtime=60,
     params:
-        settings=relevant_settings("index_images"),
-        code=code("dataset.index_images"),
+        settings=settings("index_images"),
+        code=code("index_images"),
         listing=lambda w: dataset_digest(GRAPH.config),  # a function: jobs of other rules on a cluster's nodes need not list the data set
     message:
         "checking every image of the data set and writing its index"

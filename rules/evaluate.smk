@@ -4,13 +4,13 @@ rule measure_scores:
         classes=GRAPH.dataset("classes.csv"),
         maps=lambda w: measured_row(w)["files"],
     output:
-        f"{BASE}/metrics/{{method}}/{{name}}.csv",
+        product("measure_scores"),
     log:
         log_of("measure_scores", "{method}-{name}"),
     benchmark:
         bench_of("measure_scores", "{method}-{name}")
     wildcard_constraints:
-        name=r"scores-round-\d+|fused",
+        name=STAGES["measure_scores"].pattern("name"),
     conda:
         "../envs/wsss.yaml"
     threads: 1
@@ -20,7 +20,7 @@ rule measure_scores:
     params:
         row=row_keys,
         settings=settings("measure_scores"),
-        code=code("evaluate.measure_scores"),
+        code=code("measure_scores"),
     message:
         "measuring {wildcards.name} of {wildcards.method}"
     shell:
@@ -33,13 +33,13 @@ rule measure_masks:
         classes=GRAPH.dataset("classes.csv"),
         maps=lambda w: measured_row(w)["files"],
     output:
-        f"{BASE}/metrics/{{method}}/{{name}}.csv",
+        product("measure_masks"),
     log:
         log_of("measure_masks", "{method}-{name}"),
     benchmark:
         bench_of("measure_masks", "{method}-{name}")
     wildcard_constraints:
-        name=r"seed|pseudo-.*|prediction-.*",
+        name=STAGES["measure_masks"].pattern("name"),
     conda:
         "../envs/wsss.yaml"
     threads: 1
@@ -48,7 +48,7 @@ rule measure_masks:
         runtime=growing(60),
     params:
         row=row_keys,
-        code=code("evaluate.measure_masks"),
+        code=code("measure_masks"),
     message:
         "measuring {wildcards.name} of {wildcards.method}"
     shell:
@@ -62,7 +62,7 @@ rule measure_instances:
         instances=lambda w: INSTANCES.results(w.method),
         responses=lambda w: INSTANCES.responses(w.method),
     output:
-        f"{BASE}/metrics/{{method}}/instances.csv",
+        product("measure_instances"),
     log:
         log_of("measure_instances", "{method}"),
     benchmark:
@@ -75,7 +75,7 @@ rule measure_instances:
         runtime=growing(120),
     params:
         row=lambda w: json.dumps(INSTANCES.row_keys(w.method)),
-        code=code("evaluate.measure_instances"),
+        code=code("measure_instances"),
     message:
         "measuring the instances of {wildcards.method}"
     shell:
@@ -88,7 +88,7 @@ rule collect_metrics:
         + INSTANCES.fragments(),
         records=lambda w: sorted({r["file"] for r in GRAPH.records(all_rounds())}),
     output:
-        f"{BASE}/metrics.csv",
+        product("collect_metrics"),
     log:
         log_of("collect_metrics", "metrics"),
     benchmark:
@@ -101,7 +101,7 @@ rule collect_metrics:
         runtime=growing(30),
     params:
         settings=plan_settings,
-        code=code("evaluate.collect_metrics"),
+        code=code("collect_metrics"),
     message:
         "every number of the run into one table"
     shell:

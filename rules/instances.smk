@@ -4,13 +4,13 @@ rule propose_masks:
         classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
     output:
-        f"{BASE}/proposals/{{kind}}/{{shard}}.json",
+        product("propose_masks"),
     log:
         log_of("propose_masks", "{kind}-{shard}"),
     benchmark:
         bench_of("propose_masks", "{kind}-{shard}")
     wildcard_constraints:
-        kind="watershed|folder|truth",
+        kind=STAGES["propose_masks"].pattern("kind"),
     conda:
         "../envs/wsss.yaml"
     threads: 1
@@ -18,9 +18,9 @@ rule propose_masks:
         mem_mb=growing(3000),
         runtime=growing(240),
     params:
-        settings=lambda w: INSTANCES.stage("propose_masks", kind=w.kind).model_dump_json(),
-        code=code("instances.propose_masks"),
-        listing=lambda w: given_listing(INSTANCES.stage("propose_masks", kind=w.kind)),
+        settings=settings("propose_masks"),
+        code=code("propose_masks"),
+        listing=given_listing("propose_masks"),
     message:
         "mask proposals ({wildcards.kind}) of shard {wildcards.shard}"
     shell:
@@ -34,7 +34,7 @@ rule respond_peaks:
         shard=GRAPH.dataset("shards/{shard}.csv"),
         classifier=lambda w: INSTANCES.classifier(w.method),
     output:
-        f"{BASE}/{{method}}/instances/responses/{{shard}}.h5",
+        product("respond_peaks"),
     log:
         log_of("respond_peaks", "{method}-{shard}"),
     benchmark:
@@ -48,9 +48,9 @@ rule respond_peaks:
         runtime=growing(480),
         device=COMPUTE.device,
     params:
-        settings=instance_settings("respond_peaks"),
-        compute=compute_params(),
-        code=lambda w: code_digest("wsss.stages.instances.respond_peaks", GRAPH.facts(w.method).module),
+        settings=settings("respond_peaks"),
+        compute=compute("respond_peaks"),
+        code=code("respond_peaks"),
     message:
         "peaks of {wildcards.method} and what they respond to, shard {wildcards.shard}"
     shell:
@@ -69,7 +69,7 @@ rule retrieve_instances:
         fused=instance_shard("fused"),
         saliency=instance_shard("saliency"),
     output:
-        f"{BASE}/{{method}}/instances/{{shard}}.json",
+        product("retrieve_instances"),
     log:
         log_of("retrieve_instances", "{method}-{shard}"),
     benchmark:
@@ -81,8 +81,8 @@ rule retrieve_instances:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        settings=instance_settings("retrieve_instances"),
-        code=code("instances.retrieve_instances"),
+        settings=settings("retrieve_instances"),
+        code=code("retrieve_instances"),
     message:
         "instances of {wildcards.method}, shard {wildcards.shard}"
     shell:
@@ -96,7 +96,7 @@ rule export_instances:
         classes=GRAPH.dataset("classes.csv"),
         instances=lambda w: INSTANCES.results(w.method),
     output:
-        f"{BASE}/{{method}}/instances/instances.json",
+        product("export_instances"),
     log:
         log_of("export_instances", "{method}"),
     benchmark:
@@ -108,7 +108,7 @@ rule export_instances:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        code=code("instances.export_instances"),
+        code=code("export_instances"),
     message:
         "COCO JSON and images of the instances of {wildcards.method}"
     shell:

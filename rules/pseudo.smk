@@ -3,14 +3,10 @@ rule make_seeds:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
-        fused=f"{BASE}/{{method}}/seeds/fused/{{shard}}.h5",
-        saliency=lambda w: [
-            f
-            for f in GRAPH.saliency(w.method)
-            if Path(f).stem == w.shard and GRAPH.settings(w.method).pseudo.seed.cue == "saliency"
-        ],
+        fused=product("fuse_regions"),
+        saliency=lambda w: of_shard(GRAPH.seed_saliency(w.method), w),
     output:
-        f"{BASE}/{{method}}/pseudo/seed/{{shard}}.h5",
+        product("make_seeds"),
     log:
         log_of("make_seeds", "{method}-{shard}"),
     benchmark:
@@ -23,7 +19,7 @@ rule make_seeds:
         runtime=growing(60),
     params:
         settings=settings("make_seeds"),
-        code=code("pseudo.make_seeds"),
+        code=code("make_seeds"),
     message:
         "seed masks of {wildcards.method}, shard {wildcards.shard}"
     shell:
@@ -36,9 +32,9 @@ rule refine_masks:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
-        masks=unrefined_masks,
+        masks=lambda w: of_shard(GRAPH.unrefined(w.method, w.variant, int(w.cycle)), w),
     output:
-        f"{BASE}/{{method}}/pseudo/{{variant}}/cycle-{{cycle}}/{{shard}}.h5",
+        product("refine_masks"),
     log:
         log_of("refine_masks", "{method}-{variant}-cycle-{cycle}-{shard}"),
     benchmark:
@@ -51,7 +47,7 @@ rule refine_masks:
         runtime=growing(240),
     params:
         settings=settings("refine_masks"),
-        code=code("pseudo.refine_masks"),
+        code=code("refine_masks"),
     message:
         "pseudo masks of {wildcards.method} for {wildcards.variant}, cycle {wildcards.cycle}, shard {wildcards.shard}"
     shell:

@@ -2,12 +2,12 @@ rule write_report:
     input:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
-        metrics=f"{BASE}/metrics.csv",
+        metrics=product("collect_metrics"),
         maps=lambda w: sorted({f for row in measured() for f in row["files"]} | set(GRAPH.all_saliency()))
         + INSTANCES.products()
         + INSTANCES.all_results(),
     output:
-        report(f"{BASE}/report/index.html", category="Report", caption="../docs/report-caption.rst"),
+        report(product("write_report"), category="Report", caption="../docs/report-caption.rst"),
     log:
         log_of("write_report", "report"),
     benchmark:
@@ -20,7 +20,7 @@ rule write_report:
         runtime=growing(60),
     params:
         settings=plan_settings,
-        code=code("report.write_report"),
+        code=code("write_report"),
     message:
         "the report: images and numbers of every stage"
     shell:

@@ -4,7 +4,7 @@ rule estimate_saliency:
         classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
     output:
-        f"{BASE}/saliency/{{cue}}/{{shard}}.h5",
+        product("estimate_saliency"),
     log:
         log_of("estimate_saliency", "{cue}-{shard}"),
     benchmark:
@@ -16,9 +16,9 @@ rule estimate_saliency:
         mem_mb=growing(3000),
         runtime=growing(120),
     params:
-        settings=relevant_settings("estimate_saliency"),
-        code=code("saliency.estimate_saliency"),
-        listing=lambda w: given_listing(GRAPH.stage("estimate_saliency", cue=w.cue)),
+        settings=settings("estimate_saliency"),
+        code=code("estimate_saliency"),
+        listing=given_listing("estimate_saliency"),
     message:
         "saliency ({wildcards.cue}) of shard {wildcards.shard}"
     shell:

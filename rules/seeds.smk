@@ -6,7 +6,7 @@ rule train_classifier:
         saliency=lambda w: GRAPH.saliency(w.method) if "saliency" in GRAPH.facts(w.method).needs else [],
         previous=lambda w: GRAPH.previous_classifier(w.method, int(w.round)),
     output:
-        network=f"{BASE}/{{method}}/seeds/round-{{round}}/classifier.pt",
+        network=product("train_classifier"),
         record=f"{BASE}/{{method}}/seeds/round-{{round}}/training.json",
     log:
         log_of("train_classifier", "{method}-round-{round}"),
@@ -23,8 +23,8 @@ rule train_classifier:
         workers=COMPUTE.workers,
     params:
         settings=settings("train_classifier"),
-        compute=compute_params(),
-        code=method_code("seeds.train_classifier"),
+        compute=compute("train_classifier"),
+        code=code("train_classifier"),
     message:
         "training the classifier of {wildcards.method}, round {wildcards.round}"
     shell:
@@ -40,7 +40,7 @@ rule extract_scores:
         classifier=lambda w: GRAPH.classifier(w.method, int(w.round)),
         regions=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
     output:
-        f"{BASE}/{{method}}/seeds/round-{{round}}/scores/{{shard}}.h5",
+        product("extract_scores"),
     log:
         log_of("extract_scores", "{method}-round-{round}-{shard}"),
     benchmark:
@@ -56,8 +56,8 @@ rule extract_scores:
         workers=COMPUTE.workers,
     params:
         settings=settings("extract_scores"),
-        compute=compute_params(),
-        code=method_code("seeds.extract_scores"),
+        compute=compute("extract_scores"),
+        code=code("extract_scores"),
     message:
         "class activation maps of {wildcards.method}, round {wildcards.round}, shard {wildcards.shard}"
     shell:
@@ -70,9 +70,9 @@ rule claim_regions:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
-        scores=lambda w: f"{GRAPH.round_folder(w.method, int(w.round))}/scores/{w.shard}.h5",
+        scores=lambda w: of_shard(GRAPH.scores(w.method, int(w.round)), w),
     output:
-        f"{BASE}/{{method}}/seeds/round-{{round}}/regions/{{shard}}.h5",
+        product("claim_regions"),
     log:
         log_of("claim_regions", "{method}-round-{round}-{shard}"),
     benchmark:
@@ -85,7 +85,7 @@ rule claim_regions:
         runtime=growing(60),
     params:
         settings=settings("claim_regions"),
-        code=code("seeds.claim_regions"),
+        code=code("claim_regions"),
     message:
         "regions that {wildcards.method} claims in round {wildcards.round}, shard {wildcards.shard}"
     shell:
@@ -97,11 +97,11 @@ checkpoint measure_round:
     input:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
-        record=lambda w: GRAPH.classifier(w.method, int(w.round), "training.json"),
+        record=lambda w: GRAPH.training_record(w.method, int(w.round)),
         regions=lambda w: GRAPH.regions(w.method, int(w.round)),
         earlier=lambda w: GRAPH.earlier_regions(w.method, int(w.round)),
     output:
-        f"{BASE}/{{method}}/seeds/round-{{round}}/metrics.json",
+        product("measure_round"),
     log:
         log_of("measure_round", "{method}-round-{round}"),
     benchmark:
@@ -113,7 +113,7 @@ checkpoint measure_round:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        code=code("seeds.measure_round"),
+        code=code("measure_round"),
     message:
         "figures of {wildcards.method}, round {wildcards.round}"
     shell:
@@ -129,7 +129,7 @@ rule fuse_regions:
         regions=lambda w: shard_of(GRAPH.regions, w),
         metrics=lambda w: round_metrics(w.method) if GRAPH.is_auto(w.method) else [],
     output:
-        f"{BASE}/{{method}}/seeds/fused/{{shard}}.h5",
+        product("fuse_regions"),
     log:
         log_of("fuse_regions", "{method}-{shard}"),
     benchmark:
@@ -142,7 +142,7 @@ rule fuse_regions:
         runtime=growing(60),
     params:
         settings=settings("fuse_regions"),
-        code=code("seeds.fuse_regions"),
+        code=code("fuse_regions"),
     message:
         "fusing the rounds of {wildcards.method}, shard {wildcards.shard}"
     shell:

@@ -6,7 +6,7 @@ rule train_segmenter:
         previous=lambda w: GRAPH.previous_segmenter(w.method, w.variant, int(w.cycle)),
         classifier=lambda w: GRAPH.starting_classifier(w.method, w.variant, int(w.cycle)),
     output:
-        network=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/segmenter.pt",
+        network=product("train_segmenter"),
         record=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/metrics.json",
     log:
         log_of("train_segmenter", "{method}-{variant}-cycle-{cycle}"),
@@ -23,8 +23,8 @@ rule train_segmenter:
         workers=COMPUTE.workers,
     params:
         settings=settings("train_segmenter"),
-        compute=compute_params(),
-        code=code("segment.train_segmenter"),
+        compute=compute("train_segmenter"),
+        code=code("train_segmenter"),
     message:
         "training the segmenter {wildcards.variant} of {wildcards.method}, cycle {wildcards.cycle}"
     shell:
@@ -37,9 +37,9 @@ rule predict_masks:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
-        segmenter=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/segmenter.pt",
+        segmenter=product("train_segmenter"),
     output:
-        f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/predictions/{{shard}}.h5",
+        product("predict_masks"),
     log:
         log_of("predict_masks", "{method}-{variant}-cycle-{cycle}-{shard}"),
     benchmark:
@@ -55,8 +55,8 @@ rule predict_masks:
         workers=COMPUTE.workers,
     params:
         settings=settings("predict_masks"),
-        compute=compute_params(),
-        code=code("segment.predict_masks"),
+        compute=compute("predict_masks"),
+        code=code("predict_masks"),
     message:
         "masks predicted by {wildcards.variant} of {wildcards.method}, cycle {wildcards.cycle}, shard {wildcards.shard}"
     shell:
@@ -70,7 +70,7 @@ rule export_masks:
         classes=GRAPH.dataset("classes.csv"),
         masks=lambda w: GRAPH.final_masks(w.method, w.split),
     output:
-        f"{BASE}/{{method}}/masks/{{split}}.csv",
+        product("export_masks"),
     log:
         log_of("export_masks", "{method}-{split}"),
     benchmark:
@@ -82,7 +82,7 @@ rule export_masks:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        code=code("segment.export_masks"),
+        code=code("export_masks"),
     message:
         "palette PNGs of {wildcards.method}, {wildcards.split}"
     shell:

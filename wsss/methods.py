@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -36,9 +36,8 @@ class Facts:
         options: Subsection of `seeds` with its own settings; empty: those under its kind, or under `over`, in `seeds.custom`, if any.
         responds: Whether its class follows `PeakMethod`, so that its peaks can become instances.
         over: Kind that this one repeats on erased images; set by `registered`.
-        scoring: Keys of its own settings that score maps alone read: training is not given them, and a change of them does not retrain.
-        since: Keys of its own settings to the first round that reads them, where that is not round 1: a change of them leaves the rounds before alone.
-        summing: Of these, keys that say how score maps are made of peaks: a change of them does not trace peaks again.
+        settings: Section (wsss/settings/base.py) of its own keys under `seeds.custom`, which are then checked with the
+            configuration; None: any keys, which the method checks itself.
     """
 
     module: str
@@ -51,9 +50,7 @@ class Facts:
     starts_as: str = ""
     background: bool = False
     options: str = ""
-    scoring: tuple[str, ...] = ()
-    summing: tuple[str, ...] = ()
-    since: Mapping[str, int] = field(default_factory=dict, hash=False)
+    settings: Any = None
     responds: bool = False
     over: str = ""
 
@@ -68,13 +65,10 @@ BUILT_IN: dict[str, Facts] = {
         length=3,
         starts_as="cam",
         options="esol",
-        since={"gamma": 3, "shrinkage": 3},
     ),
     "prm": Facts(
         module="wsss.stages.seeds.prm",
         options="prm",
-        scoring=("peak_threshold", "response_subpixel", "scores", "batchnorm", "residual", "dead_ends", "inputs"),
-        summing=("scores",),
         responds=True,
     ),
 }

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from wsss.__main__ import main
-from wsss.cli.stage_commands import STAGES, stage_command
+from wsss.cli.main import main
+from wsss.cli.stage_commands import stage_command
 from wsss.files.store import MapWriter
+from wsss.workflow.stages import STAGES
 
 from ..conftest import ROOT
 
@@ -31,8 +32,8 @@ def test_rules_modules_functions_and_subcommands_have_one_name():
             if line.startswith(("rule ", "checkpoint "))
         }
     assert rules == set(STAGES)
-    for stage, folder in STAGES.items():
-        assert (ROOT / "wsss" / "stages" / folder / f"{stage}.py").is_file()
+    for stage, entry in STAGES.items():
+        assert (ROOT / "wsss" / "stages" / entry.folder / f"{stage}.py").is_file()
         assert stage_command(stage).name == stage
 
 

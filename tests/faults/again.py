@@ -14,7 +14,8 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from wsss.__main__ import main
-from wsss.provenance.records import PRODUCTS, READ_BESIDE, SUFFIX, find_records, read_record, record_of
+from wsss.provenance.records import READ_BESIDE, SUFFIX, find_records, read_record, record_of
+from wsss.workflow.stages import STAGES
 
 
 def words_of(
@@ -44,7 +45,7 @@ def words_of(
             words += [f"--{name}", *(str((inputs or {}).get(p, p)) for p in paths)]
     for name, values in record["settings"].items():
         words += [f"--{name}", json.dumps(merged(values, settings.get(name, {})))]
-    for name, entry in zip(PRODUCTS.get(record["stage"], ("output",)), record["products"], strict=False):
+    for name, entry in zip(STAGES[record["stage"]].products, record["products"], strict=False):
         words += [f"--{name}", str(output if name == "output" else output.with_name(Path(entry["path"]).name))]
     more = ["--workers", "1"] if record["stage"] in ("refine_masks", "estimate_saliency") else []
     return words + more + (["--log", str(log)] if log else [])

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss.cli.stage_commands import STAGES
 from wsss.runtime.liveness import process_start
+from wsss.workflow.stages import STAGES
 
 PROC = Path("/proc")
 

@@ -15,12 +15,11 @@ import pytest
 from click.testing import CliRunner
 
 from wsss.__main__ import main
-from wsss.cli.stage_commands import STAGES, load_stage, stage_command
+from wsss.cli.stage_commands import load_stage, stage_command
 from wsss.files.artefacts import ArtefactError
 from wsss.files.store import MapWriter
 from wsss.provenance import records
 from wsss.provenance.records import (
-    PRODUCTS,
     SUFFIX,
     file_digest,
     find_records,
@@ -32,6 +31,7 @@ from wsss.provenance.records import (
     stale_inputs,
 )
 from wsss.settings.stage_settings import ClassifierSettings, IndexSettings
+from wsss.workflow.stages import STAGES
 
 from ..conftest import ROOT
 from ..tiny_set import write_tiny_set
@@ -147,7 +147,7 @@ def test_products_and_inputs_are_those_of_the_rule(stage):
     text = "".join(p.read_text() for p in sorted((ROOT / "rules").glob("*.smk")))
     shell = re.search(rf'"wsss {stage} .*?--log', text, re.S).group(0)
     filled = dict(re.findall(r"--(\w+) \{(input|output|params|resources|threads)", shell))
-    products = PRODUCTS.get(stage, ("output",))
+    products = STAGES[stage].products
     assert {n for n, source in filled.items() if source == "output"} == set(products)
     known = {p.name for p in stage_command(stage).params}
     assert set(products) <= known

@@ -15,7 +15,7 @@ from PIL import Image
 from wsss.files.artefacts import IGNORE, INDEX_COLUMNS, METRIC_COLUMNS, write_csv, write_json
 from wsss.files.store import MapWriter
 from wsss.settings.config import load
-from wsss.settings.reading import relevant
+from wsss.settings.reading import run_settings
 from wsss.settings.sections import Config
 from wsss.workflow.graph import Graph
 
@@ -148,7 +148,7 @@ def _plan(folder: Path, settings: Config) -> dict[str, Any]:
     """Graph.plan with its paths moved under `folder`, and the regions."""
     graph = Graph(settings)
     rounds = {m: graph.max_rounds(m) for m in settings.methods}
-    plan = graph.plan(rounds) | {"config": relevant(settings)}
+    plan = graph.plan(rounds) | {"config": run_settings(settings)}
     for m, count in rounds.items():
         plan["stages"] += [
             {

@@ -7,7 +7,7 @@ import pytest
 from tests.report.sample_run import make_run
 from wsss.files.artefacts import ArtefactError, ImageIndex
 from wsss.settings.config import load
-from wsss.settings.reading import relevant
+from wsss.settings.reading import run_settings
 from wsss.settings.sections import Config
 from wsss.stages.report import gather
 from wsss.workflow.graph import Graph
@@ -81,7 +81,7 @@ def test_jobs_too_short_to_sample_do_not_break_the_table(tmp_path):
 
 def test_changed_settings_come_first_with_their_default_and_meaning():
     listed = gather.list_settings(
-        relevant(
+        run_settings(
             load({"run": "x", "seeds": {"claim": {"rel_threshold": 0.35}}, "recipes": {"e4": {"kind": "erasing"}}})
         )
     )

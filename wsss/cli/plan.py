@@ -1,42 +1,22 @@
 """`wsss plan`: jobs, time and disk of a run before it starts.
 
-Jobs are counted from the graph. Time is measured where it matters: a few steps of each heavy stage at the configured sizes on this machine, times the images and epochs;
-u2net's time is a constant. Disk is counted from the sizes of the arrays with rough compression factors.
+The jobs follow from the graph. What a job costs for each of its images is in the stage table. A short probe measures
+the times that these costs are made of (wsss/cli/probe.py).
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
+from wsss.cli.probe import Probe
 from wsss.files.artefacts import ArtefactError
+from wsss.provenance.catalogue import jobs
 from wsss.settings.config import load
-from wsss.settings.sections import Config, TrainingSection
+from wsss.settings.sections import Config
 from wsss.workflow.graph import Graph
-from wsss.workflow.instance_graph import InstanceGraph
-
-if TYPE_CHECKING:
-    import torch
-
-CLASSES_AN_IMAGE, COCO_CLASSES_AN_IMAGE = 1.6, 2.9
-"""Mean number of labels (VOC train_aug: 1.555; COCO 2014: Chen et al., CVPR 2019)."""
-COCO_SIZE = 480, 640
-"""(height, width) of most of COCO's images, px."""
-COMPRESSION = {"float16": 0.8, "uint8": 0.35, "mask": 0.04}
-"""Rough stored bytes over raw bytes with bitshuffle-lz4: score maps, saliency, masks and regions; not measured on photographs."""
-PEAKS_AN_IMAGE = 6
-PREPARED, TRACED = 3, 2
-"""Evaluations of a network that an image whose peaks are traced back costs, and each pass more (docs/METHODS.md), on EfficientNet-Lite0."""
-OUTLINE_BYTES = 300
-"""Of a proposal as run lengths."""
-U2NET_SECONDS = 0.55
-"""An image on one process of a shared CPU."""
+from wsss.workflow.jobs import Job
+from wsss.workflow.stages import STAGES
 
 
 def plan(overlays: list[Path], *, probe: bool) -> str:
@@ -44,7 +24,7 @@ def plan(overlays: list[Path], *, probe: bool) -> str:
 
     Args:
         overlays: Configuration files laid over config.yaml.
-        probe: Measure a few steps of each heavy stage; otherwise the time column is empty.
+        probe: Measure a few steps of each heavy stage. Otherwise the time column is empty.
 
     Returns:
         A table: stage, jobs, time, disk; and the totals.
@@ -54,42 +34,43 @@ def plan(overlays: list[Path], *, probe: bool) -> str:
         ArtefactError: If the data set cannot be counted.
     """
     config = load(*([Path("config.yaml")] if Path("config.yaml").exists() else []), *overlays)
-    graph = Graph(config)
-    images = count_images(config)
-    jobs = count_jobs(graph)
-    seconds = _seconds(graph, images) if probe else {}
-    start = _job_start() if probe else 0.0
-    disk = _disk(graph, images)
+    graph, images = Graph(config), count_images(config)
+    found = planned_jobs(graph)
+    counts = {stage: len(listed) for stage, listed in found.items() if listed}
+    estimate = Probe(graph, images["train"], measured=probe)
+    seconds = _costs(found, estimate, images, what="seconds") if probe else {}
+    disk = _costs(found, estimate, images, what="bytes")
+    spent = {stage: seconds.get(stage, 0.0) + estimate.start * count for stage, count in counts.items()}
     lines = [
         f"run {config.run}: {images['train']} training and {images['val']} validation images",
         "",
         f"{'stage':20} {'jobs':>5} {'time':>9} {'disk':>9}",
+        *(_line(s, n, spent[s] if probe else None, disk.get(s, 0)) for s, n in counts.items()),
+        _line("total", sum(counts.values()), sum(spent.values()) if probe else None, sum(disk.values())),
+        *_remarks(graph, probe=probe),
     ]
-    for stage, count in jobs.items():
-        spent = seconds.get(stage, 0.0) + start * count
-        lines.append(f"{stage:20} {count:5d} {_time(spent) if probe else '':>9} {_size(disk.get(stage, 0)):>9}")
-    total = sum(seconds.values()) + start * sum(jobs.values())
-    lines.append(
-        f"{'total':20} {sum(jobs.values()):5d} {_time(total) if probe else '':>9} {_size(sum(disk.values())):>9}"
-    )
-    lines += (
-        [
-            "",
-            "Time: all jobs one after the other on this machine, from a short probe; results that exist already are not subtracted (see snakemake -n).",
-        ]
-        if probe
-        else []
-    )
-    if (index := index_of(config)).exists():
-        lines += [
-            f"Images: as {index} of an earlier run lists them; whether the data set has changed since is seen when the workflow runs."
-        ]
-    lines += (
-        ["Automatic rounds: counted up to their largest number."]
-        if any(graph.is_auto(m) for m in config.methods)
-        else []
-    )
     return "\n".join(lines)
+
+
+def planned_jobs(graph: Graph) -> dict[str, list[Job]]:
+    """Jobs a stage of a fresh run; automatic rounds count up to their largest number."""
+    found: dict[str, list[Job]] = {stage: [] for stage in STAGES}
+    for _, stage, job in jobs(graph, {m: graph.max_rounds(m) for m in graph.config.methods}):
+        found[stage].append(job)
+    return found
+
+
+def _remarks(graph: Graph, *, probe: bool) -> list[str]:
+    """What the reader must know of the numbers."""
+    out = []
+    if probe:
+        out += ["", "Time: all jobs one after the other on this machine, from a short probe."]
+        out += ["Results that exist already are not subtracted: see snakemake -n."]
+    if (index := index_of(graph.config)).exists():
+        out += [f"Images: as {index} of an earlier run lists them. The workflow sees whether the data set has changed."]
+    if any(graph.is_auto(m) for m in graph.config.methods):
+        out += ["Automatic rounds: counted up to their largest number."]
+    return out
 
 
 def index_of(config: Config) -> Path:
@@ -135,217 +116,31 @@ def count_images(config: Config) -> dict[str, int]:
     return {"train": len(rows) - val, "val": val}
 
 
-def count_jobs(graph: Graph) -> dict[str, int]:
-    """Jobs a stage of a fresh run, owners counted once; automatic rounds at their largest number."""
-    config = graph.config
-    rounds = {m: graph.max_rounds(m) for m in config.methods}
-    pairs = [(m, r) for m in config.methods for r in range(1, rounds[m] + 1)]
-    train = len(graph.shards("train"))
-    sources = {(graph.round_source(m, r), r) for m, r in pairs}
-    networks = {graph.classifier(m, r) for m, r in pairs}
-    regions = {(graph.region_source(m, r), r) for m, r in pairs}
-    measured = graph.measured(rounds)
-    segmenters = [r for r in graph.records(rounds) if r["kind"] == "segmenter"]
-    pseudo = {f for row in measured if row["stage"] == "pseudo" for f in row["files"]} | {
-        f for m in config.methods for f in graph.final_masks(m, "train")
-    }
-    scores = sum(row["stage"] in ("scores", "fused") for row in measured)
-    branch = InstanceGraph(graph)
-    proposals, responses = (
-        {f for m in branch.methods for f in files(m)} for files in (branch.proposals, branch.responses)
-    )
-    return {
-        "index_images": 1, "estimate_saliency": len(graph.all_saliency()), "train_classifier": len(networks), "extract_scores": len(sources) * train,
-        "claim_regions": len(regions) * train, "measure_round": len(regions), "fuse_regions": len(config.methods) * train, "make_seeds": len(config.methods) * train,
-        "refine_masks": len(pseudo), "train_segmenter": len(segmenters), "predict_masks": len(segmenters) * (train + len(graph.shards("val"))),
-        "export_masks": sum(bool(graph.final_masks(m, s)) for m in config.methods for s in ("train", "val")),
-        "propose_masks": len(proposals), "respond_peaks": len(responses), "retrieve_instances": len(branch.methods) * train,
-        "export_instances": len(branch.methods), "measure_scores": scores, "measure_masks": len(measured) - scores,
-        "measure_instances": len(branch.methods), "collect_metrics": 1, "write_report": 1,
-    }  # fmt: skip
+# ---------------------------------------------------------------- costs
 
 
-# ---------------------------------------------------------------- the probe
+def _costs(
+    found: Mapping[str, list[Job]], estimate: Probe, images: Mapping[str, int], *, what: str
+) -> dict[str, float]:
+    """Seconds or bytes of all jobs of a stage, for each stage that has such a cost."""
+    out = {}
+    for name, listed in found.items():
+        cost = getattr(STAGES[name], what)
+        if cost is not None:
+            out[name] = sum(cost(estimate, job) * _handled(name, job, estimate.graph, images) for job in listed)
+    return out
 
 
-def _passes(training: TrainingSection, images: int) -> int:
-    return training.passes(max(images // training.batch_size, 1))
+def _handled(stage: str, job: Job, graph: Graph, images: Mapping[str, int]) -> float:
+    """Images that a job handles: those of its shard or split; the index has all, a training those of train."""
+    if stage == "index_images":
+        return sum(images.values())
+    split = job.split or job.shard.partition("-")[0] or "train"
+    return images[split] / (len(graph.shards(split)) if job.shard else 1)
 
 
-def _seconds(graph: Graph, images: dict[str, int]) -> dict[str, float]:
-    """Measured seconds a stage, all its jobs together, process starts left out."""
-    import torch
-
-    from wsss.training.loop import pick_device
-
-    config = graph.config
-    torch.set_num_threads(config.compute.threads)
-    device = pick_device(config.compute)
-    jobs = count_jobs(graph)
-    counts = {s: jobs[s] / len(graph.shards("train")) for s in ("refine_masks", "estimate_saliency", "respond_peaks")}
-    sources = {(graph.round_source(m, r), r) for m in config.methods for r in range(1, graph.max_rounds(m) + 1)}
-    evaluations = sum(PREPARED + TRACED * _classes(config) if graph.facts(m).responds else 1 for m, _ in sources)
-    step, forward = _classifier_times(config, device)
-    seg_step, seg_forward = _segmenter_times(config, device)
-    c, s = config.seeds.classifier, config.segment.train
-    return {
-        "train_classifier": jobs["train_classifier"] * _passes(c, images["train"]) * images["train"] * step,
-        "extract_scores": evaluations
-        * images["train"]
-        * forward
-        * sum(x**2 for x in config.seeds.scores.scales)
-        * (1 + config.seeds.scores.flip),
-        "train_segmenter": jobs["train_segmenter"] * _passes(s, images["train"]) * images["train"] * seg_step,
-        "predict_masks": jobs["train_segmenter"]
-        * sum(images.values())
-        * seg_forward
-        * sum(x**2 for x in config.segment.predict.scales)
-        * (1 + config.segment.predict.flip),
-        "refine_masks": counts["refine_masks"] * images["train"] * _crf_time(config),
-        "respond_peaks": counts["respond_peaks"]
-        * images["train"]
-        * forward
-        * config.instances.response_scale**2
-        * (PREPARED + TRACED * PEAKS_AN_IMAGE),
-        "estimate_saliency": counts["estimate_saliency"] * images["train"] * _saliency_time(config),
-    }
-
-
-def _timed(function: Callable[[], object], *, repeats: int = 2) -> float:
-    """Best of `repeats` after one warm-up, seconds."""
-    function()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def _network_times(
-    model: torch.nn.Module, config: Config, device: torch.device, *, crop: int, batch: int
-) -> tuple[float, float]:
-    """Seconds an image of (forward and backward on a batch of crops, forward on a whole image)."""
-    import torch
-
-    model.to(device)
-    x = torch.rand(min(batch, 4), 3, crop, crop, device=device)
-    whole = torch.rand(1, 3, *_image_size(config), device=device)
-
-    def step() -> None:
-        out = model(x)
-        torch.autograd.grad(
-            (out[0] if isinstance(out, tuple) else out).mean(),
-            [p for p in model.parameters() if p.requires_grad],
-            allow_unused=True,
-        )
-
-    step_time = _timed(step) / len(x)
-    model.eval()
-    with torch.inference_mode():
-        return step_time, _timed(lambda: model(whole))
-
-
-def _classifier_times(config: Config, device: torch.device) -> tuple[float, float]:
-    from wsss.methods import load_method
-
-    backbone = config.backbone.model_copy(update={"weights": "none"})
-    model = load_method("cam").build(20, round=1, backbone=backbone, previous=None)
-    c = config.seeds.classifier
-    return _network_times(model, config, device, crop=c.augment.crop, batch=c.batch_size)
-
-
-def _segmenter_times(config: Config, device: torch.device) -> tuple[float, float]:
-    if not config.segment.methods or not config.segment.variants:
-        return 0.0, 0.0
-    from wsss.nets.segmenters import build_segmenter
-
-    segment = config.segment
-    model = build_segmenter(
-        network=segment.network,
-        weights="none",
-        backbone=config.backbone.model_copy(update={"weights": "none"}),
-        num_classes=20,
-    )
-    return _network_times(model, config, device, crop=segment.train.augment.crop, batch=segment.train.batch_size)
-
-
-def _classes(config: Config) -> float:
-    return COCO_CLASSES_AN_IMAGE if config.dataset.kind == "coco" else CLASSES_AN_IMAGE
-
-
-def _image_size(config: Config) -> tuple[int, int]:
-    """A typical image: scenes by their configuration, COCO's, other photographs as VOC's 375x500 or the training size if smaller."""
-    if config.dataset.kind == "coco":
-        return COCO_SIZE
-    if config.dataset.kind == "scenes":
-        side = (config.dataset.scenes.min_side + config.dataset.scenes.max_side) // 2
-        return side, side
-    longest = min(500, config.seeds.classifier.augment.resize_max)
-    return longest * 3 // 4, longest
-
-
-def _crf_time(config: Config) -> float:
-    from wsss.stages.pseudo.crf import crf_parameters, dense_crf
-
-    if config.pseudo.refine == "none" and config.segment.cycles == 1:
-        return 0.0
-    draw = np.random.default_rng(0)
-    height, width = _image_size(config)
-    image = draw.integers(0, 255, (height, width, 3), dtype=np.uint8)
-    probabilities = np.full((3, height, width), 1 / 3, np.float32)
-    return (
-        _timed(lambda: dense_crf(image, probabilities, parameters=crf_parameters(config.pseudo.crf)), repeats=1) / 2
-    )  # two processes a job
-
-
-def _saliency_time(config: Config) -> float:
-    if config.saliency.kind != "barrier":
-        return U2NET_SECONDS / 2 if config.saliency.kind == "u2net" else 0.01  # two processes a job
-    from wsss.stages.saliency.barrier import barrier_saliency
-
-    b = config.saliency.barrier
-    image = np.random.default_rng(0).integers(0, 255, (*_image_size(config), 3), dtype=np.uint8)
-    return (
-        _timed(
-            lambda: barrier_saliency(image, passes=b.passes, colour=b.colour, backgroundness=b.backgroundness),
-            repeats=1,
-        )
-        / 2
-    )
-
-
-def _job_start() -> float:
-    """Seconds to start one job's process and import what most stages import."""
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import wsss.cli.stage_commands, cv2, h5py, hdf5plugin"], check=True)
-    return time.perf_counter() - began + 1.0
-
-
-# ---------------------------------------------------------------- disk
-
-
-def _disk(graph: Graph, images: dict[str, int]) -> dict[str, float]:
-    """Bytes a stage."""
-    config = graph.config
-    height, width = _image_size(config)
-    pixels, cells = height * width, height * width / config.backbone.output_stride**2
-    jobs, train = count_jobs(graph), len(graph.shards("train"))
-    maps, masks = cells * _classes(config) * 2 * COMPRESSION["float16"], pixels * COMPRESSION["mask"]
-    n, drawn = images["train"], {"scenes": pixels * 1.5, "coco": masks}  # images and truth; two PNGs of truth
-    return {
-        "index_images": sum(images.values()) * drawn.get(config.dataset.kind, 200),
-        "estimate_saliency": n * pixels * COMPRESSION["uint8"] * len(graph.all_saliency()) / len(graph.shards("train")),
-        "extract_scores": jobs["extract_scores"] / train * n * maps,
-        "claim_regions": jobs["claim_regions"] / train * n * masks * _classes(config),
-        "fuse_regions": jobs["fuse_regions"] / train * n * (maps + masks * _classes(config)),
-        "make_seeds": jobs["make_seeds"] / train * n * masks,
-        "refine_masks": jobs["refine_masks"] / train * n * masks,
-        "predict_masks": jobs["train_segmenter"] * sum(images.values()) * (masks + maps),
-        "export_masks": jobs["export_masks"] * n * masks / 2,
-        "propose_masks": jobs["propose_masks"] / train * n * config.instances.proposals.watershed.count * OUTLINE_BYTES,
-        "respond_peaks": jobs["respond_peaks"] / train * n * pixels * PEAKS_AN_IMAGE * 2 * COMPRESSION["float16"],
-    }
+def _line(stage: str, count: int, seconds: float | None, size: float) -> str:
+    return f"{stage:20} {count:5d} {'' if seconds is None else _time(seconds):>9} {_size(size):>9}"
 
 
 def _time(seconds: float) -> str:

@@ -29,18 +29,18 @@ from wsss.runtime.stopping import Stop, follow_head, stopping_at_once
 from wsss.runtime.text import printable
 from wsss.settings.config import settings
 from wsss.workflow.digests import PACKAGE
-from wsss.workflow.stages import STAGES, TRAININGS
+from wsss.workflow.stages import STAGES
 
 
 def load_stage(name: str) -> Callable[..., None]:
     """The stage's function, from the module of the same name."""
-    function: Callable[..., None] = getattr(importlib.import_module(f"wsss.stages.{STAGES[name]}.{name}"), name)
+    function: Callable[..., None] = getattr(importlib.import_module(f"wsss.stages.{STAGES[name].folder}.{name}"), name)
     return function
 
 
 def stage_summary(name: str) -> str:
     """First sentence of the stage's docstring, without importing it."""
-    tree = ast.parse((PACKAGE / "stages" / STAGES[name] / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "stages" / STAGES[name].folder / f"{name}.py").read_text(encoding="utf-8"))
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
     return re.split(r"(?<=\.)\s", (ast.get_docstring(function) or name).split("\n\n")[0], maxsplit=1)[0]
 
@@ -58,7 +58,7 @@ def stage_command(name: str) -> click.Command:
             click.Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), help="Overrides compute.device.")
         )
         options.append(click.Option(["--workers"], type=int, help="Overrides compute.workers."))
-    if name in TRAININGS:
+    if STAGES[name].shared:
         options.append(
             click.Option(
                 ["--devices"],
@@ -95,7 +95,7 @@ def stage_command(name: str) -> click.Command:
             mend_clock(
                 [record_of(output), *(p for paths in input_files(name, given).values() for p in paths)], output=output
             )
-            with recorded(name, STAGES[name], given) as inputs:
+            with recorded(name, given) as inputs:
                 check_inputs(inputs)
                 _call(function, given, devices=devices)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import zipfile
 from collections.abc import Mapping
@@ -11,9 +10,10 @@ from pathlib import Path
 
 from wsss.files.store import MapReader
 from wsss.files.temporaries import writer_lives
-from wsss.provenance.catalogue import PLACES, Product
+from wsss.provenance.catalogue import Product
 from wsss.provenance.records import SUFFIX, find_records
 from wsss.provenance.state_checks import AGAIN, Finding, RunState
+from wsss.workflow.stages import STAGES
 
 
 def check_presence(state: RunState, expected: Mapping[str, Product]) -> None:
@@ -38,7 +38,6 @@ def _check_unrecorded(state: RunState) -> None:
             f"found no {SUFFIX} beside any product, expected one beside each (made by an earlier version of this package?)",
             AGAIN,
         )
-    patterns = [re.compile(pattern) for pattern in PLACES.values()]
     for path in sorted(
         p for p in state.folder.rglob("*") if p.suffix in (".csv", ".h5", ".pt", ".json", ".html") and p.is_file()
     ):
@@ -46,7 +45,7 @@ def _check_unrecorded(state: RunState) -> None:
         if (
             inside in state.records
             or Path(str(path) + SUFFIX).is_file()
-            or not any(p.fullmatch(inside) for p in patterns)
+            or not any(stage.job(inside) for stage in STAGES.values())
         ):
             continue
         broken = damage(path)

@@ -25,29 +25,18 @@ from pydantic import BaseModel
 
 from wsss import __version__
 from wsss.files.artefacts import ArtefactError, open_text, read_json, write_json
-from wsss.methods import FACTS
 from wsss.runtime.console import revision
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import IndexSettings, PlanSettings
-from wsss.workflow.digests import code_digest
+from wsss.workflow.digests import stage_code
 from wsss.workflow.graph import Graph
 from wsss.workflow.listing import given_folder, label_files
+from wsss.workflow.stages import STAGES
 
 FORMAT = 1
 SUFFIX = ".provenance.json"
-PRODUCTS = {"train_classifier": ("output", "record"), "train_segmenter": ("output", "record")}
-"""Parameters of a stage that name its products, the main one first; `output` alone where a stage is not listed. Every other path parameter is an input."""
-BESIDE = {
-    "index_images": ("classes.csv", "statistics.json", "shards/*.csv"),
-    "export_masks": ("{stem}/*.png",),
-    "export_instances": ("pictures/*.png",),
-    "write_report": ("gallery.jpg",),
-}
-"""Further products, as patterns in the folder of `output`. Images that index_images draws are not among them: the index holds their digests."""
 READ_BESIDE = {"index": ("classes.csv", "statistics.json")}
 """Files that every stage reads beside one of its inputs."""
-METHOD_STAGES = ("train_classifier", "extract_scores", "respond_peaks")
-"""Stages that run code of a method's own module."""
 LIBRARIES = (
     "torch", "torchvision", "timm", "segmentation-models-pytorch", "lightning-fabric", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "h5py", "hdf5plugin",
     "pydensecrf2", "onnxruntime", "higra", "pycocotools",
@@ -56,14 +45,13 @@ LIBRARIES = (
 
 
 @contextmanager
-def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[dict[str, list[dict[str, Any]]]]:
+def recorded(stage: str, arguments: Mapping[str, Any]) -> Iterator[dict[str, list[dict[str, Any]]]]:
     """A `with` block around a stage, after which the record of its products lies beside its `output`.
 
     Inputs and code are digested before the block: one that changes meanwhile no longer fits the record, and `wsss verify` says so.
 
     Args:
         stage: Name of the stage.
-        folder: Package folder of its module.
         arguments: The stage's keyword arguments: paths, lists of paths, settings.
 
     Yields:
@@ -73,17 +61,17 @@ def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[
         OSError: If an input cannot be read or the record cannot be written.
     """
     output: Path = arguments["output"]
-    names = PRODUCTS.get(stage, ("output",))
+    names = STAGES[stage].products
     settings = {k: v for k, v in arguments.items() if isinstance(v, BaseModel)}
     inputs = {k: file_states(v) for k, v in input_files(stage, arguments).items()}
-    code, record = stage_code(stage, folder, kind=kind_of(settings)), record_of(output)
+    code, record = stage_code(stage, kind=kind_of(settings)), record_of(output)
     record.unlink(missing_ok=True)
     began = time.monotonic()
     yield inputs
     seconds = round(time.monotonic() - began, 2)
     products = [arguments[n] for n in names] + [
         p
-        for pattern in BESIDE.get(stage, ())
+        for pattern in STAGES[stage].beside
         for p in sorted(output.parent.glob(pattern.format(stem=glob.escape(output.stem))))
     ]
     content = {
@@ -133,7 +121,7 @@ def input_files(stage: str, arguments: Mapping[str, Any]) -> dict[str, list[Path
     Returns:
         Paths; those that do not exist are left out, for the stage to complain about.
     """
-    products = PRODUCTS.get(stage, ("output",))
+    products = STAGES[stage].products
     found: dict[str, list[Path]] = {}
     for name, value in arguments.items():
         paths = [value] if isinstance(value, Path) else value if isinstance(value, list) else []
@@ -202,12 +190,6 @@ def run_folder(output: Path) -> Path:
 
 
 # ---------------------------------------------------------------- code and machine
-
-
-def stage_code(stage: str, folder: str, *, kind: str) -> str:
-    """Digest of a stage's code, with the method's module where it runs one: what its rule has as `params.code`."""
-    methods = [FACTS[kind].module] if stage in METHOD_STAGES and kind in FACTS else []
-    return code_digest(f"wsss.stages.{folder}.{stage}", *methods)
 
 
 def kind_of(settings: Mapping[str, BaseModel]) -> str:

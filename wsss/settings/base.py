@@ -1,8 +1,9 @@
-"""What every section is made of."""
+"""What every section is made of, and when each of its keys is read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,23 +18,61 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """When a key is read. A change of a key that is not read reruns nothing (`wsss.settings.reading`).
+
+    Attributes:
+        read_if: Other keys of the section and what they must be.
+        read_by: Stages that read the key; None: every stage that is given the section.
+        from_round: First round that reads the key.
+    """
+
+    read_if: Mapping[str, Any] = field(default_factory=dict)
+    read_by: Sequence[str] | None = None
+    from_round: int = 1
+
+
 def setting(
-    default: Any, doc: str, *, unit: str = "", source: str = "", read_if: Mapping[str, str] | None = None, **bounds: Any
+    default: Any,
+    doc: str = "",
+    *,
+    unit: str = "",
+    source: str = "",
+    read_if: Mapping[str, Any] | None = None,
+    read_by: Sequence[str] | None = None,
+    from_round: int = 1,
+    **bounds: Any,
 ) -> Any:
-    """A documented field.
+    """A documented field, or a subsection that is not always read.
 
     Args:
         default: The value used when the key is absent.
-        doc: What it does, one line.
-        unit: Unit of the value, e.g. "px"; empty for names and switches.
+        doc: What it does, in one line. A subsection has its class's docstring.
+        unit: Unit of the value, e.g. "px". Empty for names and switches.
         source: Where the default comes from: a paper, a code base, or "ours".
-        read_if: What other keys of the section must be for this one to be read at all (`as_read`).
+        read_if: Other keys of the section and what they must be for this one to be read.
+        read_by: Stages that read it. Absent: every stage that is given the section.
+        from_round: First round that reads it.
         bounds: Legal range as pydantic constraints (ge, gt, le, lt, min_length, pattern).
 
     Returns:
         A pydantic field.
     """
-    extra: dict[str, Any] = {"unit": unit, "source": source} | ({"read_if": dict(read_if)} if read_if else {})
+    extra: dict[str, Any] = {"unit": unit, "source": source}
+    if read_if:
+        extra["read_if"] = dict(read_if)
+    if read_by is not None:
+        extra["read_by"] = list(read_by)
+    if from_round > 1:
+        extra["from_round"] = from_round
     if isinstance(default, (list, dict)):
         return Field(default_factory=lambda: type(default)(default), description=doc, json_schema_extra=extra, **bounds)
     return Field(default, description=doc, json_schema_extra=extra, **bounds)
+
+
+def reading_of(section: type[BaseModel], key: str) -> Reading:
+    """When a key of a section is read: as its `setting` says, else always."""
+    extra = section.model_fields[key].json_schema_extra
+    marks: dict[str, Any] = extra if isinstance(extra, dict) else {}
+    return Reading(**{name: marks[name] for name in ("read_if", "read_by", "from_round") if name in marks})

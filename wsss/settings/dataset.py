@@ -74,10 +74,10 @@ class DatasetSection(Section):
     """Which images, and where their labels come from."""
 
     kind: Literal["scenes", "voc", "folder", "coco"] = setting("scenes", "source of the images")
-    scenes: ScenesSection = ScenesSection()
-    voc: VocSection = VocSection()
-    folder: FolderSection = FolderSection()
-    coco: CocoSection = CocoSection()
+    scenes: ScenesSection = setting(ScenesSection(), read_if={"kind": "scenes"})
+    voc: VocSection = setting(VocSection(), read_if={"kind": "voc"})
+    folder: FolderSection = setting(FolderSection(), read_if={"kind": "folder"})
+    coco: CocoSection = setting(CocoSection(), read_if={"kind": "coco"})
 
 
 class BarrierSection(Section):
@@ -108,6 +108,6 @@ class SaliencySection(Section):
     """The saliency cue."""
 
     kind: Literal["barrier", "u2net", "folder", "none"] = setting("barrier", "how saliency is made")
-    barrier: BarrierSection = BarrierSection()
-    u2net: U2netSection = U2netSection()
-    folder: SaliencyFolderSection = SaliencyFolderSection()
+    barrier: BarrierSection = setting(BarrierSection(), read_if={"kind": "barrier"})
+    u2net: U2netSection = setting(U2netSection(), read_if={"kind": "u2net"})
+    folder: SaliencyFolderSection = setting(SaliencyFolderSection(), read_if={"kind": "folder"})

@@ -83,8 +83,8 @@ class ProposalsSection(Section):
         "watershed; folder: precomputed ones; truth: the true instances, for the ceiling that perfect proposals give",
         source="ours; PRM: MCG, which was trained on masks",
     )
-    watershed: WatershedSection = WatershedSection()
-    folder: ProposalFolderSection = ProposalFolderSection()
+    watershed: WatershedSection = setting(WatershedSection(), read_if={"kind": "watershed"})
+    folder: ProposalFolderSection = setting(ProposalFolderSection(), read_if={"kind": "folder"})
 
 
 class RetrievalSection(Section):

@@ -1,45 +1,71 @@
-"""What of a section is read: a change of the rest must not rerun anything (no torch)."""
+"""Which keys of a section are read. A change of any other key reruns nothing (no torch).
+
+Each field says this of itself (`read_if`, `read_by` and `from_round` of `wsss.settings.base.setting`).
+"""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from wsss.settings import sections
-from wsss.settings.base import Section
+from wsss.settings.base import Section, reading_of
+from wsss.settings.sections import Config
 
 S = TypeVar("S", bound=Section)
 
 
-def as_read(section: S) -> S:
-    """A section with the defaults in place of what its own choices leave unread, at any depth: a change of that must not rerun anything."""
+def is_read(section: Section, key: str, *, stage: str = "", round: int = 0) -> bool:
+    """Whether a key is read.
+
+    Args:
+        section: The section with all its choices.
+        key: One of its keys.
+        stage: The stage that reads. Empty: any stage.
+        round: The round that reads. 0: any round.
+    """
+    reading = reading_of(type(section), key)
+    if any(getattr(section, other) != wanted for other, wanted in reading.read_if.items()):
+        return False
+    if reading.read_by is not None and (stage not in reading.read_by if stage else not reading.read_by):
+        return False
+    return not round or round >= reading.from_round
+
+
+def as_read(section: S, *, stage: str = "", round: int = 0) -> S:
+    """The section with the default in place of every key that is not read, at any depth (arguments as `is_read`)."""
     update: dict[str, Any] = {}
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        conditions = extra.get("read_if")
-        if isinstance(value, Section):
-            update[name] = as_read(value)
-        elif isinstance(conditions, dict) and any(
-            getattr(section, key) != wanted for key, wanted in conditions.items()
-        ):
-            update[name] = field.get_default(call_default_factory=True)
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if not is_read(section, key, stage=stage, round=round):
+            update[key] = field.get_default(call_default_factory=True)
+        elif isinstance(value, Section):
+            update[key] = as_read(value, stage=stage, round=round)
     return section.model_copy(update=update)
 
 
-def relevant(section: Section) -> dict[str, Any]:
-    """A section without the subsections its `kind` does not choose, and without what cannot change results (compute.device, compute.workers)."""
-    out = {}
-    kind = getattr(section, "kind", None)
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            others = (
-                kind is not None
-                and isinstance(section, sections.DatasetSection | sections.SaliencySection)
-                and name != kind
-            )
-            if not others:
-                out[name] = relevant(value)
-        elif not (isinstance(section, sections.ComputeSection) and name in ("device", "workers")):
-            out[name] = value
+def only_read(section: Section, *, stage: str = "", round: int = 0) -> dict[str, Any]:
+    """The section as plain values, without the keys that are not read (arguments as `is_read`)."""
+    out: dict[str, Any] = {}
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if is_read(section, key, stage=stage, round=round):
+            is_section = isinstance(value, Section)
+            out[key] = only_read(value, stage=stage, round=round) if is_section else value
+    return out
+
+
+def run_settings(config: Config) -> dict[str, Any]:
+    """What the report and the table of metrics depend on: the configuration without what no result depends on.
+
+    Choices count in the data set alone. In other sections a recipe may choose what the section itself does not read.
+    """
+    return {**_without_unread(config), "dataset": only_read(config.dataset)}
+
+
+def _without_unread(section: Section) -> dict[str, Any]:
+    """The section as plain values, without the keys that no stage reads."""
+    out: dict[str, Any] = {}
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if reading_of(type(section), key).read_by != []:
+            out[key] = _without_unread(value) if isinstance(value, Section) else value
     return out

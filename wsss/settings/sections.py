@@ -130,7 +130,9 @@ class ShardsSection(Section):
 class ComputeSection(Section):
     """The machine."""
 
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: cuda where there is one, said in the log")
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "auto", "auto: cuda where there is one, said in the log", read_by=()
+    )
     precision: Literal["32", "bf16-mixed", "16-mixed"] = setting(
         "32", "arithmetic of training; inference is always 32; mixed needs a GPU to be faster"
     )
@@ -138,9 +140,9 @@ class ComputeSection(Section):
         2, "torch threads of a GPU stage; changes the last bits of results", unit="threads", ge=1, le=256
     )
     workers: int = setting(
-        1, "image-loading processes of a GPU stage; does not change results", unit="processes", ge=0, le=64
+        1, "image-loading processes of a GPU stage; does not change results", unit="processes", read_by=(), ge=0, le=64
     )
-    shards: ShardsSection = ShardsSection()
+    shards: ShardsSection = setting(ShardsSection(), read_by=("index_images",))
 
 
 class Config(Section):

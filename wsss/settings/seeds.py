@@ -170,6 +170,10 @@ class EpsSection(Section):
         return self
 
 
+SHRINKS = 3
+"""ESOL's round that shrinks."""
+
+
 class EsolStageSection(Section):
     """One of ESOL's two samplers."""
 
@@ -213,7 +217,9 @@ class EsolSection(Section):
         "whose maximum: that of the feature's own channel over the image, or of all channels",
         source="ours; not confirmed",
     )
-    gamma: float = setting(1.0, "weight of the area loss in shrinkage", source="not confirmed", ge=0, le=100)
+    gamma: float = setting(
+        1.0, "weight of the area loss in shrinkage", source="not confirmed", from_round=SHRINKS, ge=0, le=100
+    )
     kernel: Literal["channel", "dense"] = setting(
         "channel",
         "a sampler's kernel: one a channel, or over all channels (of EfficientNet-Lite0 1280² × 9 weights: slow on a CPU)",
@@ -227,7 +233,11 @@ class EsolSection(Section):
         le=0.125,
     )
     expansion: EsolStageSection = EsolStageSection()
-    shrinkage: EsolStageSection = EsolStageSection()
+    shrinkage: EsolStageSection = setting(EsolStageSection(), from_round=SHRINKS)
+
+
+TRACING = ("extract_scores", "respond_peaks")
+"""Stages that trace peaks back to the image."""
 
 
 class PrmSection(Section):
@@ -270,6 +280,7 @@ class PrmSection(Section):
         0.5,
         "a peak is traced back if it reaches this share of its class's maximum; the highest always is",
         source="not confirmed; code: logits above 30, which depends on the scale that its gradient gives",
+        read_by=TRACING,
         ge=0,
         le=1,
     )
@@ -277,6 +288,7 @@ class PrmSection(Section):
         1,
         "as `subpixel`, for the peaks that are traced back",
         source="code's demonstration: 1; its successors: 8; not confirmed",
+        read_by=TRACING,
         ge=1,
         le=16,
     )
@@ -285,26 +297,31 @@ class PrmSection(Section):
         "score maps: what all peaks of a class respond to in one pass, where those that lose less mass weigh more; the sum of each one's response map; "
         "or the class maps as they are, as CAM's",
         source="ours: PRM as a seed method; together is several times cheaper than each",
+        read_by=("extract_scores",),
     )
     batchnorm: Literal["folded", "gradient"] = setting(
         "folded",
         "top-down pass: BatchNorm is folded into convolutions, activations and average pools pass mass on; or all these by their plain gradient",
         source="not confirmed; code: gradient",
+        read_by=TRACING,
     )
     residual: Literal["split", "copy"] = setting(
         "split",
         "mass of a sum goes to its terms by their share, or whole to each",
         source="code: copy; of the paper not confirmed",
+        read_by=TRACING,
     )
     dead_ends: Literal["drop", "spread"] = setting(
         "drop",
         "mass of an output without a positive source is lost, or handed down by activation alone",
         source="code: drop; paper: not confirmed",
+        read_by=TRACING,
     )
     inputs: Literal["shifted", "signed"] = setting(
         "shifted",
         "inputs of a layer: over the minimum of their sample; or as they are, negative ones as sources through negative weights",
         source="code: shifted, by the minimum of the batch; signed is ours, for layers that follow no ReLU (EfficientNet-Lite's bottlenecks); not confirmed",
+        read_by=TRACING,
     )
 
     @model_validator(mode="after")

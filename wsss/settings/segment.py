@@ -7,6 +7,9 @@ from typing import Any, Literal
 from wsss.settings.base import Section, setting
 from wsss.settings.training import TrainingSection
 
+ENABLED = {"enabled": True}
+PREDICTION = ("predict_masks",)
+
 
 class PslSection(Section):
     """Prohibitive segmentation learning (AE-PSL, section 3.2)."""
@@ -18,22 +21,38 @@ class PslSection(Section):
         "sigmoid",
         "class scores v from the classification branch",
         source="ours: near 1 for a present class, whatever the others; AE-PSL: softmax, inferred",
+        read_if=ENABLED,
     )
     train_weighting: Literal["predicted", "labels", "none"] = setting(
-        "predicted", "v in training: predicted, the image's labels, or 1", source="AE-PSL: predicted"
+        "predicted", "v in training: predicted, the image's labels, or 1", source="AE-PSL: predicted", read_if=ENABLED
     )
     test_weighting: Literal["predicted", "labels", "none"] = setting(
-        "predicted", "v in prediction; labels is the paper's upper bound", source="AE-PSL: predicted"
+        "predicted",
+        "v in prediction; labels is the paper's upper bound",
+        source="AE-PSL: predicted",
+        read_if=ENABLED,
+        read_by=PREDICTION,
     )
-    test_p: float = setting(0.1, "prediction: scores below this become 0", source="AE-PSL: 0.1", ge=0, lt=1)
+    test_p: float = setting(
+        0.1,
+        "prediction: scores below this become 0",
+        source="AE-PSL: 0.1",
+        read_if=ENABLED,
+        read_by=PREDICTION,
+        ge=0,
+        lt=1,
+    )
     warmup: float = setting(
         0.5,
         "share of the training before the online masks count",
         source="ours, for short trainings; AE-PSL says nothing of one",
+        read_if=ENABLED,
         ge=0,
         le=1,
     )
-    classification_weight: float = setting(1.0, "weight of the classification loss", source="unconfirmed", ge=0, le=100)
+    classification_weight: float = setting(
+        1.0, "weight of the classification loss", source="unconfirmed", read_if=ENABLED, ge=0, le=100
+    )
 
 
 class PredictSection(Section):

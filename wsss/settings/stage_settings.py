@@ -85,7 +85,7 @@ class RefineSettings(Section):
     """refine_masks."""
 
     refine: Literal["crf", "none"] = setting("crf", "refinement")
-    crf: CrfSection = CrfSection()
+    crf: CrfSection = setting(CrfSection(), read_if={"refine": "crf"})
 
 
 class SegmenterSettings(Section):
@@ -128,8 +128,10 @@ class RetrievalSettings(Section):
     """retrieve_instances."""
 
     route: Literal["proposals", "components"] = setting("proposals", "route")
-    min_area: float = setting(InstancesSection().min_area, "smallest component", ge=0, lt=1)
-    retrieval: RetrievalSection = RetrievalSection()
+    min_area: float = setting(
+        InstancesSection().min_area, "smallest component", read_if={"route": "components"}, ge=0, lt=1
+    )
+    retrieval: RetrievalSection = setting(RetrievalSection(), read_if={"route": "proposals"})
 
 
 class SweepSettings(Section):

@@ -1,4 +1,4 @@
-"""Digests of code and listings, for rules (no torch)."""
+"""Digests of code and listings: what rules compare to know what to rerun (no torch)."""
 
 from __future__ import annotations
 
@@ -10,39 +10,59 @@ from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
+from wsss.methods import FACTS
+from wsss.workflow.stages import STAGES
+
 PACKAGE = Path(__file__).parents[1]
-SETTINGS = "wsss.settings.sections"
 LEFT_OUT = (
-    "wsss",
     "wsss.__main__",
-    "wsss.settings.config",
-    "wsss.settings.stage_settings",
-    "wsss.runtime.console",
+    "wsss.cli",
+    "wsss.provenance",
+    "wsss.settings",
+    "wsss.runtime",
+    "wsss.files.limits",
     "wsss.workflow.digests",
 )
-"""Modules, with those under SETTINGS, whose edits never change a result: what a stage is given of the configuration is in its `params`."""
+"""Rooms and modules whose edits never change a result, and so rerun nothing.
+
+The command line, records, messages, signals and processes only carry results. A stage is given the values of its
+settings as `params`. `files/limits.py` holds limits that refuse; a limit that cuts is beside its reader.
+"""
+
+
+def stage_code(stage: str, *, kind: str = "") -> str:
+    """Digest of a stage's code, with the module of the method `kind` where the stage runs one."""
+    methods = [FACTS[kind].module] if STAGES[stage].runs_method and kind in FACTS else []
+    return code_digest(f"wsss.stages.{STAGES[stage].folder}.{stage}", *methods)
 
 
 def code_digest(*modules: str) -> str:
-    """Digest of `modules` and everything within wsss that they import at any level, comments, docstrings and formatting stripped.
+    """Digest of `modules` and everything within wsss that they import at any level, outside the rooms left out.
+
+    Comments, docstrings and formatting do not count.
 
     Args:
-        modules: Dotted names, e.g. "wsss.stages.seeds.extract_scores", or a module of another package. Imports by name at run time (method modules) are not followed: name them.
+        modules: Dotted names, e.g. "wsss.stages.seeds.extract_scores", or a module of another package. Imports by
+            name at run time (method modules) are not followed: name them.
 
     Returns:
         12 hexadecimal digits.
     """
+    text = "".join(f"{name}\n{_parse(name)[0]}\n{_templates(name)}" for name in sorted(reached(*modules)))
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def reached(*modules: str) -> set[str]:
+    """`modules` and every module within wsss that they import at any level, outside the rooms left out."""
     seen: set[str] = set()
     queue = list(modules)
     while queue:
         name = queue.pop()
-        if name not in seen and name not in LEFT_OUT and not name.startswith(SETTINGS):
-            seen.add(name)
-            queue += _parse(name)[1]
-    text = "".join(f"{name}\n{_parse(name)[0]}\n" for name in sorted(seen)) + "".join(
-        _templates(name) for name in sorted(seen)
-    )
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+        if name in seen or any(name == out or name.startswith(f"{out}.") for out in LEFT_OUT):
+            continue
+        seen.add(name)
+        queue += _parse(name)[1]
+    return seen
 
 
 @cache

@@ -6,19 +6,20 @@ Rounds, regions and pseudo masks whose settings are equal for several methods or
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
-from wsss.methods import FACTS, Facts
-from wsss.settings import sections, stage_settings
+from wsss.methods import FACTS, Facts, rounds_until_stop
+from wsss.settings import sections
 from wsss.settings.config import for_method, for_variant
-from wsss.settings.reading import as_read, relevant
+from wsss.settings.reading import as_read, only_read, run_settings
 from wsss.settings.sections import Config, SegmentSection
+from wsss.workflow.jobs import FULL_SUPERVISION, Job
+from wsss.workflow.stages import STAGES
 
-TEST_PHASE = {name: sections.PslSection.model_fields[name].default for name in ("test_weighting", "test_p")}
-"""Keys of PSL that only prediction reads, at their defaults."""
-FULL = "full"
-"""Stands for a method in the paths of the fully supervised reference."""
+Made = Literal["classifier", "scores", "regions"]
+"""What of a round may be shared."""
 
 
 class Graph:
@@ -33,9 +34,7 @@ class Graph:
         self.config = config
         self.base = f"results/{config.run}"
         self._resolved = {m: for_method(config, m) for m in config.methods}
-        self._seeds = {
-            m: as_read(c.seeds).model_dump(mode="json") for m, (_, c) in self._resolved.items()
-        }  # once: rules ask thousands of times
+        self._keys: dict[tuple[str, int, str], str] = {}  # made once: rules ask thousands of times
 
     # ------------------------------------------------------------ methods and rounds
 
@@ -49,7 +48,7 @@ class Graph:
 
     def settings(self, method: str) -> Config:
         """The configuration with the method's recipe laid over it; the plain one for the fully supervised reference."""
-        return self.config if method == FULL else self._resolved[method][1]
+        return self.config if method == FULL_SUPERVISION else self._resolved[method][1]
 
     def is_auto(self, method: str) -> bool:
         """Whether the number of rounds is decided while the workflow runs."""
@@ -60,6 +59,18 @@ class Graph:
         rounds = self.settings(method).seeds.rounds
         facts = self.facts(method)
         return facts.length if not facts.rounds else rounds.max if rounds.mode == "auto" else rounds.count
+
+    def rounds_used(self, method: str, *, figures: Callable[[int], Mapping[str, float] | None]) -> int:
+        """Rounds with mode fixed; with mode auto as many as the stop rule leaves.
+
+        Args:
+            method: The method.
+            figures: A round to its figures (metrics.json), or None where it is not measured yet.
+        """
+        if not self.is_auto(method):
+            return self.max_rounds(method)
+        policy = self.settings(method).seeds.rounds.stop
+        return rounds_until_stop(self.max_rounds(method), policy, figures=figures)
 
     def round_kind(self, method: str, round: int) -> str:
         """The kind that trains this round: erasing's first round is CAM's."""
@@ -73,7 +84,7 @@ class Graph:
         """The method that owns this round's regions (and its metrics.json)."""
         return self._owner(method, round, "regions")
 
-    def _owner(self, method: str, round: int, what: Literal["classifier", "scores", "regions"]) -> str:
+    def _owner(self, method: str, round: int, what: Made) -> str:
         key = self._round_key(method, round, what)
         for other in self.config.methods:
             sure = other == method or (not self.is_auto(other) and self.max_rounds(other) >= round) or round == 1
@@ -81,26 +92,18 @@ class Graph:
                 return other
         raise AssertionError("a method owns its own round")
 
-    def _round_key(self, method: str, round: int, what: Literal["classifier", "scores", "regions"]) -> str:
-        settings, seeds = self.settings(method), self._seeds[method]
-        kind = self.round_kind(method, round)
-        hidden = round > 1 and FACTS[kind].erases  # by what earlier rounds' scores and claims say
-        claim = seeds["claim"] if what == "regions" or hidden else None
-        training = what == "classifier" and not hidden
-        saliency = settings.saliency.kind if "saliency" in FACTS[kind].needs else None
-        own, scores = self._options(method, round, training=training), None if training else seeds["scores"]
-        return json.dumps(
-            [kind, settings.backbone.model_dump(mode="json"), seeds["classifier"], scores, claim, own, saliency]
-        )
-
-    def _options(self, method: str, round: int, *, training: bool = False) -> dict[str, Any]:
-        """The settings that belong to the round's kind alone, without those that later rounds read; for training without those that score maps alone read."""
-        kind, seeds = self.round_kind(method, round), self._seeds[method]
-        facts = FACTS[kind]
-        options = seeds[facts.options] if facts.options else seeds["custom"].get(facts.over or kind, {})
-        return {
-            k: v for k, v in options.items() if facts.since.get(k, 1) <= round and not (training and k in facts.scoring)
-        }
+    def _round_key(self, method: str, round: int, what: Made) -> str:
+        """What a round's product depends on: the settings of the stages that lead to it."""
+        if (key := self._keys.get((method, round, what))) is None:
+            facts = FACTS[self.round_kind(method, round)]
+            hides = round > 1 and facts.erases  # what earlier rounds' scores and claims say
+            stages = ["train_classifier"]
+            stages += ["extract_scores"] if hides or what != "classifier" else []
+            stages += ["claim_regions"] if hides or what == "regions" else []
+            saliency = self.settings(method).saliency.kind if "saliency" in facts.needs else None
+            given = [self.stage(s, method=method, round=round).model_dump(mode="json") for s in stages]
+            key = self._keys[method, round, what] = json.dumps([saliency, *given])
+        return key
 
     # ------------------------------------------------------------ variants and cycles
 
@@ -110,7 +113,7 @@ class Graph:
 
     def cycles(self, method: str, variant: str) -> int:
         """Trainings in a row of this variant."""
-        return 1 if method == FULL else self.segment(method, variant).cycles
+        return 1 if method == FULL_SUPERVISION else self.segment(method, variant).cycles
 
     def pseudo_source(self, variant: str, cycle: int) -> str:
         """The variant that owns these pseudo masks. Cycle 0's are the same for all: plain owns them where it is trained, whatever the order of the list."""
@@ -120,6 +123,14 @@ class Graph:
         return "plain" if "plain" in variants else variants[0]
 
     # ------------------------------------------------------------ paths
+
+    def path(self, stage: str, **wildcards: Any) -> str:
+        """Where a stage's output is."""
+        return f"{self.base}/{STAGES[stage].path(**wildcards)}"
+
+    def paths(self, stage: str, split: str = "train", **wildcards: Any) -> list[str]:
+        """The outputs of a stage for the shards of a split."""
+        return [self.path(stage, shard=shard, **wildcards) for shard in self.shards(split)]
 
     def dataset(self, name: str) -> str:
         """A file of the dataset folder."""
@@ -132,38 +143,37 @@ class Graph:
     def saliency(self, method: str) -> list[str]:
         """Saliency maps of the training shards, of the kind that a method is set to; none with kind none."""
         kind = self.settings(method).saliency.kind
-        return [] if kind == "none" else [f"{self.base}/saliency/{kind}/{s}.h5" for s in self.shards("train")]
+        return [] if kind == "none" else self.paths("estimate_saliency", cue=kind)
+
+    def seed_saliency(self, method: str) -> list[str]:
+        """Saliency maps that the seed masks of a method read."""
+        return self.saliency(method) if self.settings(method).pseudo.seed.cue == "saliency" else []
 
     def all_saliency(self) -> list[str]:
         """Saliency maps of every kind that a method is set to."""
         return sorted({f for m in self.config.methods for f in self.saliency(m)})
 
-    def round_folder(self, method: str, round: int) -> str:
-        """Folder of a round's scores, at their owner."""
-        return f"{self.base}/{self.round_source(method, round)}/seeds/round-{round}"
+    def classifier(self, method: str, round: int) -> str:
+        """A round's network, at its owner."""
+        return self.path("train_classifier", method=self._owner(method, round, "classifier"), round=round)
 
-    def classifier(self, method: str, round: int, file: str = "classifier.pt") -> str:
-        """A round's network (or training.json), at its owner."""
-        return f"{self.base}/{self._owner(method, round, 'classifier')}/seeds/round-{round}/{file}"
+    def training_record(self, method: str, round: int) -> str:
+        """training.json of a round's network."""
+        return str(Path(self.classifier(method, round)).with_name("training.json"))
 
     def scores(self, method: str, round: int) -> list[str]:
         """Score maps of a round."""
-        return [f"{self.round_folder(method, round)}/scores/{s}.h5" for s in self.shards("train")]
+        return self.paths("extract_scores", method=self.round_source(method, round), round=round)
 
     def regions(self, method: str, round: int) -> list[str]:
         """Regions of a round."""
-        return [
-            f"{self.base}/{self.region_source(method, round)}/seeds/round-{round}/regions/{s}.h5"
-            for s in self.shards("train")
-        ]
+        return self.paths("claim_regions", method=self.region_source(method, round), round=round)
 
     def earlier_regions(self, method: str, round: int) -> list[str]:
         """Regions hidden from a round: of all rounds before it, if the method erases."""
-        return (
-            [f for r in range(1, round) for f in self.regions(method, r)]
-            if FACTS[self.round_kind(method, round)].erases
-            else []
-        )
+        if not FACTS[self.round_kind(method, round)].erases:
+            return []
+        return [f for r in range(1, round) for f in self.regions(method, r)]
 
     def previous_classifier(self, method: str, round: int) -> list[str]:
         """The network that this round starts from, if the method's rounds do."""
@@ -172,52 +182,66 @@ class Graph:
 
     def round_metrics(self, method: str, round: int) -> str:
         """metrics.json of a round."""
-        return f"{self.base}/{self.region_source(method, round)}/seeds/round-{round}/metrics.json"
+        return self.path("measure_round", method=self.region_source(method, round), round=round)
 
     def fused(self, method: str) -> list[str]:
         """Fused regions and scores."""
-        return [f"{self.base}/{method}/seeds/fused/{s}.h5" for s in self.shards("train")]
+        return self.paths("fuse_regions", method=method)
 
     def seed_masks(self, method: str) -> list[str]:
         """Unrefined seed masks."""
-        return [f"{self.base}/{method}/pseudo/seed/{s}.h5" for s in self.shards("train")]
+        return self.paths("make_seeds", method=method)
 
     def pseudo(self, method: str, variant: str, cycle: int) -> list[str]:
         """The masks that train segment/{variant}/cycle-{cycle}; none for the fully supervised reference."""
-        folder = f"{self.base}/{method}/pseudo/{self.pseudo_source(variant, cycle)}/cycle-{cycle}"
-        return [] if method == FULL else [f"{folder}/{s}.h5" for s in self.shards("train")]
+        if method == FULL_SUPERVISION:
+            return []
+        return self.paths("refine_masks", method=method, variant=self.pseudo_source(variant, cycle), cycle=cycle)
 
-    def segment_folder(self, method: str, variant: str, cycle: int) -> str:
-        """Folder of a segmenter and its predictions."""
-        return f"{self.base}/{method}/segment/{variant}/cycle-{cycle}"
+    def segmenter(self, method: str, variant: str, cycle: int) -> str:
+        """A cycle's network."""
+        return self.path("train_segmenter", method=method, variant=variant, cycle=cycle)
+
+    def segmenter_record(self, method: str, variant: str, cycle: int) -> str:
+        """metrics.json of a cycle's network."""
+        return str(Path(self.segmenter(method, variant, cycle)).with_name("metrics.json"))
 
     def previous_segmenter(self, method: str, variant: str, cycle: int) -> list[str]:
         """The segmenter that this cycle's training starts from, if it starts from one."""
         starts = cycle > 0 and self.segment(method, variant).cycle_start == "previous"
-        return [f"{self.segment_folder(method, variant, cycle - 1)}/segmenter.pt"] if starts else []
+        return [self.segmenter(method, variant, cycle - 1)] if starts else []
 
     def starting_classifier(self, method: str, variant: str, cycle: int) -> list[str]:
-        """The classifier whose backbone this cycle's training starts from, if it does; the fully supervised reference starts as the first segmented method does."""
+        """The classifier whose backbone this cycle's training starts from, if it does.
+
+        The fully supervised reference starts as the first segmented method does.
+        """
         if self.segment(method, variant).start != "classifier" or self.previous_segmenter(method, variant, cycle):
             return []
-        owner = [*self.config.segment.methods, *self.config.methods][0] if method == FULL else method
+        owner = [*self.config.segment.methods, *self.config.methods][0] if method == FULL_SUPERVISION else method
         return [self.classifier(owner, 1)]
 
     def predictions(self, method: str, variant: str, cycle: int, split: str) -> list[str]:
         """Predicted masks of a split."""
-        return [f"{self.segment_folder(method, variant, cycle)}/predictions/{s}.h5" for s in self.shards(split)]
+        return self.paths("predict_masks", split, method=method, variant=variant, cycle=cycle)
+
+    def unrefined(self, method: str, variant: str, cycle: int) -> list[str]:
+        """What the pseudo masks of a cycle are made from: the seed masks, or the predictions of the cycle before."""
+        return self.seed_masks(method) if cycle == 0 else self.predictions(method, variant, cycle - 1, "train")
 
     def final_masks(self, method: str, split: str) -> list[str]:
-        """What users take away. Train: the masks that would train a next cycle, refined and label-filtered. Val: the last predictions; none without a segmenter."""
+        """What users take away.
+
+        Train: the masks that would train a next cycle, refined and label-filtered. Val: the last predictions; none
+        without a segmenter.
+        """
         if method not in self.config.segment.methods or not self.config.segment.variants:
             return self.pseudo(method, "plain", 0) if split == "train" else []
         variant = self.config.segment.variants[-1]
         cycles = self.cycles(method, variant)
-        return (
-            self.pseudo(method, variant, cycles)
-            if split == "train"
-            else self.predictions(method, variant, cycles - 1, split)
-        )
+        if split == "train":
+            return self.pseudo(method, variant, cycles)
+        return self.predictions(method, variant, cycles - 1, split)
 
     # ------------------------------------------------------------ what is measured
 
@@ -235,7 +259,7 @@ class Graph:
             rows += [row for variant in self.config.segment.variants for row in self._segment_rows(method, variant)]
             rows += self._exported_rows(method)
         if self.config.evaluate.full_supervision:
-            rows += self._segment_rows(FULL, "plain")
+            rows += self._segment_rows(FULL_SUPERVISION, "plain")
         return rows
 
     def _seed_rows(self, method: str, rounds: int) -> list[dict[str, Any]]:
@@ -309,7 +333,7 @@ class Graph:
                         "round": r,
                         "cycle": None,
                         "kind": "classifier",
-                        "file": self.classifier(method, r, "training.json"),
+                        "file": self.training_record(method, r),
                     }
                 )
                 out.append(
@@ -323,11 +347,11 @@ class Graph:
                     }
                 )
         pairs = [(m, v) for m in self.config.segment.methods for v in self.config.segment.variants] + [
-            (FULL, "plain")
+            (FULL_SUPERVISION, "plain")
         ] * self.config.evaluate.full_supervision
         for method, variant in pairs:
             for cycle in range(self.cycles(method, variant)):
-                file = f"{self.segment_folder(method, variant, cycle)}/metrics.json"
+                file = self.segmenter_record(method, variant, cycle)
                 out.append(
                     {
                         "method": method,
@@ -343,7 +367,7 @@ class Graph:
     def plan(self, rounds: Mapping[str, int]) -> dict[str, Any]:
         """Everything the report must find; plain values only."""
         return {
-            "run": self.config.run, "config": relevant(self.config), "kinds": {m: self.kind(m) for m in self.config.methods}, "methods": self.config.methods,
+            "run": self.config.run, "config": run_settings(self.config), "kinds": {m: self.kind(m) for m in self.config.methods}, "methods": self.config.methods,
             "variants": self.config.segment.variants, "cycles": self.config.segment.cycles, "cues": {m: self.settings(m).saliency.kind for m in self.config.methods},
             "saliency": {m: self.saliency(m) for m in self.config.methods}, "stages": self.measured(rounds),
             "records": self.records(rounds), "benchmarks": f"{self.base}/benchmarks", "report": self.config.report.model_dump(mode="json"),
@@ -351,61 +375,26 @@ class Graph:
 
     # ------------------------------------------------------------ stage settings
 
-    def stage(
-        self, stage: str, *, method: str = "", round: int = 1, variant: str = "", cycle: int = 0, cue: str = ""
-    ) -> sections.Section:
-        """Exactly the keys that a stage reads, and no others, those that its choices leave unread at their defaults; `cue` is the kind of saliency, where methods differ in it."""
-        return as_read(self._stage(stage, method=method, round=round, variant=variant, cycle=cycle, cue=cue))
+    def stage(self, stage: str, job: Job | None = None, **wildcards: Any) -> sections.Section:
+        """Exactly the keys that a stage reads; those that its choices leave unread have their defaults.
 
-    def _stage(self, stage: str, *, method: str, round: int, variant: str, cycle: int, cue: str) -> sections.Section:
-        c = self.settings(method) if method else self.config
-        kind = self.round_kind(method, round) if method and method != FULL else ""
-        if stage == "train_classifier":
-            return stage_settings.ClassifierSettings(
-                kind=kind,
-                round=round,
-                seed=c.seed,
-                backbone=c.backbone,
-                classifier=c.seeds.classifier,
-                options=self._options(method, round, training=True),
-            )
-        if stage == "extract_scores":
-            return stage_settings.ScoresSettings(
-                kind=kind, round=round, backbone=c.backbone, scores=c.seeds.scores, options=self._options(method, round)
-            )
-        if stage == "fuse_regions":
-            return stage_settings.FuseSettings(kind=self.kind(method), fuse=c.seeds.fuse)
-        if stage == "refine_masks":
-            refine = c.pseudo.refine if cycle == 0 else "crf"
-            return stage_settings.RefineSettings(
-                refine=refine, crf=c.pseudo.crf if refine == "crf" else sections.CrfSection()
-            )
-        if stage == "train_segmenter":
-            s = self.segment(method, variant)
-            # what prediction alone reads must not retrain, nor what a segmenter without PSL does not read
-            psl = s.psl.model_copy(update=TEST_PHASE) if s.psl.enabled else sections.PslSection()
-            return stage_settings.SegmenterSettings(
-                seed=c.seed, cycle=cycle, full_supervision=method == FULL, network=s.network, weights=s.weights, start=s.start, backbone=c.backbone,
-                train=s.train, psl=psl,
-            )  # fmt: skip
-        if stage == "predict_masks":
-            s = self.segment(method, variant)
-            return stage_settings.PredictSettings(
-                psl=s.psl if s.psl.enabled else sections.PslSection(), predict=s.predict
-            )
-        e = c.evaluate
-        simple: dict[str, sections.Section] = {
-            "index_images": stage_settings.IndexSettings(dataset=c.dataset, shards=c.compute.shards),
-            "estimate_saliency": stage_settings.SaliencySettings(
-                saliency=c.saliency.model_copy(update={"kind": cue}) if cue else c.saliency
-            ),
-            "claim_regions": stage_settings.ClaimSettings(claim=c.seeds.claim),
-            "make_seeds": stage_settings.SeedMaskSettings(seed=c.pseudo.seed),
-            "measure_scores": stage_settings.SweepSettings(
-                threshold=e.threshold, sweep_max=e.sweep_max, sweep_steps=e.sweep_steps
-            ),
-        }
-        return simple[stage]
+        Args:
+            stage: A key of STAGES that has a view.
+            job: The job; or give its wildcards by name.
+            wildcards: Those of `Job`.
+        """
+        job, view = job or Job(**wildcards), STAGES[stage].view
+        assert view is not None, f"{stage} is given no settings"
+        return as_read(view(self, job), stage=stage, round=job.round if job.method else 0)
+
+    def options(self, method: str, round: int, *, stage: str) -> dict[str, Any]:
+        """Settings of the round's kind alone, without those that other stages or later rounds read."""
+        kind, seeds = self.round_kind(method, round), self.settings(method).seeds
+        facts = FACTS[kind]
+        if facts.options:
+            return only_read(getattr(seeds, facts.options), stage=stage, round=round)
+        given = seeds.custom.get(facts.over or kind, {})
+        return only_read(facts.settings(**given), stage=stage, round=round) if facts.settings else dict(given)
 
 
 def _row(

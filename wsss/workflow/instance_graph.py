@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from wsss.methods import FACTS
-from wsss.settings import sections, stage_settings
-from wsss.settings.reading import as_read
+from wsss.settings import sections
 from wsss.workflow.graph import Graph
 
 
@@ -32,14 +30,14 @@ class InstanceGraph:
     def proposals(self, method: str) -> list[str]:
         """Proposals of the kind that a method is set to; none where it does not read them."""
         kind = self.proposal_kind(method)
-        return [f"{self.graph.base}/proposals/{kind}/{s}.json" for s in self.shards] if kind else []
+        return self.graph.paths("propose_masks", kind=kind) if kind else []
 
     def responses(self, method: str) -> list[str]:
         """Peaks and responses at their owner, the first method of equal ones; none of a method without peaks."""
         if not self.graph.facts(method).responds:
             return []
         owner = next(m for m in self.methods if self.graph.facts(m).responds and self._key(m) == self._key(method))
-        return [f"{self.graph.base}/{owner}/instances/responses/{s}.h5" for s in self.shards]
+        return self.graph.paths("respond_peaks", method=owner)
 
     def masks(self, method: str) -> list[str]:
         """Masks whose components become instances."""
@@ -64,7 +62,7 @@ class InstanceGraph:
 
     def results(self, method: str) -> list[str]:
         """Instances of the training shards."""
-        return [f"{self.graph.base}/{method}/instances/{s}.json" for s in self.shards]
+        return self.graph.paths("retrieve_instances", method=method)
 
     def all_results(self) -> list[str]:
         """Instances of every method."""
@@ -76,11 +74,11 @@ class InstanceGraph:
 
     def products(self) -> list[str]:
         """What users take away."""
-        return [f"{self.graph.base}/{m}/instances/instances.json" for m in self.methods]
+        return [self.graph.path("export_instances", method=m) for m in self.methods]
 
     def fragments(self) -> list[str]:
         """Metric rows of the instances."""
-        return [f"{self.graph.base}/metrics/{m}/instances.csv" for m in self.methods]
+        return [self.graph.path("measure_instances", method=m) for m in self.methods]
 
     def row_keys(self, method: str) -> dict[str, Any]:
         """Identifying columns of its rows in metrics.csv."""
@@ -96,24 +94,6 @@ class InstanceGraph:
             "seed": config.seed,
         }
 
-    def stage(self, stage: str, *, method: str = "", kind: str = "") -> sections.Section:
-        """Exactly the keys that a stage reads; `kind` is that of the proposals."""
-        if stage == "propose_masks":
-            given = self.graph.config.instances.proposals
-            chosen = {kind: getattr(given, kind)} if kind != "truth" else {}
-            return stage_settings.ProposalSettings(proposals=sections.ProposalsSection(kind=kind, **chosen))  # type: ignore[arg-type]
-        section = self.section(method)
-        if stage == "respond_peaks":
-            scores = self.graph.stage("extract_scores", method=method, round=self.graph.max_rounds(method))
-            assert isinstance(scores, stage_settings.ScoresSettings)
-            options = {k: v for k, v in scores.options.items() if k not in FACTS[scores.kind].summing}
-            return stage_settings.ResponseSettings(
-                kind=scores.kind, backbone=scores.backbone, options=options, scale=section.response_scale
-            )
-        by_proposals = section.route == "proposals"
-        retrieval = section.retrieval if by_proposals else sections.RetrievalSection()
-        least = sections.InstancesSection().min_area if by_proposals else section.min_area
-        return as_read(stage_settings.RetrievalSettings(route=section.route, min_area=least, retrieval=retrieval))
-
     def _key(self, method: str) -> str:
-        return json.dumps([self.classifier(method), self.stage("respond_peaks", method=method).model_dump(mode="json")])
+        given = self.graph.stage("respond_peaks", method=method).model_dump(mode="json")
+        return json.dumps([self.classifier(method), given])
