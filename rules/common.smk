@@ -93,9 +93,9 @@ def settings(stage):
 
 
 def code(stage):
-    """Params value: digest of the stage's code; where it runs a method's code, a function."""
-    if STAGES[stage].runs_method:
-        return lambda w: stage_code(stage, kind=GRAPH.stage(stage, job_of(w)).kind)
+    """Params value: digest of the stage's code; a function where its settings name modules that it imports."""
+    if STAGES[stage].imports:
+        return lambda w: stage_code(stage, GRAPH.stage(stage, job_of(w)))
     return stage_code(stage)
 
 

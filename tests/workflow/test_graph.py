@@ -8,10 +8,13 @@ from typing import Any, get_args
 import pytest
 
 from wsss.methods import FACTS, Facts
+from wsss.settings import stage_settings
+from wsss.settings.base import reading_of
 from wsss.settings.config import load
-from wsss.settings.reading import as_read, relevant
+from wsss.settings.reading import as_read, run_settings
 from wsss.settings.sections import Config, Section
 from wsss.workflow.graph import Graph
+from wsss.workflow.stages import STAGES
 
 TWO = {
     "recipes": {
@@ -165,24 +168,48 @@ def sections_of(section: type[Section]) -> Iterator[type[Section]]:
             yield from sections_of(field.annotation)
 
 
+VIEWS = [m for m in vars(stage_settings).values() if isinstance(m, type) and issubclass(m, Section)]
+MARKED = [
+    (section, name)
+    for section in {s for view in [Config, *VIEWS] for s in sections_of(view)}
+    for name in section.model_fields
+]
+
+
+def other_value(value: Any) -> Any:
+    """A value of the same form that differs."""
+    if isinstance(value, Section):
+        name = next(iter(type(value).model_fields))
+        return value.model_copy(update={name: other_value(getattr(value, name))})
+    if isinstance(value, list):
+        return [*value, 3]
+    return f"{value}x" if isinstance(value, str) else (not value if isinstance(value, bool) else value + 1)
+
+
 def test_every_condition_names_a_choice_of_its_section():
     """A misspelt one would set the user's value to the default whatever was chosen."""
     marked = 0
-    for section in set(sections_of(Config)):
-        for name, field in section.model_fields.items():
-            for key, wanted in (field.json_schema_extra or {}).get("read_if", {}).items():
-                choices = get_args(section.model_fields[key].annotation)
-                assert wanted in choices, (section, name)
-                value = field.get_default(call_default_factory=True)
-                other = [*value, 3] if isinstance(value, list) else value + 0.01
-                plain = section.model_construct(
-                    **{k: f.get_default(call_default_factory=True) for k, f in section.model_fields.items()}
-                )
-                for choice in choices:
-                    read = as_read(plain.model_copy(update={key: choice, name: other}))
-                    assert getattr(read, name) == (other if choice == wanted else value), (section, name, choice)
-                marked += 1
-    assert marked >= 15
+    for section, name in MARKED:
+        for key, wanted in reading_of(section, name).read_if.items():
+            annotation = section.model_fields[key].annotation
+            choices = (True, False) if annotation is bool else get_args(annotation)
+            assert wanted in choices, (section, name)
+            defaults = {k: f.get_default(call_default_factory=True) for k, f in section.model_fields.items()}
+            other = other_value(defaults[name])
+            stage = next(iter(reading_of(section, name).read_by or ()), "")
+            for choice in choices:
+                given = section.model_construct(**defaults | {key: choice, name: other})
+                read = getattr(as_read(given, stage=stage), name)
+                assert (read == defaults[name]) is (choice != wanted), (section, name, choice)
+            marked += 1
+    assert marked >= 25
+
+
+def test_every_stage_that_reads_a_key_exists():
+    """A misspelt one would leave the user's value unread."""
+    readers = {reader for section, name in MARKED for reader in reading_of(section, name).read_by or ()}
+    assert readers <= set(STAGES)
+    assert {"predict_masks", "extract_scores", "respond_peaks", "index_images"} <= readers
 
 
 def test_a_segmenter_without_psl_predicts_without_its_settings():
@@ -234,10 +261,10 @@ def test_a_stage_of_a_method_does_not_read_what_a_later_one_does():
         assert [r for r, (a, b) in enumerate(zip(*stages, strict=True), 1) if a != b] == list(range(first, 4))
 
 
-def test_relevant_leaves_out_what_cannot_change_results():
-    a = relevant(load({"compute": {"workers": 0, "device": "cpu"}, "dataset": {"voc": {"root": "elsewhere"}}}))
-    assert a == relevant(load({"compute": {"workers": 1}}))
-    assert a != relevant(load({"compute": {"threads": 1}}))
+def test_run_settings_leave_out_what_cannot_change_results():
+    a = run_settings(load({"compute": {"workers": 0, "device": "cpu"}, "dataset": {"voc": {"root": "elsewhere"}}}))
+    assert a == run_settings(load({"compute": {"workers": 1}}))
+    assert a != run_settings(load({"compute": {"threads": 1}}))
 
 
 def test_masks_to_take_away_are_refined_on_train_and_predicted_on_val():
@@ -331,4 +358,4 @@ def test_what_score_maps_alone_read_does_not_train_again():
         "small_erasing",
     ]  # other scores hide other pixels
     records = [r["file"] for r in g.records(dict.fromkeys(g.config.methods, 1)) if r["kind"] == "classifier"]
-    assert records == [g.classifier(m, 1, "training.json") for m in g.config.methods]
+    assert records == [g.training_record(m, 1) for m in g.config.methods]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from wsss.cli.plan import count_jobs
+from wsss.cli.plan import planned_jobs
 from wsss.settings.config import ConfigError, load
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
@@ -66,7 +66,7 @@ def test_saliency_is_read_where_it_is_the_background():
     files = ["results/scenes/saliency/barrier/train-0.h5"]
     assert [g.saliency(m) for m in ("prm", "ceiling", "parts", "cam_parts")] == [files, files, [], []]
     assert plain.saliency("prm") == []
-    assert plain.stage("retrieve_instances", method="prm") == branch().stage(
+    assert plain.graph.stage("retrieve_instances", method="prm") == branch().graph.stage(
         "retrieve_instances", method="prm"
     )  # a threshold of nothing
 
@@ -75,8 +75,8 @@ def test_stages_are_given_what_they_read():
     def settings(**values):
         g = branch(**values)
         return [
-            g.stage("propose_masks", kind="watershed"),
-            *(g.stage(s, method="prm") for s in ("respond_peaks", "retrieve_instances")),
+            g.graph.stage("propose_masks", kind="watershed"),
+            *(g.graph.stage(s, method="prm") for s in ("respond_peaks", "retrieve_instances")),
         ]
 
     plain = settings()
@@ -88,15 +88,15 @@ def test_stages_are_given_what_they_read():
         ({"min_area": 0.1}, []),  # of components
     ):
         assert [k for k, (a, b) in enumerate(zip(plain, settings(**values), strict=True)) if a != b] == changed
-    assert branch(retrieval={"instance": 0.0}).stage("retrieve_instances", method="parts") == branch().stage(
+    assert branch(retrieval={"instance": 0.0}).graph.stage(
         "retrieve_instances", method="parts"
-    )
+    ) == branch().graph.stage("retrieve_instances", method="parts")
 
 
 def test_jobs_are_counted():
-    jobs = count_jobs(branch().graph)
+    jobs = planned_jobs(branch().graph)
     assert [
-        jobs[s]
+        len(jobs[s])
         for s in ("propose_masks", "respond_peaks", "retrieve_instances", "export_instances", "measure_instances")
     ] == [2, 3, 6, 6, 6]
 

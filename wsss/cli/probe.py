@@ -49,7 +49,7 @@ class Probe:
         self.classes = COCO_CLASSES_AN_IMAGE if config.dataset.kind == "coco" else CLASSES_AN_IMAGE
         self.maps = self.pixels / config.backbone.output_stride**2 * self.classes * MAP_BYTES
         self.mask = self.pixels * MASK_BYTES
-        drawn = {"scenes": self.pixels * DRAWN_BYTES, "coco": self.maps}  # of COCO two masks of truth
+        drawn = {"scenes": self.pixels * DRAWN_BYTES, "coco": self.mask}  # of COCO the truth
         self.drawn = drawn.get(config.dataset.kind, LISTED_BYTES)
 
     def passes(self, training: TrainingSection) -> int:

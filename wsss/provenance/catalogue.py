@@ -46,8 +46,9 @@ def catalogue(config: Config, *, rounds: Mapping[str, int]) -> dict[str, Product
     rows = {(row["method"], row["name"]): row for row in graph.measured(rounds)}
     for inside, stage, job in jobs(graph, rounds):
         given: dict[str, Any] = {}
-        if STAGES[stage].view is not None:
-            given["settings"] = graph.stage(stage, job).model_dump(mode="json")
+        section = graph.stage(stage, job) if STAGES[stage].view else None
+        if section is not None:
+            given["settings"] = section.model_dump(mode="json")
         elif stage in ("collect_metrics", "write_report"):
             plan = PlanSettings.model_construct(config=run_settings(config), rounds=dict(rounds))  # type: ignore[arg-type]
             text = plan.model_dump_json(warnings=False)
@@ -57,8 +58,7 @@ def catalogue(config: Config, *, rounds: Mapping[str, int]) -> dict[str, Product
         if STAGES[stage].row:
             row = rows.get((job.method, job.name))
             given["row"] = row_keys(config, row) if row else InstanceGraph(graph).row_keys(job.method)
-        kind = str(given.get("settings", {}).get("kind", ""))
-        found[inside] = Product(stage=stage, settings=given, code=stage_code(stage, kind=kind))
+        found[inside] = Product(stage=stage, settings=given, code=stage_code(stage, section))
     return found
 
 

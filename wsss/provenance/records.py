@@ -64,7 +64,7 @@ def recorded(stage: str, arguments: Mapping[str, Any]) -> Iterator[dict[str, lis
     names = STAGES[stage].products
     settings = {k: v for k, v in arguments.items() if isinstance(v, BaseModel)}
     inputs = {k: file_states(v) for k, v in input_files(stage, arguments).items()}
-    code, record = stage_code(stage, kind=kind_of(settings)), record_of(output)
+    code, record = stage_code(stage, settings.get("settings")), record_of(output)
     record.unlink(missing_ok=True)
     began = time.monotonic()
     yield inputs
@@ -190,11 +190,6 @@ def run_folder(output: Path) -> Path:
 
 
 # ---------------------------------------------------------------- code and machine
-
-
-def kind_of(settings: Mapping[str, BaseModel]) -> str:
-    """The kind of method that a stage's settings name, or ""."""
-    return str(getattr(settings.get("settings"), "kind", ""))
 
 
 def seed_of(settings: Mapping[str, BaseModel]) -> int | None:

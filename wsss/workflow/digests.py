@@ -9,8 +9,8 @@ import os
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from wsss.methods import FACTS
 from wsss.workflow.stages import STAGES
 
 PACKAGE = Path(__file__).parents[1]
@@ -30,10 +30,16 @@ settings as `params`. `files/limits.py` holds limits that refuse; a limit that c
 """
 
 
-def stage_code(stage: str, *, kind: str = "") -> str:
-    """Digest of a stage's code, with the module of the method `kind` where the stage runs one."""
-    methods = [FACTS[kind].module] if STAGES[stage].runs_method and kind in FACTS else []
-    return code_digest(f"wsss.stages.{STAGES[stage].folder}.{stage}", *methods)
+def stage_code(stage: str, settings: Any = None) -> str:
+    """Digest of a stage's code, with the modules that it imports by name.
+
+    Args:
+        stage: A key of STAGES.
+        settings: What the stage is given: they name e.g. the method whose module it imports.
+    """
+    entry = STAGES[stage]
+    named = entry.imports(settings) if entry.imports and settings is not None else []
+    return code_digest(f"wsss.stages.{entry.folder}.{stage}", *named)
 
 
 def code_digest(*modules: str) -> str:
@@ -58,7 +64,7 @@ def reached(*modules: str) -> set[str]:
     queue = list(modules)
     while queue:
         name = queue.pop()
-        if name in seen or any(name == out or name.startswith(f"{out}.") for out in LEFT_OUT):
+        if name in seen or name == "wsss" or any(name == out or name.startswith(f"{out}.") for out in LEFT_OUT):
             continue
         seen.add(name)
         queue += _parse(name)[1]

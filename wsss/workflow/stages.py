@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from wsss.methods import FACTS
 from wsss.settings.sections import Section
 from wsss.workflow import costs, views
 from wsss.workflow.jobs import Job
@@ -31,6 +32,11 @@ View = Callable[["Graph", Job], Section]
 Cost = Callable[[costs.Estimate, Job], float]
 
 
+def _method(settings: Any) -> list[str]:
+    """The module of the method that a stage runs."""
+    return [FACTS[settings.kind].module] if settings.kind in FACTS else []
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stage.
@@ -44,7 +50,7 @@ class Stage:
         beside: Further products, as patterns in the folder of its output; {stem} is the output's.
         computes: Whether it is given `compute` (threads, precision, device): it works with torch.
         shared: Whether several processes can share its work.
-        runs_method: Whether it runs code of the method's own module.
+        imports: From its settings to the modules that it imports by name, e.g. the method's; their code counts as its own.
         row: Whether it is given the identifying columns of its rows in metrics.csv.
         seconds: Time of a job for each of its images, as `wsss plan` estimates it; None: next to nothing.
         bytes: Size of its products for each of its images; None: next to nothing.
@@ -58,7 +64,7 @@ class Stage:
     beside: tuple[str, ...] = ()
     computes: bool = False
     shared: bool = False
-    runs_method: bool = False
+    imports: Callable[[Any], list[str]] | None = None
     row: bool = False
     seconds: Cost | None = None
     bytes: Cost | None = None
@@ -108,7 +114,7 @@ STAGES: dict[str, Stage] = {
         folder="seeds",
         place=f"{ROUND}/classifier.pt",
         view=views.train_classifier,
-        runs_method=True,
+        imports=_method,
         seconds=costs.classifier_seconds,
         **TRAINING,
     ),
@@ -117,7 +123,7 @@ STAGES: dict[str, Stage] = {
         place=f"{ROUND}/scores/{{shard}}.h5",
         view=views.extract_scores,
         computes=True,
-        runs_method=True,
+        imports=_method,
         seconds=costs.scores_seconds,
         bytes=lambda e, job: e.maps,
     ),
@@ -174,7 +180,7 @@ STAGES: dict[str, Stage] = {
         place="{method}/instances/responses/{shard}.h5",
         view=views.respond_peaks,
         computes=True,
-        runs_method=True,
+        imports=_method,
         seconds=costs.responses_seconds,
         bytes=costs.response_bytes,
     ),
