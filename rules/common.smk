@@ -9,9 +9,11 @@ from shlex import quote
 
 from wsss.files.json_files import StopFigures, read_checked
 from wsss.runtime.stopping import announce_head
-from wsss.settings.config import ConfigError, load, refuse_double_keys
+from wsss.settings.config import load
+from wsss.settings.faults import ConfigError
 from wsss.settings.reading import only_read, run_settings
 from wsss.settings.stage_settings import PlanSettings
+from wsss.settings.values import refuse_double_keys
 from wsss.workflow.digests import listing_digest, stage_code
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph

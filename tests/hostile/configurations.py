@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from wsss.settings.config import load, settings
+from wsss.settings.config import load
 from wsss.settings.sections import Config
 from wsss.settings.stage_settings import IndexSettings
+from wsss.settings.values import settings
 
 from .attempt import Case
 

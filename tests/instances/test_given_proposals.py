@@ -12,7 +12,8 @@ import scipy.io
 from tests.tiny_set import write_tiny_set
 from wsss.files.artefacts import ArtefactError, ImageIndex
 from wsss.files.rle import pack
-from wsss.settings.config import ConfigError, load
+from wsss.settings.config import load
+from wsss.settings.faults import ConfigError
 from wsss.settings.sections import ProposalFolderSection
 from wsss.stages.instances import sources
 

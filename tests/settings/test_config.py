@@ -8,8 +8,11 @@ import pytest
 from pydantic import BaseModel
 
 from wsss.settings import sections
-from wsss.settings.config import ConfigError, for_method, for_variant, load, read_yaml, refuse_double_keys
+from wsss.settings.config import load
 from wsss.settings.config_text import dump_yaml
+from wsss.settings.faults import ConfigError
+from wsss.settings.recipes import for_method, for_variant
+from wsss.settings.values import read_yaml, refuse_double_keys
 
 from ..conftest import ROOT
 

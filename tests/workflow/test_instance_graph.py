@@ -7,7 +7,8 @@ import re
 import pytest
 
 from wsss.cli.plan import planned_jobs
-from wsss.settings.config import ConfigError, load
+from wsss.settings.config import load
+from wsss.settings.faults import ConfigError
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
 

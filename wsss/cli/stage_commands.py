@@ -27,7 +27,7 @@ from wsss.runtime.disk_errors import DISK_FULL, unwritable
 from wsss.runtime.out_of_memory import lack_of_memory, told
 from wsss.runtime.stopping import Stop, follow_head, stopping_at_once
 from wsss.runtime.text import printable
-from wsss.settings.config import settings
+from wsss.settings.values import settings
 from wsss.workflow.digests import PACKAGE
 from wsss.workflow.stages import STAGES
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss.files.json_files import StopFigures, read_checked
-from wsss.settings.config import Config
 from wsss.settings.reading import only_read, run_settings
+from wsss.settings.sections import Config
 from wsss.settings.stage_settings import PlanSettings
 from wsss.workflow.digests import stage_code
 from wsss.workflow.graph import Graph

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from wsss.methods import FACTS, Facts, rounds_until_stop
 from wsss.settings import sections
-from wsss.settings.config import for_method, for_variant
 from wsss.settings.reading import as_read, only_read, run_settings
+from wsss.settings.recipes import for_method, for_variant
 from wsss.settings.sections import Config, SegmentSection
 from wsss.workflow.jobs import FULL_SUPERVISION, Job
 from wsss.workflow.stages import STAGES
