@@ -1,4 +1,4 @@
-"""Path helpers, stage parameters, the round walk. No rules; what needs no Snakemake is in wsss/workflow/graph.py, where it is tested."""
+"""Path helpers, stage parameters, the round walk. No rules. What needs no Snakemake is in wsss/workflow/."""
 
 import json
 import os
@@ -31,7 +31,8 @@ except ConfigError as error:
 
 announce_head()
 
-# The rules' shell finds the `wsss` of the Python that runs Snakemake, whether its environment is activated or not; with --sdm conda that of the rule's environment.
+# The rules' shell finds the `wsss` of the Python that runs Snakemake, also where its environment is not activated.
+# With --sdm conda it finds that of the rule's environment.
 if not any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
     shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH; ")
 
@@ -75,7 +76,10 @@ def bench_of(stage, key):
 
 
 def growing(amount):
-    """Resource function: `amount` on the first try, twice as much on the second, and so on. A training's time does not grow: tried again, it goes on after its last epoch."""
+    """Resource function: `amount` on the first try, twice as much on the second, and so on.
+
+    A training's time does not grow: on the next try it goes on after its last epoch.
+    """
     return lambda w, attempt: amount * attempt
 
 

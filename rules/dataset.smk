@@ -18,8 +18,10 @@ rule index_images:
     params:
         settings=settings("index_images"),
         code=code("index_images"),
-        listing=lambda w: dataset_digest(GRAPH.config),  # a function: jobs of other rules on a cluster's nodes need not list the data set
+        # a function: jobs of other rules on a cluster's nodes need not list the data set
+        listing=lambda w: dataset_digest(GRAPH.config),
     message:
         "checking every image of the data set and writing its index"
     shell:
-        "wsss index_images --settings {params.settings:q} --workers {threads} --output {output.index:q} --log {log:q}"
+        "wsss index_images --settings {params.settings:q} --workers {threads} --output {output.index:q}"
+        " --log {log:q}"

@@ -24,7 +24,8 @@ rule measure_scores:
     message:
         "measuring {wildcards.name} of {wildcards.method}"
     shell:
-        "wsss measure_scores --index {input.index:q} --maps {input.maps:q} --row {params.row:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
+        "wsss measure_scores --index {input.index:q} --maps {input.maps:q} --row {params.row:q}"
+        " --settings {params.settings:q} --output {output:q} --log {log:q}"
 
 
 rule measure_masks:
@@ -52,7 +53,8 @@ rule measure_masks:
     message:
         "measuring {wildcards.name} of {wildcards.method}"
     shell:
-        "wsss measure_masks --index {input.index:q} --maps {input.maps:q} --row {params.row:q} --output {output:q} --log {log:q}"
+        "wsss measure_masks --index {input.index:q} --maps {input.maps:q} --row {params.row:q}"
+        " --output {output:q} --log {log:q}"
 
 
 rule measure_instances:
@@ -79,7 +81,8 @@ rule measure_instances:
     message:
         "measuring the instances of {wildcards.method}"
     shell:
-        "wsss measure_instances --index {input.index:q} --instances {input.instances:q} --responses {input.responses:q} --row {params.row:q} --output {output:q} --log {log:q}"
+        "wsss measure_instances --index {input.index:q} --instances {input.instances:q}"
+        " --responses {input.responses:q} --row {params.row:q} --output {output:q} --log {log:q}"
 
 
 rule collect_metrics:
@@ -105,4 +108,5 @@ rule collect_metrics:
     message:
         "every number of the run into one table"
     shell:
-        "wsss collect_metrics --fragments {input.fragments:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
+        "wsss collect_metrics --fragments {input.fragments:q} --settings {params.settings:q} --output {output:q}"
+        " --log {log:q}"

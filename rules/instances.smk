@@ -24,7 +24,8 @@ rule propose_masks:
     message:
         "mask proposals ({wildcards.kind}) of shard {wildcards.shard}"
     shell:
-        "wsss propose_masks --index {input.index:q} --shard {input.shard:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
+        "wsss propose_masks --index {input.index:q} --shard {input.shard:q} --settings {params.settings:q}"
+        " --output {output:q} --log {log:q}"
 
 
 rule respond_peaks:
@@ -54,8 +55,9 @@ rule respond_peaks:
     message:
         "peaks of {wildcards.method} and what they respond to, shard {wildcards.shard}"
     shell:
-        "wsss respond_peaks --index {input.index:q} --shard {input.shard:q} --classifier {input.classifier:q} --settings {params.settings:q}"
-        " --compute {params.compute:q} --device {resources.device} --workers {threads} --output {output:q} --log {log:q}"
+        "wsss respond_peaks --index {input.index:q} --shard {input.shard:q} --classifier {input.classifier:q}"
+        " --settings {params.settings:q} --compute {params.compute:q} --device {resources.device}"
+        " --workers {threads} --output {output:q} --log {log:q}"
 
 
 rule retrieve_instances:
@@ -86,8 +88,9 @@ rule retrieve_instances:
     message:
         "instances of {wildcards.method}, shard {wildcards.shard}"
     shell:
-        "wsss retrieve_instances --index {input.index:q} --shard {input.shard:q} --responses {input.responses:q} --proposals {input.proposals:q}"
-        " --masks {input.masks:q} --fused {input.fused:q} --saliency {input.saliency:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
+        "wsss retrieve_instances --index {input.index:q} --shard {input.shard:q} --responses {input.responses:q}"
+        " --proposals {input.proposals:q} --masks {input.masks:q} --fused {input.fused:q}"
+        " --saliency {input.saliency:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
 
 
 rule export_instances:
@@ -112,4 +115,5 @@ rule export_instances:
     message:
         "COCO JSON and images of the instances of {wildcards.method}"
     shell:
-        "wsss export_instances --index {input.index:q} --instances {input.instances:q} --output {output:q} --log {log:q}"
+        "wsss export_instances --index {input.index:q} --instances {input.instances:q} --output {output:q}"
+        " --log {log:q}"

@@ -23,8 +23,8 @@ rule make_seeds:
     message:
         "seed masks of {wildcards.method}, shard {wildcards.shard}"
     shell:
-        "wsss make_seeds --index {input.index:q} --shard {input.shard:q} --fused {input.fused:q} --saliency {input.saliency:q} --settings {params.settings:q}"
-        " --output {output:q} --log {log:q}"
+        "wsss make_seeds --index {input.index:q} --shard {input.shard:q} --fused {input.fused:q}"
+        " --saliency {input.saliency:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
 
 
 rule refine_masks:
@@ -51,5 +51,5 @@ rule refine_masks:
     message:
         "pseudo masks of {wildcards.method} for {wildcards.variant}, cycle {wildcards.cycle}, shard {wildcards.shard}"
     shell:
-        "wsss refine_masks --index {input.index:q} --shard {input.shard:q} --masks {input.masks:q} --settings {params.settings:q} --workers {threads}"
-        " --output {output:q} --log {log:q}"
+        "wsss refine_masks --index {input.index:q} --shard {input.shard:q} --masks {input.masks:q}"
+        " --settings {params.settings:q} --workers {threads} --output {output:q} --log {log:q}"

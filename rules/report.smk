@@ -24,4 +24,5 @@ rule write_report:
     message:
         "the report: images and numbers of every stage"
     shell:
-        "wsss write_report --index {input.index:q} --metrics {input.metrics:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
+        "wsss write_report --index {input.index:q} --metrics {input.metrics:q} --settings {params.settings:q}"
+        " --output {output:q} --log {log:q}"

@@ -22,4 +22,5 @@ rule estimate_saliency:
     message:
         "saliency ({wildcards.cue}) of shard {wildcards.shard}"
     shell:
-        "wsss estimate_saliency --index {input.index:q} --shard {input.shard:q} --settings {params.settings:q} --workers {threads} --output {output:q} --log {log:q}"
+        "wsss estimate_saliency --index {input.index:q} --shard {input.shard:q} --settings {params.settings:q}"
+        " --workers {threads} --output {output:q} --log {log:q}"

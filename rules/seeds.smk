@@ -28,8 +28,10 @@ rule train_classifier:
     message:
         "training the classifier of {wildcards.method}, round {wildcards.round}"
     shell:
-        "wsss train_classifier --index {input.index:q} --regions {input.regions:q} --saliency {input.saliency:q} --previous {input.previous:q} --settings {params.settings:q}"
-        " --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --devices {resources.gpu} --output {output.network:q} --record {output.record:q} --log {log:q}"
+        "wsss train_classifier --index {input.index:q} --regions {input.regions:q} --saliency {input.saliency:q}"
+        " --previous {input.previous:q} --settings {params.settings:q} --compute {params.compute:q}"
+        " --device {resources.device} --workers {resources.workers} --devices {resources.gpu}"
+        " --output {output.network:q} --record {output.record:q} --log {log:q}"
 
 
 rule extract_scores:
@@ -61,8 +63,9 @@ rule extract_scores:
     message:
         "class activation maps of {wildcards.method}, round {wildcards.round}, shard {wildcards.shard}"
     shell:
-        "wsss extract_scores --index {input.index:q} --shard {input.shard:q} --classifier {input.classifier:q} --regions {input.regions:q} --settings {params.settings:q}"
-        " --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --output {output:q} --log {log:q}"
+        "wsss extract_scores --index {input.index:q} --shard {input.shard:q} --classifier {input.classifier:q}"
+        " --regions {input.regions:q} --settings {params.settings:q} --compute {params.compute:q}"
+        " --device {resources.device} --workers {resources.workers} --output {output:q} --log {log:q}"
 
 
 rule claim_regions:
@@ -89,10 +92,11 @@ rule claim_regions:
     message:
         "regions that {wildcards.method} claims in round {wildcards.round}, shard {wildcards.shard}"
     shell:
-        "wsss claim_regions --index {input.index:q} --shard {input.shard:q} --scores {input.scores:q} --settings {params.settings:q} --output {output:q} --log {log:q}"
+        "wsss claim_regions --index {input.index:q} --shard {input.shard:q} --scores {input.scores:q}"
+        " --settings {params.settings:q} --output {output:q} --log {log:q}"
 
 
-# A checkpoint, because with automatic rounds these figures decide whether there is another round (rounds_used in common.smk).
+# A checkpoint: with automatic rounds these figures decide whether there is another round (rounds_used in common.smk).
 checkpoint measure_round:
     input:
         index=GRAPH.dataset("index.csv"),
@@ -117,7 +121,8 @@ checkpoint measure_round:
     message:
         "figures of {wildcards.method}, round {wildcards.round}"
     shell:
-        "wsss measure_round --index {input.index:q} --record {input.record:q} --regions {input.regions:q} --earlier {input.earlier:q} --output {output:q} --log {log:q}"
+        "wsss measure_round --index {input.index:q} --record {input.record:q} --regions {input.regions:q}"
+        " --earlier {input.earlier:q} --output {output:q} --log {log:q}"
 
 
 rule fuse_regions:
@@ -146,5 +151,5 @@ rule fuse_regions:
     message:
         "fusing the rounds of {wildcards.method}, shard {wildcards.shard}"
     shell:
-        "wsss fuse_regions --index {input.index:q} --shard {input.shard:q} --scores {input.scores:q} --regions {input.regions:q} --settings {params.settings:q}"
-        " --output {output:q} --log {log:q}"
+        "wsss fuse_regions --index {input.index:q} --shard {input.shard:q} --scores {input.scores:q}"
+        " --regions {input.regions:q} --settings {params.settings:q} --output {output:q} --log {log:q}"

@@ -28,8 +28,10 @@ rule train_segmenter:
     message:
         "training the segmenter {wildcards.variant} of {wildcards.method}, cycle {wildcards.cycle}"
     shell:
-        "wsss train_segmenter --index {input.index:q} --masks {input.masks:q} --previous {input.previous:q} --classifier {input.classifier:q}"
-        " --settings {params.settings:q} --compute {params.compute:q} --device {resources.device} --workers {resources.workers} --devices {resources.gpu} --output {output.network:q} --record {output.record:q} --log {log:q}"
+        "wsss train_segmenter --index {input.index:q} --masks {input.masks:q} --previous {input.previous:q}"
+        " --classifier {input.classifier:q} --settings {params.settings:q} --compute {params.compute:q}"
+        " --device {resources.device} --workers {resources.workers} --devices {resources.gpu}"
+        " --output {output.network:q} --record {output.record:q} --log {log:q}"
 
 
 rule predict_masks:
@@ -60,8 +62,9 @@ rule predict_masks:
     message:
         "masks predicted by {wildcards.variant} of {wildcards.method}, cycle {wildcards.cycle}, shard {wildcards.shard}"
     shell:
-        "wsss predict_masks --index {input.index:q} --shard {input.shard:q} --segmenter {input.segmenter:q} --settings {params.settings:q} --compute {params.compute:q}"
-        " --device {resources.device} --workers {resources.workers} --output {output:q} --log {log:q}"
+        "wsss predict_masks --index {input.index:q} --shard {input.shard:q} --segmenter {input.segmenter:q}"
+        " --settings {params.settings:q} --compute {params.compute:q} --device {resources.device}"
+        " --workers {resources.workers} --output {output:q} --log {log:q}"
 
 
 rule export_masks:

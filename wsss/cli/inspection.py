@@ -36,9 +36,9 @@ def describe(path: Path) -> str:
                 if array.size:
                     span[:] = [min(span[0], float(array.min())), max(span[1], float(array.max()))]
         size = path.stat().st_size
-        lines = [
-            f"{path}: stage {reader.stage}, {len(reader)} images, {size / 1e6:.2f} MB ({size / max(len(reader), 1) / 1024:.1f} KiB an image), all checksums match"
-        ]
+        each = size / max(len(reader), 1) / 1024
+        sizes = f"{len(reader)} images, {size / 1e6:.2f} MB ({each:.1f} KiB an image)"
+        lines = [f"{path}: stage {reader.stage}, {sizes}, all checksums match"]
         lines += [
             f"  {name}: e.g. {shapes[name]}, values {span[0]:.4g} to {span[1]:.4g}"
             for name, span in sorted(spans.items())
@@ -53,7 +53,8 @@ def unpack(path: Path, *, output: Path, kind: str) -> int:
     Args:
         path: A file of the packed store.
         output: Folder; made if absent.
-        kind: "png" (masks in the palette of VOC; maps scaled to 0..255 by their own maximum, one image a class) or "npy" (the stored arrays).
+        kind: "png" (masks in the palette of VOC; maps scaled to 0..255 by their own maximum, one image a class) or
+            "npy" (the stored arrays).
 
     Returns:
         The number of files written.

@@ -13,7 +13,8 @@ from wsss import __version__
 from wsss.cli.stage_commands import reported, stage_command, stage_summary
 from wsss.workflow.stages import STAGES
 
-# torch's threads sleep instead of spinning at barriers: on a busy machine a training is three times faster. Read when torch is imported, so set before.
+# torch's threads sleep instead of spinning at barriers: on a busy machine a training is three times faster.
+# torch reads this when it is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 FILE = click.Path(path_type=Path)
@@ -86,8 +87,9 @@ def info_command(file: Path) -> None:
 def verify_command(run: Path, overlays: tuple[Path, ...], images: bool) -> None:
     """Check a RUN's files against their provenance records.
 
-    RUN is a folder or a name under results/. OVERLAYS are its configuration files as they are now; without any, settings are compared with those that metrics.csv was
-    made with. Every fault is a line with the command that mends it; the exit code is 1 if there is one.
+    RUN is a folder or a name under results/. OVERLAYS are its configuration files as they are now. Without any, settings
+    are compared with those that metrics.csv was made with. Every fault is a line with the command that repairs it. The
+    exit code is 1 if there is one.
     """
     from wsss.provenance.verify import verify
 

@@ -79,7 +79,7 @@ def index_of(config: Config) -> Path:
 
 
 def count_images(config: Config) -> dict[str, int]:
-    """Images a split, from the run's index if it has one, else from the configuration and the lists; no image is opened."""
+    """Images a split: from the run's index if it has one, else from the lists. No image is opened."""
     d = config.dataset
     if (index := index_of(config)).exists():
         from wsss.files.artefacts import ImageIndex

@@ -1,4 +1,4 @@
-"""Turns a stage's keyword-only signature and docstring into a click command, so that a stage's options are spelt once."""
+"""Make a click command of a stage's signature and docstring, so that a stage's options are written once."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def stage_command(name: str) -> click.Command:
 
 
 def _remove_leftovers(name: str, output: Path) -> None:
-    """Take away what a killed job left where this one will write; of folders that are no run's, only in the folder itself."""
+    """Remove what a killed job left where this one will write; outside a run, only in the folder itself."""
     ours = name == "index_images" or any(
         (folder / "dataset" / "index.csv").is_file() for folder in output.absolute().parents
     )
@@ -138,7 +138,10 @@ def _call(function: Callable[..., None], arguments: dict[str, Any], *, devices: 
 
 
 class _StageCommand(click.Command):
-    """A command whose list options take any number of words, none too (`--regions a.h5 b.h5 --output c.h5`), and whose optional options may stand without a word."""
+    """A command whose list options take any number of words, also none, and whose optional options need no word.
+
+    Example: `--regions a.h5 b.h5 --previous --output c.h5`.
+    """
 
     def __init__(self, *arguments: Any, lists: set[str], optional: set[str], **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -163,7 +166,10 @@ class _StageCommand(click.Command):
 
 
 class reported:  # noqa: N801 - reads as a statement: `with reported():`
-    """A `with` block whose ValueError or OSError, a signal to stop, or lack of memory becomes one message on stderr, the traceback in the log, and exit code 1."""
+    """A `with` block that turns an error into one message on stderr and exit code 1; the traceback goes to the log.
+
+    It does so for ValueError, OSError, a signal to stop and lack of memory.
+    """
 
     def __enter__(self) -> None:
         return None
@@ -181,7 +187,7 @@ class reported:  # noqa: N801 - reads as a statement: `with reported():`
 
 
 def _in_words(error: BaseException) -> BaseException:
-    """The error, in words where a file could not be written outside `artefacts.atomic`, e.g. a folder could not be made."""
+    """The error, in words where a file could not be written outside `atomic`, e.g. a folder could not be made."""
     if isinstance(error, OSError) and error.errno in (*DISK_FULL, errno.EROFS) and error.filename:
         return unwritable(Path(os.fsdecode(error.filename)), error) or error
     return error

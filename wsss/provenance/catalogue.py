@@ -50,9 +50,7 @@ def catalogue(config: Config, *, rounds: Mapping[str, int]) -> dict[str, Product
         if section is not None:
             given["settings"] = section.model_dump(mode="json")
         elif stage in ("collect_metrics", "write_report"):
-            plan = PlanSettings.model_construct(config=run_settings(config), rounds=dict(rounds))  # type: ignore[arg-type]
-            text = plan.model_dump_json(warnings=False)
-            given["settings"] = PlanSettings.model_validate_json(text).model_dump(mode="json")
+            given["settings"] = read_plan(config, rounds).model_dump(mode="json")
         if STAGES[stage].computes:
             given["compute"] = only_read(config.compute, stage=stage)
         if STAGES[stage].row:
@@ -60,6 +58,13 @@ def catalogue(config: Config, *, rounds: Mapping[str, int]) -> dict[str, Product
             given["row"] = row_keys(config, row) if row else InstanceGraph(graph).row_keys(job.method)
         found[inside] = Product(stage=stage, settings=given, code=stage_code(stage, section))
     return found
+
+
+def read_plan(config: Config, rounds: Mapping[str, int]) -> PlanSettings:
+    """The whole configuration and the rounds, as collect_metrics and write_report read them."""
+    plan: Any = {"config": run_settings(config), "rounds": dict(rounds)}
+    text = PlanSettings.model_construct(**plan).model_dump_json(warnings=False)
+    return PlanSettings.model_validate_json(text)
 
 
 def row_keys(config: Config, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The typed models of the configuration, one a section (no torch).
 
-A field made with `setting` carries its default, meaning, unit, legal range and source; `config.yaml` is generated from them
-(`wsss config`). A value outside its range, of a wrong type or under an unknown key is refused by `wsss.settings.config.load`.
-What each stage is given of them is in `wsss/settings/stage_settings.py`. Here: the whole configuration, evaluation, report and machine.
+A field made with `setting` carries its default, meaning, unit, legal range and source. `wsss config` makes `config.yaml`
+from them. `wsss.settings.config.load` refuses a value outside its range, of a wrong type or under an unknown key.
+`wsss/settings/stage_settings.py` says what each stage is given. Here: the whole configuration, evaluation, report and
+machine.
 """
 
 from __future__ import annotations
@@ -157,7 +158,8 @@ class Config(Section):
     )
     recipes: dict[str, dict[str, Any]] = setting(
         {},
-        "named variants of a method: {name: {kind: erasing, seeds: {rounds: {count: 4}}}}; sections backbone, saliency, seeds, pseudo, segment, instances",
+        "named variants of a method: {name: {kind: erasing, seeds: {rounds: {count: 4}}}}; "
+        "sections backbone, saliency, seeds, pseudo, segment, instances",
     )
     dataset: DatasetSection = DatasetSection()
     backbone: BackboneSection = BackboneSection()

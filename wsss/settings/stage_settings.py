@@ -1,4 +1,7 @@
-"""Stage views: exactly the keys of the configuration that each stage reads (no torch). Rules pass nothing else, so nothing else makes a stage rerun."""
+"""Stage views: exactly the keys of the configuration that each stage reads (no torch).
+
+Rules pass nothing else, so nothing else makes a stage rerun.
+"""
 
 from __future__ import annotations
 

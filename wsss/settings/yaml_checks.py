@@ -47,7 +47,7 @@ def check_aliases(text: str) -> None:
 
 
 def check_keys(text: str) -> None:
-    """Refuse a key that a mapping has twice: it would silently count where it stands last. What `<<` brings may be said anew, which is what it is for.
+    """Refuse a key that a mapping has twice: YAML takes the last in silence. What `<<` brings may be given again.
 
     Raises:
         ValueError: If there is one.

@@ -1,6 +1,7 @@
 """Where every artefact lies and who owns equal work: the pure half of the rule files (no torch).
 
-Rounds, regions and pseudo masks whose settings are equal for several methods or variants are made once, by the first method (variant) listed: its owner.
+Rounds, regions and pseudo masks whose settings are equal for several methods or variants are made once. Their owner
+is the first method (variant) listed.
 """
 
 from __future__ import annotations
@@ -116,7 +117,10 @@ class Graph:
         return 1 if method == FULL_SUPERVISION else self.segment(method, variant).cycles
 
     def pseudo_source(self, variant: str, cycle: int) -> str:
-        """The variant that owns these pseudo masks. Cycle 0's are the same for all: plain owns them where it is trained, whatever the order of the list."""
+        """The variant that owns these pseudo masks.
+
+        Cycle 0's are the same for all variants. plain owns them where it is trained, whatever the order of the list.
+        """
         variants = self.config.segment.variants
         if cycle > 0 or not variants:
             return variant

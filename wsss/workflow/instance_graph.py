@@ -1,4 +1,4 @@
-"""Where proposals, responses and instances lie, and what their stages are given: `Graph` for the branch from peaks to instances (no torch)."""
+"""Where proposals, responses and instances are: `Graph` for the branch from peaks to instances (no torch)."""
 
 from __future__ import annotations
 

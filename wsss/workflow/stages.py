@@ -50,7 +50,8 @@ class Stage:
         beside: Further products, as patterns in the folder of its output; {stem} is the output's.
         computes: Whether it is given `compute` (threads, precision, device): it works with torch.
         shared: Whether several processes can share its work.
-        imports: From its settings to the modules that it imports by name, e.g. the method's; their code counts as its own.
+        imports: From its settings to the modules that it imports by name, e.g. the method's. Their code counts as its
+            own.
         row: Whether it is given the identifying columns of its rows in metrics.csv.
         seconds: Time of a job for each of its images, as `wsss plan` estimates it; None: next to nothing.
         bytes: Size of its products for each of its images; None: next to nothing.
