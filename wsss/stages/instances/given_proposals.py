@@ -12,13 +12,15 @@ from pycocotools import mask as coco_mask
 
 from wsss.files.errors import ArtefactError
 from wsss.files.index import ImageRow
-from wsss.files.limits import MOST_PROPOSAL_BYTES, MOST_PROPOSALS
+from wsss.files.limits import MOST_PROPOSAL_BYTES
 from wsss.files.rle import encode
 from wsss.files.text_files import read_json
 from wsss.stages.instances.matlab import read_variables
 
 LISTED = 20
 """Images without a file that an error names."""
+MOST_PROPOSALS = 10_000
+"""Proposals of an image that are looked at, also those of other sizes; later ones are not. MCG gives about 5,000."""
 Fits = Callable[[int], bool]
 """Whether a proposal of so many pixels is neither too small nor too large."""
 
