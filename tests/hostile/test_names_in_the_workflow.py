@@ -1,4 +1,4 @@
-"""Hostile names through the real rules: the folder of the workflow, the data's root, images, classes. Nothing of them is executed; what is legal works."""
+"""Odd names of folders, images and classes through the real rules: nothing is executed, and what is legal works."""
 
 from __future__ import annotations
 

@@ -34,8 +34,9 @@ def encode(outline: Any, *, size: tuple[int, int]) -> dict[str, Any]:
         counts = outline.get("counts")
         if isinstance(counts, str):
             return {"size": [height, width], "counts": _checked(counts, pixels=height * width)}
-        numbers = isinstance(counts, list) and all(isinstance(c, int) and c >= 0 for c in counts)
-        if not numbers or sum(counts) != height * width:
+        if not isinstance(counts, list) or not all(isinstance(c, int) and c >= 0 for c in counts):
+            raise _wrong_sum(height * width)
+        if sum(counts) != height * width:
             raise _wrong_sum(height * width)
         return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     if not isinstance(outline, list) or not outline or not all(map(_is_polygon, outline)):
