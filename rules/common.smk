@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from wsss.files.json_files import StopFigures, read_checked
-from wsss.runtime.stopping import announce_head
+from wsss.runtime.workflow_process import announce_workflow
 from wsss.settings.config import load
 from wsss.settings.faults import ConfigError
 from wsss.settings.reading import only_read, run_settings
@@ -19,7 +19,8 @@ from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
 from wsss.workflow.jobs import FULL_SUPERVISION, Job
 from wsss.workflow.listing import dataset_digest, given_folder
-from wsss.workflow.run_lock import closing, hold_run
+from wsss.workflow.closing import closing_message
+from wsss.workflow.run_lock import hold_run
 from wsss.workflow.stages import PATTERNS, STAGES
 
 try:
@@ -29,7 +30,7 @@ try:
 except ConfigError as error:
     sys.exit(f"error: {error}")
 
-announce_head()
+announce_workflow()
 
 # The rules' shell finds the `wsss` of the Python that runs Snakemake, also where its environment is not activated.
 # With --sdm conda it finds that of the rule's environment.
@@ -58,11 +59,11 @@ onstart:
 
 
 onsuccess:
-    print(closing(Path(BASE), since=BEGAN, failed=False), file=sys.stderr)
+    print(closing_message(Path(BASE), since=BEGAN, failed=False), file=sys.stderr)
 
 
 onerror:
-    print(closing(Path(BASE), since=BEGAN, failed=True), file=sys.stderr)
+    print(closing_message(Path(BASE), since=BEGAN, failed=True), file=sys.stderr)
 
 
 def log_of(stage, key):

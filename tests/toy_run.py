@@ -63,6 +63,13 @@ class Project:
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(ROOT / name, folder / name)
 
+    @classmethod
+    def at(cls, folder: Path) -> Project:
+        """The one that is in a folder already."""
+        project = cls.__new__(cls)
+        project.folder = folder
+        return project
+
     def command(
         self, *arguments: str, over: dict | None = None, machine: Sequence[str] = ("--cores", "2")
     ) -> list[str]:

@@ -27,8 +27,7 @@ class StageRuns:
     """A copy of a prepared run whose stages can be called one by one."""
 
     def __init__(self, prepared: Project, folder: Path) -> None:
-        self.project = Project.__new__(Project)
-        self.project.folder = Path(shutil.copytree(prepared.folder, folder, symlinks=True))
+        self.project = Project.at(Path(shutil.copytree(prepared.folder, folder, symlinks=True)))
         planned = self.project.snakemake("-n", "-p", "--forceall", str(MASKS), over=SMALL)
         lines = re.findall(r"^Shell command: wsss (\w+) (.*)$", planned.stdout + planned.stderr, re.M)
         self.words = {stage: shlex.split(line) for stage, line in lines}

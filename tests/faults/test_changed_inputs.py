@@ -113,7 +113,7 @@ def test_an_image_of_the_same_bytes_and_time_is_told_by_verify(photos):
     assert len(found) == 1
     assert f"{path}: found other pixels" in found[0]
     assert found[0].endswith(
-        f"mend: put it back as it was; or, if it is meant to be so, snakemake {BASE}/dataset/index.csv --forcerun {BASE}/dataset/index.csv"
+        f"to repair: put it back as it was; or, if it is meant to be so, snakemake {BASE}/dataset/index.csv --forcerun {BASE}/dataset/index.csv"
     )
 
 

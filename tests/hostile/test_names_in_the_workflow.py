@@ -1,4 +1,4 @@
-"""Hostile names through the real rules: the folder of the workflow, the data's root, images, classes. Nothing of them is executed; what is legal works."""
+"""Odd names of folders, images and classes through the real rules: nothing is executed, and what is legal works."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from wsss.files.artefacts import ImageIndex
+from wsss.files.index import ImageIndex
 from wsss.settings.sections import DatasetSection, FolderSection
 from wsss.settings.stage_settings import IndexSettings
 from wsss.stages.dataset.checks import DataError

@@ -13,7 +13,7 @@ from typing import get_type_hints
 import pytest
 
 from wsss.cli.stage_commands import load_stage
-from wsss.files.artefacts import write_json
+from wsss.files.text_files import write_json
 from wsss.provenance.catalogue import catalogue, rounds_used
 from wsss.settings.config import load
 from wsss.workflow.graph import Graph

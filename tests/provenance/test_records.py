@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from wsss.__main__ import main
 from wsss.cli.stage_commands import load_stage, stage_command
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.files.store import MapWriter
 from wsss.provenance import records
 from wsss.provenance.records import (
@@ -27,7 +27,6 @@ from wsss.provenance.records import (
     mixtures,
     read_record,
     record_of,
-    run_folder,
     stale_inputs,
 )
 from wsss.settings.stage_settings import ClassifierSettings, IndexSettings
@@ -168,13 +167,6 @@ def test_files_that_settings_name_are_inputs(tmp_path):
     assert input_files("index_images", {"settings": index, "output": tmp_path / "index.csv"}) == {
         "settings": [tmp_path / "labels.csv"]
     }
-
-
-def test_a_product_outside_a_run_is_recorded_beside_it(tmp_path):
-    assert run_folder(tmp_path / "o.h5") == tmp_path
-    (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset" / "index.csv").write_text("")
-    assert run_folder(tmp_path / "cam" / "seeds" / "o.h5") == tmp_path
 
 
 def record(**values: object) -> dict:

@@ -17,8 +17,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from wsss.__main__ import main
-from wsss.files.artefacts import ArtefactError, write_json
+from wsss.files.errors import ArtefactError
 from wsss.files.temporaries import temporary_of
+from wsss.files.text_files import write_json
 from wsss.provenance.records import SUFFIX, file_digest, find_records, own_digest, read_record, record_of
 from wsss.provenance.verify import find_run, verify
 
@@ -119,7 +120,7 @@ def test_a_flipped_bit_in_a_map_names_the_image(run):
         f"fault: {run / SCORES}: found digest",
         "(damaged: image train_0001: scores cannot be read",
         "as extract_scores wrote it",
-        f"mend: snakemake {run / SCORES} --forcerun {run / SCORES}",
+        f"to repair: snakemake {run / SCORES} --forcerun {run / SCORES}",
     )
 
 
@@ -142,7 +143,7 @@ def test_an_edited_figure_is_named(run):
         lines(run),
         f"{path}: found digest",
         "whole, but not what was written",
-        f"mend: snakemake {run / 'cam/seeds/round-1/classifier.pt'} --forcerun {run / 'cam/seeds/round-1/classifier.pt'}",
+        f"to repair: snakemake {run / 'cam/seeds/round-1/classifier.pt'} --forcerun {run / 'cam/seeds/round-1/classifier.pt'}",
     )
     put(path, b"{")
     only(lines(run), path, "damaged: Expecting property name")
@@ -152,7 +153,7 @@ def test_a_changed_mask_that_users_took_away_is_named(run):
     path = sorted((run / "erasing/masks/val").glob("*.png"))[0]
     put(path, flipped(path))
     only(
-        lines(run), path, f"mend: snakemake {run / 'erasing/masks/val.csv'} --forcerun {run / 'erasing/masks/val.csv'}"
+        lines(run), path, f"to repair: snakemake {run / 'erasing/masks/val.csv'} --forcerun {run / 'erasing/masks/val.csv'}"
     )
 
 
@@ -302,7 +303,7 @@ def test_classes_in_another_order_make_everything_after_the_index_stale(run):
     only(
         lines(run),
         f"{path}: found digest",
-        f"mend: snakemake {run / 'dataset/index.csv'} --forcerun {run / 'dataset/index.csv'}",
+        f"to repair: snakemake {run / 'dataset/index.csv'} --forcerun {run / 'dataset/index.csv'}",
     )
     products = read_record(record_of(run / "dataset/index.csv"))["products"]  # as if the index had been made anew
     edit_record(
@@ -406,7 +407,7 @@ def test_sorting_the_labels_does_not_matter_and_changing_one_does(photographs):
     only(
         lines(run),
         "photos/labels.csv: image 3: found train blue;red, expected train blue as when the index was made",
-        "mend: put it back as it was; or, if it is meant to be so, snakemake results/mine/dataset/index.csv --forcerun results/mine/dataset/index.csv",
+        "to repair: put it back as it was; or, if it is meant to be so, snakemake results/mine/dataset/index.csv --forcerun results/mine/dataset/index.csv",
     )
     photographs.write_text("\n".join([header, *rows[1:]]) + "\n")
     only(lines(run), "image 0: found no such row, expected train red")
@@ -446,8 +447,8 @@ def test_the_named_command_mends_it(finished, monkeypatch):
     put(damaged[1], damaged[1].read_bytes().replace(b"miou", b"moiu"))
     found = [f for f in verify(run, [], images=False).findings if not f.warning]
     assert {f.file for f in found} == {str(p) for p in damaged}
-    forced = [shlex.split(f.mend)[-1] for f in found]
-    assert [f.mend for f in found] == [f"snakemake {file} --forcerun {file}" for file in forced]
+    forced = [shlex.split(f.remedy)[-1] for f in found]
+    assert [f.remedy for f in found] == [f"snakemake {file} --forcerun {file}" for file in forced]
     assert set(forced) == {"results/toy/erasing/masks/val.csv", "results/toy/metrics/cam/seed.csv"}
     done = finished.snakemake(*forced, "--forcerun", *forced)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wsss.cli.probe import Probe
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.provenance.catalogue import jobs
 from wsss.settings.config import load
 from wsss.settings.sections import Config
@@ -82,7 +82,7 @@ def count_images(config: Config) -> dict[str, int]:
     """Images a split: from the run's index if it has one, else from the lists. No image is opened."""
     d = config.dataset
     if (index := index_of(config)).exists():
-        from wsss.files.artefacts import ImageIndex
+        from wsss.files.index import ImageIndex
 
         return {split: len(ImageIndex(index).split(split)) for split in ("train", "val")}
     if d.kind == "scenes":

@@ -19,14 +19,16 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import click
 from pydantic import BaseModel
 
+from wsss.files.run_folder import enclosing_run
 from wsss.files.temporaries import remove_leftovers
-from wsss.provenance.input_checks import check_inputs, mend_clock
+from wsss.provenance.input_checks import check_inputs, warn_of_future
 from wsss.provenance.records import input_files, record_of, recorded
 from wsss.runtime.console import log, logging_to
 from wsss.runtime.disk_errors import DISK_FULL, unwritable
-from wsss.runtime.out_of_memory import lack_of_memory, told
-from wsss.runtime.stopping import Stop, follow_head, stopping_at_once
+from wsss.runtime.out_of_memory import is_out_of_memory, out_of_memory_message
+from wsss.runtime.stopping import Stop, stopping_at_once
 from wsss.runtime.text import printable
+from wsss.runtime.workflow_process import follow_workflow
 from wsss.settings.values import settings
 from wsss.workflow.digests import PACKAGE
 from wsss.workflow.stages import STAGES
@@ -82,7 +84,7 @@ def stage_command(name: str) -> click.Command:
             )
         models = {k: v.model_dump_json() for k, v in arguments.items() if isinstance(v, BaseModel)}
         devices = arguments.pop("devices", 1)
-        follow_head()
+        follow_workflow()
         with (
             reported(),
             stopping_at_once(),
@@ -92,9 +94,7 @@ def stage_command(name: str) -> click.Command:
             output: Path = arguments["output"]
             _remove_leftovers(name, output)
             _end_trainings(given)
-            mend_clock(
-                [record_of(output), *(p for paths in input_files(name, given).values() for p in paths)], output=output
-            )
+            warn_of_future([record_of(output), *(p for paths in input_files(name, given).values() for p in paths)])
             with recorded(name, given) as inputs:
                 check_inputs(inputs)
                 _call(function, given, devices=devices)
@@ -107,10 +107,7 @@ def stage_command(name: str) -> click.Command:
 
 def _remove_leftovers(name: str, output: Path) -> None:
     """Remove what a killed job left where this one will write; outside a run, only in the folder itself."""
-    ours = name == "index_images" or any(
-        (folder / "dataset" / "index.csv").is_file() for folder in output.absolute().parents
-    )
-    remove_leftovers(output.parent, below=ours)
+    remove_leftovers(output.parent, below=name == "index_images" or enclosing_run(output) is not None)
 
 
 def _end_trainings(arguments: dict[str, Any]) -> None:
@@ -179,10 +176,10 @@ class reported:  # noqa: N801 - reads as a statement: `with reported():`
     ) -> None:
         if error is None:
             return
-        short = lack_of_memory(error)
+        short = is_out_of_memory(error)
         if short or isinstance(error, ValueError | OSError | Stop):
             log.debug("traceback", exc_info=error)
-            click.echo(printable(f"error: {told(error) if short else _in_words(error)}"), err=True)
+            click.echo(printable(f"error: {out_of_memory_message(error) if short else _in_words(error)}"), err=True)
             sys.exit(1)
 
 

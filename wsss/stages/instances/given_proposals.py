@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from wsss.files.artefacts import ArtefactError, ImageRow, read_json
-from wsss.files.limits import MOST_PROPOSAL_BYTES, MOST_PROPOSALS
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageRow
+from wsss.files.limits import MOST_PROPOSAL_BYTES
 from wsss.files.rle import encode
+from wsss.files.text_files import read_json
 from wsss.stages.instances.matlab import read_variables
 
 LISTED = 20
 """Images without a file that an error names."""
+MOST_PROPOSALS = 10_000
+"""Proposals of an image that are looked at, also those of other sizes; later ones are not. MCG gives about 5,000."""
 Fits = Callable[[int], bool]
 """Whether a proposal of so many pixels is neither too small nor too large."""
 
@@ -72,7 +76,7 @@ def read_proposals(folder: Path, row: ImageRow, *, count: int, min_area: float, 
 
 
 def _from_json(path: Path, *, size: tuple[int, int], fits: Fits) -> Iterator[np.ndarray]:
-    entries = read_json(path, most=MOST_PROPOSAL_BYTES, mend="put the whole file there")
+    entries = read_json(path, most=MOST_PROPOSAL_BYTES, remedy="put the whole file there")
     if not isinstance(entries, list):
         raise ArtefactError(f"{path}: found {type(entries).__name__}, expected a list of COCO segmentations")
     for k, entry in enumerate(entries[:MOST_PROPOSALS]):
