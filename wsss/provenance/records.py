@@ -24,7 +24,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from wsss import __version__
-from wsss.files.artefacts import ArtefactError, open_text, read_json, write_json
+from wsss.files.errors import ArtefactError
+from wsss.files.text_files import open_text, read_json, write_json
 from wsss.methods import FACTS
 from wsss.runtime.console import revision
 from wsss.settings.sections import ComputeSection
