@@ -8,13 +8,15 @@ from pathlib import Path
 from shlex import quote
 
 from wsss.settings.config import ConfigError, load, refuse_double_keys
-from wsss.workflow.listing import dataset_digest, given_folder
+from wsss.stages.dataset.source import source_of
+from wsss.workflow.listing import given_folder
 from wsss.workflow.graph import Graph
 from wsss.workflow.closing import closing_message
 from wsss.workflow.run_lock import hold_run
 from wsss.workflow.instance_graph import InstanceGraph
 from wsss.files.json_files import StopFigures, read_checked
 from wsss.workflow.digests import code_digest, listing_digest
+from wsss.settings.kinds import kind_modules
 from wsss.settings.reading import relevant
 from wsss.settings.stage_settings import PlanSettings
 from wsss.runtime.workflow_process import announce_workflow
@@ -88,9 +90,9 @@ def settings(stage):
     ).model_dump_json()
 
 
-def code(stage_module):
-    """Params value: digest of the stage's code."""
-    return code_digest(f"wsss.stages.{stage_module}")
+def code(stage_module, settings={}):
+    """Params value: digest of the stage's code, with the kind of data set or saliency that its settings choose."""
+    return code_digest(f"wsss.stages.{stage_module}", *kind_modules(settings))
 
 
 def method_code(stage_module):

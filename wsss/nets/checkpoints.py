@@ -18,8 +18,6 @@ from wsss.files.pickles import check_pickle
 from wsss.runtime.out_of_memory import is_out_of_memory
 
 FORMAT = 1
-
-
 NAMES = frozenset(
     [("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")]
     + [
@@ -28,8 +26,6 @@ NAMES = frozenset(
     ]
 )
 """What the description of tensors in an archive may ask for. torch allows more, e.g. byte arrays of any size."""
-MOST_CLASSES = 254
-"""Class ids are 1..254, as in masks."""
 
 
 def read_archive(path: Path, *, device: torch.device) -> Any:
