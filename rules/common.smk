@@ -14,11 +14,12 @@ from wsss.settings.faults import ConfigError
 from wsss.settings.reading import only_read, run_settings
 from wsss.settings.stage_settings import PlanSettings
 from wsss.settings.values import refuse_double_keys
+from wsss.stages.dataset.source import source_of
 from wsss.workflow.digests import listing_digest, stage_code
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
 from wsss.workflow.jobs import FULL_SUPERVISION, Job
-from wsss.workflow.listing import dataset_digest, given_folder
+from wsss.workflow.listing import given_folder
 from wsss.workflow.closing import closing_message
 from wsss.workflow.run_lock import hold_run
 from wsss.workflow.stages import PATTERNS, STAGES

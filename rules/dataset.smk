@@ -19,7 +19,7 @@ rule index_images:
         settings=settings("index_images"),
         code=code("index_images"),
         # a function: jobs of other rules on a cluster's nodes need not list the data set
-        listing=lambda w: dataset_digest(GRAPH.config),
+        listing=lambda w: source_of(GRAPH.config.dataset).listing(),
     message:
         "checking every image of the data set and writing its index"
     shell:

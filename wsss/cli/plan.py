@@ -14,6 +14,7 @@ from wsss.files.errors import ArtefactError
 from wsss.provenance.catalogue import jobs
 from wsss.settings.config import load
 from wsss.settings.sections import Config
+from wsss.stages.dataset.source import source_of
 from wsss.workflow.graph import Graph
 from wsss.workflow.jobs import Job
 from wsss.workflow.stages import STAGES
@@ -80,40 +81,15 @@ def index_of(config: Config) -> Path:
 
 def count_images(config: Config) -> dict[str, int]:
     """Images a split: from the run's index if it has one, else from the lists. No image is opened."""
-    d = config.dataset
     if (index := index_of(config)).exists():
         from wsss.files.index import ImageIndex
 
         return {split: len(ImageIndex(index).split(split)) for split in ("train", "val")}
-    if d.kind == "scenes":
-        return {"train": d.scenes.train, "val": d.scenes.val}
     try:
-        if d.kind == "voc":
-            from wsss.stages.dataset.sources import read_lines
-
-            lists = Path(d.voc.root) / "ImageSets" / "Segmentation"
-            return {
-                s: len(read_lines(lists / f"{n}.txt")) if n else 0
-                for s, n in (("train", d.voc.train), ("val", d.voc.val))
-            }
-        if d.kind == "coco":
-            from wsss.stages.dataset.coco import count_images
-
-            root = Path(d.coco.root)
-            return {
-                s: count_images(root / name) if name else 0
-                for s, name in (("train", d.coco.train_annotations), ("val", d.coco.val_annotations))
-            }
-        from wsss.stages.dataset.checks import Faults
-        from wsss.stages.dataset.table import Table
-
-        labels = Path(d.folder.root) / d.folder.labels
-        labels.stat()
-        rows = Table(labels, Faults()).rows
+        return source_of(config.dataset).count()
     except OSError as error:
-        raise ArtefactError(f"{error.filename}: {error.strerror}; check the paths under dataset.{d.kind}") from None
-    val = sum(cells.get("split") == "val" for _, cells in rows)
-    return {"train": len(rows) - val, "val": val}
+        place = f"dataset.{config.dataset.kind}"
+        raise ArtefactError(f"{error.filename}: {error.strerror}; check the paths under {place}") from None
 
 
 # ---------------------------------------------------------------- costs

@@ -12,21 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wsss.settings.sections import Config, TrainingSection
+from wsss.stages.dataset.source import source_of
 from wsss.workflow.graph import Graph
 
 if TYPE_CHECKING:
     import torch
 
-CLASSES_AN_IMAGE, COCO_CLASSES_AN_IMAGE = 1.6, 2.9
-"""Mean number of labels (VOC train_aug: 1.555; COCO 2014: Chen et al., CVPR 2019)."""
-COCO_SIZE = 480, 640
-"""(height, width) of most of COCO's images, px."""
 MAP_BYTES, MASK_BYTES = 1.6, 0.04
 """Stored bytes of a map's cell (float16) and of a mask's pixel with bitshuffle-lz4; not measured on photographs."""
-DRAWN_BYTES, LISTED_BYTES = 1.5, 200
-"""Bytes of a drawn pixel with its truth, and of an image's row in the index."""
-U2NET_SECONDS = 0.55
-"""An image on one process of a shared CPU."""
+ROW_BYTES = 200
+"""Of an image in the index."""
 PROCESSES = 2
 """Of a job that works on images in several processes (saliency, CRF)."""
 
@@ -44,13 +39,12 @@ class Probe:
         """
         self.graph, self.images = graph, images
         self.start = _job_start() if measured else 0.0
-        config, (height, width) = graph.config, _image_size(graph.config)
+        source, (height, width) = source_of(graph.config.dataset), _image_size(graph.config)
         self.pixels = float(height * width)
-        self.classes = COCO_CLASSES_AN_IMAGE if config.dataset.kind == "coco" else CLASSES_AN_IMAGE
-        self.maps = self.pixels / config.backbone.output_stride**2 * self.classes * MAP_BYTES
+        self.classes = source.labels_an_image
+        self.maps = self.pixels / graph.config.backbone.output_stride**2 * self.classes * MAP_BYTES
         self.mask = self.pixels * MASK_BYTES
-        drawn = {"scenes": self.pixels * DRAWN_BYTES, "coco": self.mask}  # of COCO the truth
-        self.drawn = drawn.get(config.dataset.kind, LISTED_BYTES)
+        self.drawn = self.pixels * source.written or ROW_BYTES
 
     def passes(self, training: TrainingSection) -> int:
         """Epochs of a training."""
@@ -112,28 +106,22 @@ class Probe:
     @cached_property
     def saliency(self) -> float:
         """Seconds of a saliency map."""
-        kind = self.graph.config.saliency.kind
-        if kind != "barrier":
-            return U2NET_SECONDS / PROCESSES if kind == "u2net" else 0.01
-        from wsss.stages.saliency.barrier import barrier_saliency
+        from wsss.stages.saliency.estimator import estimator_of
 
-        b = self.graph.config.saliency.barrier
-        image = np.random.default_rng(0).integers(0, 255, (*_image_size(self.graph.config), 3), dtype=np.uint8)
-        options = {"passes": b.passes, "colour": b.colour, "backgroundness": b.backgroundness}
-        return _timed(lambda: barrier_saliency(image, **options), repeats=1) / PROCESSES  # type: ignore[arg-type]
+        if not self.graph.config.saliency.place:
+            return 0.0
+        estimator = estimator_of(self.graph.config.saliency)
+        image_u8 = np.random.default_rng(0).integers(0, 255, (*_image_size(self.graph.config), 3), dtype=np.uint8)
+        seconds = estimator.seconds
+        if seconds is None:
+            seconds = _timed(lambda: estimator.of_image(image_u8), repeats=1)
+        return seconds / PROCESSES
 
 
 def _image_size(config: Config) -> tuple[int, int]:
-    """A typical image, (height, width) in px.
-
-    Scenes have it in their configuration, COCO has its own. Other photographs count as VOC's 375 x 500, or as the
-    training size where that is smaller.
-    """
-    if config.dataset.kind == "coco":
-        return COCO_SIZE
-    if config.dataset.kind == "scenes":
-        side = (config.dataset.scenes.min_side + config.dataset.scenes.max_side) // 2
-        return side, side
+    """A typical image, (height, width) in px: its data set's, else VOC's, or the training size if that is smaller."""
+    if (size := source_of(config.dataset).image_size()) is not None:
+        return size
     longest = min(500, config.seeds.classifier.augment.resize_max)
     return longest * 3 // 4, longest
 

@@ -31,9 +31,10 @@ from wsss.files.text_files import open_text, read_json, write_json
 from wsss.runtime.console import revision
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import IndexSettings, PlanSettings
+from wsss.stages.dataset.source import source_of
 from wsss.workflow.digests import stage_code
 from wsss.workflow.graph import Graph
-from wsss.workflow.listing import given_folder, label_files
+from wsss.workflow.listing import given_folder
 from wsss.workflow.stages import STAGES
 
 FORMAT = 1
@@ -153,7 +154,7 @@ def input_files(stage: str, arguments: Mapping[str, Any]) -> dict[str, list[Path
 def named_files(settings: BaseModel) -> list[Path]:
     """Files that settings name: weights, a data set's list of labels, the records of trainings that are collected."""
     if isinstance(settings, IndexSettings):
-        return label_files(settings.dataset)
+        return source_of(settings.dataset).labels()
     if isinstance(settings, PlanSettings):
         return [Path(r["file"]) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
     return [Path(w) for w in _weights(settings.model_dump(mode="json"))]

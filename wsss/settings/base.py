@@ -26,11 +26,13 @@ class Reading:
         read_if: Other keys of the section and what they must be.
         read_by: Stages that read the key; None: every stage that is given the section.
         from_round: First round that reads the key.
+        read_key: Another key. Of this one, a mapping, only the entry that the other names is read.
     """
 
     read_if: Mapping[str, Any] = field(default_factory=dict)
     read_by: Sequence[str] | None = None
     from_round: int = 1
+    read_key: str = ""
 
 
 def setting(
@@ -42,6 +44,7 @@ def setting(
     read_if: Mapping[str, Any] | None = None,
     read_by: Sequence[str] | None = None,
     from_round: int = 1,
+    read_key: str = "",
     **bounds: Any,
 ) -> Any:
     """A documented field, or a subsection that is not always read.
@@ -54,6 +57,7 @@ def setting(
         read_if: Other keys of the section and what they must be for this one to be read.
         read_by: Stages that read it. Absent: every stage that is given the section.
         from_round: First round that reads it.
+        read_key: Another key that names the only entry of this mapping that is read.
         bounds: Legal range as pydantic constraints (ge, gt, le, lt, min_length, pattern).
 
     Returns:
@@ -66,6 +70,8 @@ def setting(
         extra["read_by"] = list(read_by)
     if from_round > 1:
         extra["from_round"] = from_round
+    if read_key:
+        extra["read_key"] = read_key
     if isinstance(default, (list, dict)):
         return Field(default_factory=lambda: type(default)(default), description=doc, json_schema_extra=extra, **bounds)
     return Field(default, description=doc, json_schema_extra=extra, **bounds)
@@ -75,4 +81,4 @@ def reading_of(section: type[BaseModel], key: str) -> Reading:
     """When a key of a section is read: as its `setting` says, else always."""
     extra = section.model_fields[key].json_schema_extra
     marks: dict[str, Any] = extra if isinstance(extra, dict) else {}
-    return Reading(**{name: marks[name] for name in ("read_if", "read_by", "from_round") if name in marks})
+    return Reading(**{name: marks[name] for name in ("read_if", "read_by", "from_round", "read_key") if name in marks})

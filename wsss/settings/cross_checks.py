@@ -8,7 +8,8 @@ from typing import Any
 
 from wsss.files.limits import MOST_RUN_NAME
 from wsss.methods import FACTS
-from wsss.settings.faults import ConfigError, nearest
+from wsss.runtime.text import nearest
+from wsss.settings.faults import ConfigError
 from wsss.settings.recipes import VARIANTS, for_method, for_variant
 from wsss.settings.sections import NAME, Config
 from wsss.settings.values import validate

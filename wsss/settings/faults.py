@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from pydantic import BaseModel
 
-from wsss.runtime.text import short
+from wsss.runtime.text import nearest, short
 
 LISTED = 20
 """Faults that one message names; it counts the rest."""
@@ -32,17 +31,11 @@ def explain(model: type[BaseModel], where: str, error: Any) -> str:
     key = ".".join([where, *path] if where else path) or where or "configuration"
     if error["type"] == "extra_forbidden":
         if new := RENAMED.get(".".join(path)):
-            return f"{key}: the key is now called {new}; rename it"
+            return f"{key}: this key is now `{new}`; rename it"
         return f"{key}: unknown key; {nearest(path[-1], _keys_at(model, path[:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
     found = "" if isinstance(error["input"], dict) else f"found {short(error['input'])}; "
     return f"{key}: {found}{message[0].lower() + message[1:]}{_number_hint(error['input'])}"
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """ "did you mean …", or the list of what is known."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
 def _number_hint(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Which keys of a section are read. A change of any other key reruns nothing (no torch).
 
-Each field says this of itself (`read_if`, `read_by` and `from_round` of `wsss.settings.base.setting`).
+Each field says this of itself (`read_if`, `read_by`, `from_round` and `read_key` of `wsss.settings.base.setting`).
 """
 
 from __future__ import annotations
@@ -30,13 +30,21 @@ def is_read(section: Section, key: str, *, stage: str = "", round: int = 0) -> b
     return not round or round >= reading.from_round
 
 
+def read_value(section: Section, key: str) -> Any:
+    """What of a key's value is read: of some mappings only one entry."""
+    value, name = getattr(section, key), reading_of(type(section), key).read_key
+    return {k: v for k, v in value.items() if k == getattr(section, name)} if name else value
+
+
 def as_read(section: S, *, stage: str = "", round: int = 0) -> S:
     """The section with the default in place of every key that is not read, at any depth (arguments as `is_read`)."""
     update: dict[str, Any] = {}
     for key, field in type(section).model_fields.items():
-        value = getattr(section, key)
+        value = read_value(section, key)
         if not is_read(section, key, stage=stage, round=round):
             update[key] = field.get_default(call_default_factory=True)
+        elif value != getattr(section, key):
+            update[key] = value
         elif isinstance(value, Section):
             update[key] = as_read(value, stage=stage, round=round)
     return section.model_copy(update=update)
@@ -46,7 +54,7 @@ def only_read(section: Section, *, stage: str = "", round: int = 0) -> dict[str,
     """The section as plain values, without the keys that are not read (arguments as `is_read`)."""
     out: dict[str, Any] = {}
     for key in type(section).model_fields:
-        value = getattr(section, key)
+        value = read_value(section, key)
         if is_read(section, key, stage=stage, round=round):
             is_section = isinstance(value, Section)
             out[key] = only_read(value, stage=stage, round=round) if is_section else value

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wsss.methods import FACTS
+from wsss.settings.kinds import kind_modules
 from wsss.settings.sections import Section
 from wsss.workflow import costs, views
 from wsss.workflow.jobs import Job
@@ -30,6 +31,11 @@ PATTERNS = {
 
 View = Callable[["Graph", Job], Section]
 Cost = Callable[[costs.Estimate, Job], float]
+
+
+def _kind(settings: Any) -> list[str]:
+    """The module of the kind of data set or saliency that a stage's settings choose."""
+    return list(kind_modules(settings.model_dump(mode="json")))
 
 
 def _method(settings: Any) -> list[str]:
@@ -100,6 +106,7 @@ STAGES: dict[str, Stage] = {
         folder="dataset",
         place="dataset/index.csv",
         view=views.index_images,
+        imports=_kind,
         # Images that the stage draws are not products: the index holds their digests.
         beside=("classes.csv", "statistics.json", "shards/*.csv"),
         bytes=lambda e, job: e.drawn,
@@ -108,6 +115,7 @@ STAGES: dict[str, Stage] = {
         folder="saliency",
         place="saliency/{cue}/{shard}.h5",
         view=views.estimate_saliency,
+        imports=_kind,
         seconds=lambda e, job: e.saliency,
         bytes=costs.saliency_bytes,
     ),
