@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.files.artefacts import ArtefactError
-from wsss.provenance.records import SUFFIX, find_records, mixtures, read_record, stale_inputs
+from wsss.files.provenance_files import SUFFIX, find_records, mixtures, read_record, stale_inputs
 
 NAMED = 3
 """Products that one line names."""
