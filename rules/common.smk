@@ -188,13 +188,9 @@ def unrefined_masks(w):
 def measured_row(w):
     """The measured artefact that a metrics fragment is about."""
     artefacts = GRAPH.measured({m: GRAPH.max_rounds(m) for m in GRAPH.config.methods})
-    return next(row for row in artefacts if (row["method"], row["name"]) == (w.method, w.name))
+    return next(row for row in artefacts if (row.method, row.name) == (w.method, w.name))
 
 
 def row_keys(w):
     """Params function: the identifying columns of its rows in metrics.csv."""
-    row = measured_row(w)
-    return json.dumps(
-        {"run": GRAPH.config.run, "seed": GRAPH.config.seed}
-        | {k: row[k] for k in ("method", "variant", "stage", "round", "cycle", "split")}
-    )
+    return json.dumps(measured_row(w).row_keys(run=GRAPH.config.run, seed=GRAPH.config.seed))

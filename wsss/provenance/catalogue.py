@@ -132,8 +132,8 @@ def _outputs(graph: Graph, rounds: Mapping[str, int]) -> list[str]:
                 graph.round_metrics(method, r),
             ]
         out += [*graph.fused(method), *graph.seed_masks(method)]
-    out += [f"{Path(r['file']).parent}/segmenter.pt" for r in records if r["kind"] == "segmenter"]
-    out += [f for row in measured for f in row["files"]]
+    out += [f"{Path(r.file).parent}/segmenter.pt" for r in records if r.kind == "segmenter"]
+    out += [f for row in measured for f in row.files]
     lists = {(m, s): graph.final_masks(m, s) for m in methods for s in ("train", "val")}
     out += [f for files in lists.values() for f in files] + [
         f"{graph.base}/{m}/masks/{s}.csv" for (m, s), files in lists.items() if files
@@ -141,7 +141,7 @@ def _outputs(graph: Graph, rounds: Mapping[str, int]) -> list[str]:
     out += [
         f for m in branch.methods for f in (*branch.proposals(m), *branch.responses(m), *branch.results(m))
     ] + branch.products()
-    out += [f"{graph.base}/metrics/{row['method']}/{row['name']}.csv" for row in measured] + branch.fragments()
+    out += [f"{graph.base}/metrics/{row.method}/{row.name}.csv" for row in measured] + branch.fragments()
     return list(dict.fromkeys([*out, f"{graph.base}/metrics.csv", f"{graph.base}/report/index.html"]))
 
 
@@ -150,7 +150,7 @@ class _Given:
 
     def __init__(self, graph: Graph, *, rounds: Mapping[str, int]) -> None:
         self.graph, self.branch = graph, InstanceGraph(graph)
-        self.rows = {(row["method"], row["name"]): row for row in graph.measured(rounds)}
+        self.rows = {(row.method, row.name): row for row in graph.measured(rounds)}
         self.plan = PlanSettings.model_construct(config=relevant(graph.config), rounds=dict(rounds)).model_dump_json(
             warnings=False
         )
@@ -163,9 +163,7 @@ class _Given:
             out["compute"] = self.graph.config.compute.model_dump(mode="json", include={"precision", "threads"})
         if stage in ("measure_scores", "measure_masks"):
             row, config = self.rows[names["method"], names["name"]], self.graph.config
-            out["row"] = {"run": config.run, "seed": config.seed} | {
-                k: row[k] for k in ("method", "variant", "stage", "round", "cycle", "split")
-            }
+            out["row"] = row.row_keys(run=config.run, seed=config.seed)
         if stage == "measure_instances":
             out["row"] = self.branch.row_keys(names["method"])
         return out

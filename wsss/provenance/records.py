@@ -136,7 +136,7 @@ def named_files(settings: BaseModel) -> list[Path]:
     if isinstance(settings, IndexSettings):
         return label_files(settings.dataset)
     if isinstance(settings, PlanSettings):
-        return [Path(r["file"]) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
+        return [Path(r.file) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
     return [Path(w) for w in _weights(settings.model_dump(mode="json"))]
 
 
