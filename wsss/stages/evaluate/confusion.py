@@ -8,9 +8,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-IGNORE = 255
+from wsss.files.artefacts import IGNORE
+
 EPSILON = 1e-5
-"""Added to a map's maximum before dividing, as the field does (IRN): a zero map stays zero."""
+"""Added to a map's maximum before dividing, as IRN's make_cam does. A zero map stays zero."""
 BUCKETS = 1024
 """Equal parts of [0, 1) that a score is looked up in before thresholds are compared; a power of two, so that the look-up is exact in float32."""
 
@@ -137,8 +138,17 @@ class Sweep:
         return out
 
 
-def max_normalise(maps: np.ndarray) -> np.ndarray:
-    """relu(m) / (max(m) + EPSILON) of each map (K, H, W), as float32 in [0, 1]; a map that is nowhere positive becomes 0."""
+def max_normalise_irn(maps: np.ndarray) -> np.ndarray:
+    """Normalise score maps as IRN does: relu(m) / (max(relu(m)) + 1e-5).
+
+    A map's maximum becomes slightly less than 1: the threshold of the sweep is compared with these values.
+
+    Args:
+        maps: (K, H, W) raw scores.
+
+    Returns:
+        (K, H, W) float32 in [0, 1]; a map that is nowhere positive becomes 0.
+    """
     positive = np.maximum(maps, 0, dtype=np.float32)
     positive /= positive.max(axis=(1, 2), keepdims=True, initial=0) + np.float32(EPSILON)
     return positive

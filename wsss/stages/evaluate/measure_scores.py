@@ -12,7 +12,7 @@ from wsss.files.imaging import read_mask, resize_maps
 from wsss.files.store import MapSet
 from wsss.runtime.console import log, progress, warn
 from wsss.settings.stage_settings import RowKeys, SweepSettings
-from wsss.stages.evaluate.confusion import Sweep, figures, max_normalise
+from wsss.stages.evaluate.confusion import Sweep, figures, max_normalise_irn
 
 MAPS = "scores"
 LEAST_IMAGES = 4
@@ -40,7 +40,7 @@ def measure_scores(*, index: Path, maps: list[Path], row: RowKeys, settings: Swe
         for image in progress(rows, what="sweep"):
             record = store.read(image.image_id, MAPS)
             foreground = record.class_ids > 0
-            full = max_normalise(
+            full = max_normalise_irn(
                 resize_maps(record[MAPS][foreground].astype(np.float32), size=(image.height, image.width))
             )
             assert image.mask is not None

@@ -1,4 +1,4 @@
-"""Images of the page: overlays, heat maps and small inlined files. Pure: arrays in, new arrays or text out.
+"""Images of the page: heat maps, regions and small inlined files. Pure: arrays in, new arrays or text out.
 
 Shape legend: H×W image, K maps.
 """
@@ -13,66 +13,11 @@ import numpy as np
 from PIL import Image
 
 from wsss.files.artefacts import IGNORE
-from wsss.files.imaging import VOC_COLOURS, resize_image, resize_maps, resize_mask
+from wsss.files.imaging import resize_maps
+from wsss.files.overlay import shrink
 
-MASK_SHARE, PHOTO_SHARE = 0.66, 0.92
-"""Opacity of a class colour, and brightness of the greyed photograph beside it."""
 HEAT_SHARE = (0.3, 0.4)
 """Opacity of a heat map where it is coldest, and how much more where it is hottest."""
-HATCH_PX = 6
-"""Period of the hatching of unlabelled pixels."""
-
-
-def shrink(image_u8: np.ndarray, *, side: int) -> np.ndarray:
-    """The image with its longest side at most `side` px; never enlarged."""
-    return resize_image(image_u8, size=fit(image_u8.shape[:2], side=side))
-
-
-def fit(size: tuple[int, ...], *, side: int) -> tuple[int, int]:
-    """(height, width) scaled so that the longest is at most `side`; at least 1 px each."""
-    factor = min(1.0, side / max(size[:2]))
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-
-
-def mask_overlay(image_u8: np.ndarray, mask: np.ndarray, *, side: int, classes: np.ndarray | None = None) -> np.ndarray:
-    """A mask over its greyed photograph: classes in VOC colours with a white outline, unlabelled pixels hatched.
-
-    Args:
-        image_u8: (H, W, 3) uint8 RGB.
-        mask: (H, W) uint8: 0 background, 1..C class, 255 unlabelled.
-        side: Longest side of the result, px.
-        classes: (256,) class by label, where labels are instances; None: a label is its class.
-
-    Returns:
-        (h, w, 3) uint8 RGB.
-    """
-    small = shrink(image_u8, side=side)
-    labels = resize_mask(mask, size=small.shape[:2])
-    grey = np.repeat(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2).astype(np.float32)
-    faded = (0.7 * grey + 0.3 * small) * PHOTO_SHARE
-    out = faded.copy()
-    inside = (labels > 0) & (labels != IGNORE)
-    out[inside] = (1 - MASK_SHARE) * small[inside] + MASK_SHARE * 1.25 * VOC_COLOURS[
-        labels[inside] if classes is None else classes[labels[inside]]
-    ]
-    rows, columns = np.indices(labels.shape)
-    stripe = (rows + columns) % HATCH_PX < HATCH_PX // 3
-    unlabelled = labels == IGNORE
-    out[unlabelled] = 0.45 * faded[unlabelled] + 0.55 * 225
-    out[unlabelled & stripe] = 150
-    out[outline(labels)] = 255
-    return np.clip(out, 0, 255).astype(np.uint8)
-
-
-def outline(labels: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels of a class next to another label. Background and unlabelled pixels have none."""
-    solid = np.where(labels == IGNORE, 0, labels)
-    padded = np.pad(solid, 1, mode="edge")
-    height, width = solid.shape
-    differs = np.zeros(solid.shape, bool)
-    for dy, dx in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        differs |= padded[dy : dy + height, dx : dx + width] != solid
-    return differs & (solid > 0)
 
 
 def heat_overlay(image_u8: np.ndarray, scores: np.ndarray, *, side: int) -> np.ndarray:
