@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.files.artefacts import ImageIndex, read_json
+from wsss.files.index import ImageIndex
+from wsss.files.text_files import read_json
 from wsss.settings.sections import DatasetSection, FolderSection, ScenesSection, ShardsSection, VocSection
 from wsss.settings.stage_settings import IndexSettings
 from wsss.stages.dataset.checks import DataError

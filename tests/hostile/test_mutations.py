@@ -21,8 +21,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from wsss.cli.convert_labels import read_labels
-from wsss.files.artefacts import ImageIndex
 from wsss.files.imaging import read_image, read_mask
+from wsss.files.index import ImageIndex
 from wsss.files.limits import id_fault
 from wsss.files.store import MapReader
 from wsss.nets.checkpoints import load_network
@@ -200,7 +200,7 @@ def params(_: Path) -> bytes:
 
 
 def index_file(_: Path) -> bytes:
-    from wsss.files.artefacts import INDEX_COLUMNS
+    from wsss.files.index import INDEX_COLUMNS
 
     return (",".join(INDEX_COLUMNS) + "\na,train,0,8,8,cat,a.png,,,,0\nb,val,1,9,9,,b.png,m.png,,,0\n").encode()
 

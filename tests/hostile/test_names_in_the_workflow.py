@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from wsss.files.artefacts import ImageIndex
+from wsss.files.index import ImageIndex
 from wsss.settings.sections import DatasetSection, FolderSection
 from wsss.settings.stage_settings import IndexSettings
 from wsss.stages.dataset.checks import DataError

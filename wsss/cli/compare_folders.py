@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wsss.files.artefacts import IGNORE, ArtefactError, atomic, open_text, read_classes
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_mask
+from wsss.files.index import read_classes
+from wsss.files.mask_values import IGNORE
+from wsss.files.text_files import open_text
 from wsss.runtime.console import progress
 from wsss.stages.evaluate.confusion import confusion, figures
 

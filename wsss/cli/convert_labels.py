@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, atomic
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
 from wsss.files.limits import MOST_PICKLE_BYTES, regular
 from wsss.files.pickles import PickleError, check_pickle
 from wsss.runtime.console import log, warn

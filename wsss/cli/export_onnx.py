@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from wsss.files.artefacts import atomic, write_json
+from wsss.files.atomic import atomic
+from wsss.files.text_files import write_json
 from wsss.stages.segment.inference import load_segmenter
 from wsss.stages.segment.psl import class_scores, stricter, weigh
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.settings.config import load
 from wsss.settings.sections import Config, TrainingSection
 from wsss.workflow.graph import Graph
@@ -101,7 +101,7 @@ def count_images(config: Config) -> dict[str, int]:
     """Images a split, from the run's index if it has one, else from the configuration and the lists; no image is opened."""
     d = config.dataset
     if (index := index_of(config)).exists():
-        from wsss.files.artefacts import ImageIndex
+        from wsss.files.index import ImageIndex
 
         return {split: len(ImageIndex(index).split(split)) for split in ("train", "val")}
     if d.kind == "scenes":

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError, open_text
+from wsss.files.errors import ArtefactError
+from wsss.files.metrics import METRIC_COLUMNS
+from wsss.files.text_files import open_text
 
 NUMBERS = ("round", "cycle", "threshold")
 """Columns that hold a number or nothing. `value` always holds one."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from wsss.files.artefacts import IGNORE
 from wsss.files.imaging import VOC_COLOURS, resize_image, resize_mask
+from wsss.files.mask_values import IGNORE
 
 CLASS_SHARE, BRIGHTER = 0.66, 1.25
 """Opacity of a class's colour, and the factor that brightens the colour."""

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsss.files.artefacts import ArtefactError, read_json
+from wsss.files.errors import ArtefactError
+from wsss.files.text_files import read_json
 
 FORMAT = 1
 SUFFIX = ".provenance.json"

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from wsss.files.artefacts import ArtefactError, atomic
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
 from wsss.files.limits import MOST_DESCRIPTION, check_plain, regular
 from wsss.files.pickles import check_pickle
-from wsss.runtime.out_of_memory import lack_of_memory
+from wsss.runtime.out_of_memory import is_out_of_memory
 
 FORMAT = 1
 
@@ -127,7 +128,7 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except ArtefactError:
         raise
     except Exception as error:
-        if lack_of_memory(error):
+        if is_out_of_memory(error):
             raise
         ours = path.suffix == ".pt" and path.is_file()  # nobody is told to delete what is no file of ours
         advice = (

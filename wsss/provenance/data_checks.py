@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsss.files.artefacts import ArtefactError, ImageIndex, open_text
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageIndex
+from wsss.files.text_files import open_text
 from wsss.settings.sections import DatasetSection
 from wsss.stages.dataset.checks import LISTED, DataError, Faults, SourceRow, check_images
 from wsss.stages.dataset.sources import Source, read_folder, read_voc

@@ -23,7 +23,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from wsss import __version__
-from wsss.files.artefacts import open_text, write_json
 from wsss.files.provenance_files import (  # noqa: F401
     FORMAT,
     SUFFIX,
@@ -34,6 +33,7 @@ from wsss.files.provenance_files import (  # noqa: F401
     record_of,
     stale_inputs,
 )
+from wsss.files.text_files import open_text, write_json
 from wsss.methods import FACTS
 from wsss.runtime.console import revision
 from wsss.settings.sections import ComputeSection

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.files.artefacts import IGNORE
 from wsss.files.imaging import read_image, read_mask
 from wsss.files.limits import CONTROL, MOST_IMAGES, MOST_NAME, id_fault
+from wsss.files.mask_values import IGNORE
 from wsss.runtime.console import progress, warn
 from wsss.runtime.text import printable
 

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from wsss.files.artefacts import IGNORE
 from wsss.files.coco_ids import LARGEST, image_number
 from wsss.files.imaging import save_image, save_mask
 from wsss.files.limits import MOST_IMAGES, MOST_PIXELS
+from wsss.files.mask_values import IGNORE
 from wsss.files.rle import encode
 from wsss.runtime.console import log, progress, warn
 from wsss.runtime.processes import map_blocks

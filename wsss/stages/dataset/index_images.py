@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from wsss.files.artefacts import INDEX_COLUMNS, write_csv, write_json
+from wsss.files.index import INDEX_COLUMNS
+from wsss.files.text_files import write_csv, write_json
 from wsss.runtime.console import log
 from wsss.settings.sections import DatasetSection, ShardsSection
 from wsss.settings.stage_settings import IndexSettings

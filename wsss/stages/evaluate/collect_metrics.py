@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError, atomic
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
 from wsss.files.json_files import Figures, read_checked
 from wsss.files.metric_table import NUMBERS, read_metric_rows
+from wsss.files.metrics import METRIC_COLUMNS
 from wsss.settings.stage_settings import PlanSettings
 from wsss.workflow.graph import Graph
 from wsss.workflow.rows import TrainingRecord

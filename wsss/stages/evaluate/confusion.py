@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from wsss.files.artefacts import IGNORE
+from wsss.files.mask_values import IGNORE
 
 EPSILON = 1e-5
 """Added to a map's maximum before dividing, as IRN's make_cam does. A zero map stays zero."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsss.files.artefacts import ImageIndex, ImageRow
+from wsss.files.index import ImageIndex, ImageRow
 
 
 @dataclass(frozen=True, kw_only=True)

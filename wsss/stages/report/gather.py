@@ -16,8 +16,11 @@ import numpy as np
 from pydantic import BaseModel
 
 from wsss import __version__
-from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, ImageRow, open_text
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.json_files import Figures, read_checked
+from wsss.files.metrics import METRIC_COLUMNS
+from wsss.files.text_files import open_text
 from wsss.runtime.console import revision
 from wsss.settings.config_text import describe
 from wsss.settings.sections import Config

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wsss.files.artefacts import IGNORE
 from wsss.files.imaging import resize_maps
+from wsss.files.mask_values import IGNORE
 from wsss.files.overlay import shrink
 
 HEAT_SHARE = (0.3, 0.4)

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from wsss.files.artefacts import ArtefactError, atomic
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import resize_maps
 from wsss.files.limits import MOST_U2NET_BYTES, regular
 from wsss.runtime.console import log

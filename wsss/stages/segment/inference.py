@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import normalise, resize_image, resize_maps
 from wsss.files.limits import MOST_NAME
 from wsss.nets.checkpoints import MOST_CLASSES, load_network
