@@ -40,7 +40,7 @@ def mask_overlay(
     inside, unlabelled = (labels > 0) & (labels != IGNORE), labels == IGNORE
     colours = VOC_COLOURS[labels[inside] if classes is None else classes[labels[inside]]]
     out[inside] = (1 - CLASS_SHARE) * small[inside] + CLASS_SHARE * BRIGHTER * colours
-    rows, columns = np.indices(labels.shape, sparse=True)
+    rows, columns = np.ogrid[: labels.shape[0], : labels.shape[1]]
     stripe = (rows + columns) % HATCH_PX < HATCH_PX // 3
     out[unlabelled] = (1 - UNLABELLED_SHARE) * faded[unlabelled] + UNLABELLED_SHARE * UNLABELLED_GREY
     out[unlabelled & stripe] = STRIPE_GREY

@@ -78,10 +78,17 @@ def read_benchmarks(folder: Path) -> list[RuleTime]:
     ]
     if not tables:
         return []
-    columns = {"jobs": ("s", "size"), "seconds": ("s", "sum"), "longest": ("s", "max"), "peak_mb": ("max_rss", "max")}
-    rules = pd.concat(tables).fillna(0.0).groupby("rule").agg(**columns).reset_index()
-    rules = rules.sort_values("seconds", ascending=False, kind="stable")
-    return [RuleTime(**row) for row in rules.to_dict("records")]
+    found = [
+        RuleTime(
+            rule=str(rule),
+            jobs=len(jobs),
+            seconds=float(jobs["s"].sum()),
+            longest=float(jobs["s"].max()),
+            peak_mb=float(jobs["max_rss"].max()),
+        )
+        for rule, jobs in pd.concat(tables).fillna(0.0).groupby("rule")
+    ]
+    return sorted(found, key=lambda r: -r.seconds)
 
 
 def log_warnings(folder: Path, *, methods: Collection[str]) -> list[str]:

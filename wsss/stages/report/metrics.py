@@ -71,12 +71,13 @@ class Metrics:
 
     def warnings(self, key: ArtefactKey) -> dict[str, list[str]]:
         """Metrics that count a fault and are not 0, with the classes they are about."""
-        found = {}
-        for (*artefact, metric), rows in self._rows.items():
-            counted = rows[rows["value"] != 0]
-            if tuple(artefact) == _text(key) and metric.startswith(WARNING) and not counted.empty:
-                found[metric] = [name for name in counted["class"] if name]
-        return found
+        own = _text(key)
+        counted = {
+            metric: rows[rows["value"] != 0]
+            for (*artefact, metric), rows in self._rows.items()
+            if metric.startswith(WARNING) and tuple(artefact) == own
+        }
+        return {metric: [c for c in rows["class"] if c] for metric, rows in counted.items() if not rows.empty}
 
     def _overall(self, key: ArtefactKey, metric: str) -> pd.DataFrame:
         rows = self._of(key, metric)
