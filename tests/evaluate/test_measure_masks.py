@@ -129,7 +129,7 @@ def guards(
     ("mask", "expected", "said"),
     [
         ([[0, 255, 0]], {"warning_all_background": 1}, "all 4 masks are background or unlabelled"),
-        ([[0, 2, 2]], {"warning_single_class": 1}, "hold no class but dog"),
+        ([[0, 2, 2]], {"warning_single_class": 1}, "hold no class except dog"),
         ([[0, 2, 3]], {"warning_empty_class train": 2}, "no pixel of train"),
         ([[0, 1, 2]], {}, ""),
     ],

@@ -21,7 +21,7 @@ HEAT_SHARE = (0.3, 0.4)
 
 
 def heat_overlay(image_u8: np.ndarray, scores: np.ndarray, *, side: int) -> np.ndarray:
-    """Raw score maps over an image: the largest of the maps, each clipped at 0 and divided by its maximum.
+    """Paint score maps over an image: the largest of the maps, each clipped at 0 and divided by its maximum.
 
     Args:
         image_u8: (H, W, 3) uint8 RGB.
@@ -35,15 +35,22 @@ def heat_overlay(image_u8: np.ndarray, scores: np.ndarray, *, side: int) -> np.n
     maps = np.maximum(resize_maps(np.asarray(scores, np.float32), size=small.shape[:2]), 0)
     top = maps.max(axis=(1, 2), initial=0)
     heat = (maps / np.where(top > 0, top, 1)[:, None, None]).max(axis=0, initial=0)
-    colour = cv2.cvtColor(
-        cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB
-    )
+    coloured_bgr = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    colour = cv2.cvtColor(coloured_bgr, cv2.COLOR_BGR2RGB)
     share = (HEAT_SHARE[0] + HEAT_SHARE[1] * heat)[..., None]
     return np.clip((1 - share) * small + share * colour, 0, 255).astype(np.uint8)
 
 
 def regions_to_mask(regions: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 of (K, H, W) bool regions, where they overlap the smallest on top."""
+    """Lay regions over each other, the smallest on top.
+
+    Args:
+        regions: (K, H, W) bool.
+        class_ids: (K,) ids 1..C.
+
+    Returns:
+        (H, W) uint8 mask, 0 outside the regions.
+    """
     out = np.zeros(regions.shape[1:], np.uint8)
     for k in np.argsort([-int(r.sum()) for r in regions], kind="stable"):
         out[regions[k]] = class_ids[k]
@@ -51,13 +58,21 @@ def regions_to_mask(regions: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
 
 
 def grey_image(values: np.ndarray, *, side: int) -> np.ndarray:
-    """(h, w, 3) uint8 of a map: uint8 0..255, or floats in [0, 1]."""
+    """A map in grey.
+
+    Args:
+        values: (H, W) uint8 in 0..255, or floats in [0, 1].
+        side: Longest side of the result, px.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
     levels = values if values.dtype == np.uint8 else np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return shrink(np.repeat(levels[..., None], 3, axis=2), side=side)
 
 
 def data_uri(image_u8: np.ndarray, *, quality: int = 82) -> str:
-    """The image as an inlined JPEG."""
+    """The (H, W, 3) uint8 image as an inlined JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(image_u8).save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -74,7 +89,8 @@ def image_miou(mask: np.ndarray, truth: np.ndarray) -> float:
         In [0, 1]; 0 if no truth pixel is labelled.
     """
     known = truth != IGNORE
-    pair = np.bincount(truth[known].astype(np.int64) * 256 + mask[known], minlength=256 * 256).reshape(256, 256)
+    counts = np.bincount(truth[known].astype(np.int64) * 256 + mask[known], minlength=256 * 256)
+    pair = counts.reshape(256, 256)  # rows truth
     hit, union = np.diag(pair), pair.sum(axis=0) + pair.sum(axis=1) - np.diag(pair)
     occurs = pair.sum(axis=1) > 0
     return float((hit[occurs] / union[occurs]).mean()) if occurs.any() else 0.0
