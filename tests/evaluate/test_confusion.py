@@ -21,7 +21,10 @@ def slow_confusion(truth: np.ndarray, guess: np.ndarray, *, num_classes: int) ->
 def naive_sweep(
     truth: np.ndarray, maps: np.ndarray, *, class_ids: np.ndarray, thresholds: np.ndarray, num_classes: int
 ) -> np.ndarray:
-    """IRN's way: a constant background plane, argmax, bincount, for one threshold after the other; argmax ties pick the first plane, the background."""
+    """IRN's way: a constant background plane, argmax, bincount, for one threshold after the other.
+
+    Of equal planes argmax picks the first, the background.
+    """
     n, valid, keys, out = num_classes + 1, truth < 255, np.concatenate([[0], class_ids]).astype(np.int64), []
     for threshold in thresholds:
         planes = np.concatenate([np.full((1, *truth.shape), threshold, np.float32), maps])
@@ -77,7 +80,10 @@ def test_another_size_is_refused() -> None:
 
 
 def test_figures_by_hand() -> None:
-    """Background 6 px (4 right, 1 as class 1, 1 unanswered), class 1 4 px (2 right, 1 background, 1 unanswered), class 2 absent but guessed nowhere."""
+    """Class 2 is absent and guessed nowhere.
+
+    Background: 6 px, 4 right, 1 as class 1, 1 unanswered. Class 1: 4 px, 2 right, 1 as background, 1 unanswered.
+    """
     f = figures(np.array([[4, 1, 0, 1], [1, 2, 0, 1], [0, 0, 0, 0]]))
     np.testing.assert_allclose(f["iou"], [4 / 7, 2 / 5, np.nan])
     np.testing.assert_allclose(f["precision"], [4 / 5, 2 / 3, np.nan])

@@ -27,7 +27,10 @@ def measure(truth_set, tmp_path, masks: dict[str, list], keys: RowKeys | None = 
 
 
 def test_a_closed_form_with_unlabelled_pixels(truth_set, tmp_path, figures_of):
-    """Truth: 4 background, 4 train, 2 left out. Guess: background 3 right 1 unlabelled; train 2 right, 1 background, 1 unlabelled."""
+    """Truth: 4 background, 4 train, 2 left out.
+
+    Guess: background 3 right, 1 unlabelled; train 2 right, 1 background, 1 unlabelled.
+    """
     truth_set.add("a", [[0, 0, 0, 0, 255], [1, 1, 1, 1, 255]], labels=[1])
     f = figures_of(measure(truth_set, tmp_path, {"a": [[0, 0, 0, 255, 2], [1, 1, 0, 255, 255]]}))
     assert f("images") == 1

@@ -1,4 +1,4 @@
-"""A plan of two methods, two variants and the reference, with numbers made by hand: for the tests of tables and checks."""
+"""A plan of two methods, two variants and the reference, with numbers by hand: for the tests of tables and checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that describe a run: what is measured, the records of trainings, and the plan that the report draws (no torch)."""
+"""Rows that describe a run: what is measured, the records of trainings, the plan that the report draws (no torch)."""
 
 from __future__ import annotations
 
