@@ -1,6 +1,9 @@
-"""How saliency, region threshold and CRF preset change the seed masks of a finished run: `python benchmarks/study_seeds.py results/scenes`.
+"""How saliency, region threshold and CRF preset change the seed masks of a finished run.
 
-Reads the run's training images (every fourth, or --every), the fused scores of its methods, the saliency maps, and the truth. For choosing settings on training images, never on val.
+`python benchmarks/study_seeds.py results/scenes`
+
+Reads the run's training images (every fourth, or --every), the fused scores of its methods, the saliency maps, and
+the truth. It is for choosing settings on training images, never on val.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from wsss.stages.dataset.source import source_of
 from wsss.workflow.digests import listing_digest, stage_code
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
-from wsss.workflow.jobs import FULL_SUPERVISION, Job
+from wsss.workflow.jobs import Job
+from wsss.workflow.rows import FULL_SUPERVISION
 from wsss.workflow.listing import given_folder
 from wsss.workflow.closing import closing_message
 from wsss.workflow.run_lock import hold_run
@@ -180,13 +181,9 @@ def instance_shard(kind):
 def measured_row(w):
     """The measured artefact that a metrics fragment is about."""
     artefacts = GRAPH.measured({m: GRAPH.max_rounds(m) for m in GRAPH.config.methods})
-    return next(row for row in artefacts if (row["method"], row["name"]) == (w.method, w.name))
+    return next(row for row in artefacts if (row.method, row.name) == (w.method, w.name))
 
 
 def row_keys(w):
     """Params function: the identifying columns of its rows in metrics.csv."""
-    row = measured_row(w)
-    return json.dumps(
-        {"run": GRAPH.config.run, "seed": GRAPH.config.seed}
-        | {k: row[k] for k in ("method", "variant", "stage", "round", "cycle", "split")}
-    )
+    return json.dumps(measured_row(w).row_keys(run=GRAPH.config.run, seed=GRAPH.config.seed))

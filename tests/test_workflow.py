@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from wsss.provenance.records import SUFFIX, find_records, read_record, record_of
+from wsss.files.provenance_files import SUFFIX, find_records, read_record, record_of
 
 from .conftest import ROOT
 from .photographs import write_photographs

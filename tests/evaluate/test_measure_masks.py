@@ -27,7 +27,10 @@ def measure(truth_set, tmp_path, masks: dict[str, list], keys: RowKeys | None = 
 
 
 def test_a_closed_form_with_unlabelled_pixels(truth_set, tmp_path, figures_of):
-    """Truth: 4 background, 4 train, 2 left out. Guess: background 3 right 1 unlabelled; train 2 right, 1 background, 1 unlabelled."""
+    """Truth: 4 background, 4 train, 2 left out.
+
+    Guess: background 3 right, 1 unlabelled; train 2 right, 1 background, 1 unlabelled.
+    """
     truth_set.add("a", [[0, 0, 0, 0, 255], [1, 1, 1, 1, 255]], labels=[1])
     f = figures_of(measure(truth_set, tmp_path, {"a": [[0, 0, 0, 255, 2], [1, 1, 0, 255, 255]]}))
     assert f("images") == 1
@@ -129,7 +132,7 @@ def guards(
     ("mask", "expected", "said"),
     [
         ([[0, 255, 0]], {"warning_all_background": 1}, "all 4 masks are background or unlabelled"),
-        ([[0, 2, 2]], {"warning_single_class": 1}, "hold no class but dog"),
+        ([[0, 2, 2]], {"warning_single_class": 1}, "hold no class except dog"),
         ([[0, 2, 3]], {"warning_empty_class train": 2}, "no pixel of train"),
         ([[0, 1, 2]], {}, ""),
     ],

@@ -14,7 +14,8 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from wsss.__main__ import main
-from wsss.provenance.records import READ_BESIDE, SUFFIX, find_records, read_record, record_of
+from wsss.files.provenance_files import SUFFIX, find_records, read_record, record_of
+from wsss.provenance.records import READ_BESIDE
 from wsss.workflow.stages import STAGES
 
 

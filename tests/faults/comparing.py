@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from wsss.provenance.records import SUFFIX
+from wsss.files.provenance_files import SUFFIX
 
 TIMES = {"seconds", "peak_memory_mb", "made", "host", "digest", "size", "revision"}
 """Keys of JSON files that differ between equal runs: times, and digests of files that hold times."""

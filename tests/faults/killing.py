@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wsss.files.provenance_files import SUFFIX
 from wsss.files.temporaries import temporary_of
-from wsss.provenance.records import SUFFIX
 
 from ..toy_run import Project
 from .jobs import Job, alive, at_work_in, jobs_below, processor_seconds

@@ -19,10 +19,10 @@ from PIL import Image
 from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_image
 from wsss.files.index import ImageIndex
+from wsss.files.provenance_files import record_of
 from wsss.files.rle import pack
 from wsss.files.store import MapWriter
 from wsss.files.text_files import write_json
-from wsss.provenance.records import record_of
 from wsss.settings.stage_settings import RetrievalSettings, RowKeys
 from wsss.stages.dataset.image_checks import check_image
 from wsss.stages.dataset.source import SourceRow

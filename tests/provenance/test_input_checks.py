@@ -8,9 +8,10 @@ import time
 import pytest
 
 from wsss.files.errors import ArtefactError
+from wsss.files.provenance_files import FORMAT, own_digest, record_of
 from wsss.files.text_files import write_json
 from wsss.provenance.input_checks import LISTED, check_inputs, warn_of_future
-from wsss.provenance.records import FORMAT, file_states, own_digest, record_of
+from wsss.provenance.records import file_states
 
 
 def recorded(folder, *names):

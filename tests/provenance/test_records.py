@@ -17,18 +17,10 @@ from click.testing import CliRunner
 from wsss.__main__ import main
 from wsss.cli.stage_commands import load_stage, stage_command
 from wsss.files.errors import ArtefactError
+from wsss.files.provenance_files import SUFFIX, find_records, mixtures, read_record, record_of, stale_inputs
 from wsss.files.store import MapWriter
 from wsss.provenance import records
-from wsss.provenance.records import (
-    SUFFIX,
-    file_digest,
-    find_records,
-    input_files,
-    mixtures,
-    read_record,
-    record_of,
-    stale_inputs,
-)
+from wsss.provenance.records import file_digest, input_files
 from wsss.settings.stage_settings import ClassifierSettings, IndexSettings
 from wsss.workflow.stages import STAGES
 

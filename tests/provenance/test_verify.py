@@ -18,9 +18,10 @@ from PIL import Image
 
 from wsss.__main__ import main
 from wsss.files.errors import ArtefactError
+from wsss.files.provenance_files import SUFFIX, find_records, own_digest, read_record, record_of
 from wsss.files.temporaries import temporary_of
 from wsss.files.text_files import write_json
-from wsss.provenance.records import SUFFIX, file_digest, find_records, own_digest, read_record, record_of
+from wsss.provenance.records import file_digest
 from wsss.provenance.verify import find_run, verify
 
 from ..photographs import write_photographs
@@ -153,7 +154,9 @@ def test_a_changed_mask_that_users_took_away_is_named(run):
     path = sorted((run / "erasing/masks/val").glob("*.png"))[0]
     put(path, flipped(path))
     only(
-        lines(run), path, f"to repair: snakemake {run / 'erasing/masks/val.csv'} --forcerun {run / 'erasing/masks/val.csv'}"
+        lines(run),
+        path,
+        f"to repair: snakemake {run / 'erasing/masks/val.csv'} --forcerun {run / 'erasing/masks/val.csv'}",
     )
 
 

@@ -19,10 +19,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import click
 from pydantic import BaseModel
 
+from wsss.files.provenance_files import record_of
 from wsss.files.run_folder import enclosing_run
 from wsss.files.temporaries import remove_leftovers
 from wsss.provenance.input_checks import check_inputs, warn_of_future
-from wsss.provenance.records import input_files, record_of, recorded
+from wsss.provenance.records import input_files, recorded
 from wsss.runtime.console import log, logging_to
 from wsss.runtime.disk_errors import DISK_FULL, unwritable
 from wsss.runtime.out_of_memory import is_out_of_memory, out_of_memory_message

@@ -43,7 +43,7 @@ def catalogue(config: Config, *, rounds: Mapping[str, int]) -> dict[str, Product
         Path in the run's folder to what is made there, in the order data flows.
     """
     graph, found = Graph(config), {}
-    rows = {(row["method"], row["name"]): row for row in graph.measured(rounds)}
+    rows = {(row.method, row.name): row for row in graph.measured(rounds)}
     for inside, stage, job in jobs(graph, rounds):
         given: dict[str, Any] = {}
         section = graph.stage(stage, job) if STAGES[stage].view else None
@@ -55,7 +55,8 @@ def catalogue(config: Config, *, rounds: Mapping[str, int]) -> dict[str, Product
             given["compute"] = only_read(config.compute, stage=stage)
         if STAGES[stage].row:
             row = rows.get((job.method, job.name))
-            given["row"] = row_keys(config, row) if row else InstanceGraph(graph).row_keys(job.method)
+            keys = row.row_keys(run=config.run, seed=config.seed) if row else None
+            given["row"] = keys or InstanceGraph(graph).row_keys(job.method)
         found[inside] = Product(stage=stage, settings=given, code=stage_code(stage, section))
     return found
 
@@ -65,12 +66,6 @@ def read_plan(config: Config, rounds: Mapping[str, int]) -> PlanSettings:
     plan: Any = {"config": run_settings(config), "rounds": dict(rounds)}
     text = PlanSettings.model_construct(**plan).model_dump_json(warnings=False)
     return PlanSettings.model_validate_json(text)
-
-
-def row_keys(config: Config, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The identifying columns of an artefact's rows in metrics.csv."""
-    columns = ("method", "variant", "stage", "round", "cycle", "split")
-    return {"run": config.run, "seed": config.seed} | {k: row[k] for k in columns}
 
 
 def jobs(graph: Graph, rounds: Mapping[str, int]) -> list[tuple[str, str, Job]]:
@@ -100,13 +95,13 @@ def _outputs(graph: Graph, rounds: Mapping[str, int]) -> list[str]:
             out += [graph.classifier(method, r), *graph.scores(method, r), *graph.regions(method, r)]
             out.append(graph.round_metrics(method, r))
         out += [*graph.fused(method), *graph.seed_masks(method)]
-    out += [graph.segmenter(r["method"], r["variant"], r["cycle"]) for r in records if r["kind"] == "segmenter"]
-    out += [f for row in measured for f in row["files"]]
+    out += [graph.segmenter(r.method, r.variant, r.cycle or 0) for r in records if r.kind == "segmenter"]
+    out += [f for row in measured for f in row.files]
     for method in methods:
         for split in ("train", "val"):
             if masks := graph.final_masks(method, split):
                 out += [*masks, graph.path("export_masks", method=method, split=split)]
     out += [f for m in branch.methods for f in (*branch.proposals(m), *branch.responses(m), *branch.results(m))]
     out += branch.products()
-    out += [f"{graph.base}/metrics/{row['method']}/{row['name']}.csv" for row in measured] + branch.fragments()
+    out += [f"{graph.base}/metrics/{row.method}/{row.name}.csv" for row in measured] + branch.fragments()
     return [*out, graph.path("collect_metrics"), graph.path("write_report")]

@@ -8,10 +8,10 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from wsss.files.provenance_files import SUFFIX, find_records, record_of
 from wsss.files.store import MapReader
 from wsss.files.temporaries import writer_lives
 from wsss.provenance.catalogue import Product
-from wsss.provenance.records import SUFFIX, find_records, record_of
 from wsss.provenance.run_state import AGAIN, Finding, RunState
 from wsss.workflow.stages import STAGES
 

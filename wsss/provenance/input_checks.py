@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.files.errors import ArtefactError
-from wsss.provenance.records import SUFFIX, read_record, record_of
+from wsss.files.provenance_files import SUFFIX, read_record, record_of
 from wsss.runtime.console import warn
 
 LISTED = 5

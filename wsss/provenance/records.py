@@ -12,7 +12,6 @@ import csv
 import datetime
 import glob
 import hashlib
-import json
 import platform
 import sys
 import time
@@ -25,9 +24,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from wsss import __version__
-from wsss.files.errors import ArtefactError
+from wsss.files.provenance_files import FORMAT, own_digest, record_of
 from wsss.files.run_folder import enclosing_run
-from wsss.files.text_files import open_text, read_json, write_json
+from wsss.files.text_files import open_text, write_json
 from wsss.runtime.console import revision
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import IndexSettings, PlanSettings
@@ -37,8 +36,6 @@ from wsss.workflow.graph import Graph
 from wsss.workflow.listing import given_folder
 from wsss.workflow.stages import STAGES
 
-FORMAT = 1
-SUFFIX = ".provenance.json"
 READ_BESIDE = {"index": ("classes.csv", "statistics.json")}
 """Files that every stage reads beside one of its inputs."""
 LIBRARIES = (
@@ -97,31 +94,6 @@ def recorded(stage: str, arguments: Mapping[str, Any]) -> Iterator[dict[str, lis
     write_json(record, {**content, "digest": own_digest(content)})
 
 
-def record_of(product: Path) -> Path:
-    """The path of the record of a stage's output."""
-    return product.with_name(product.name + SUFFIX)
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read one record.
-
-    Raises:
-        ArtefactError: If it is missing, no record, of another format, or was changed after it was written.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise ArtefactError(f"{path}: found format {found}, expected {FORMAT}")
-    if content.pop("digest", None) != own_digest(content):
-        raise ArtefactError(f"{path}: found a record that was changed, expected it as its stage wrote it")
-    return content
-
-
-def find_records(run: Path) -> list[Path]:
-    """Every record under a run's folder, by path."""
-    return sorted(run.rglob(f"*{SUFFIX}"))
-
-
 # ---------------------------------------------------------------- files
 
 
@@ -156,7 +128,7 @@ def named_files(settings: BaseModel) -> list[Path]:
     if isinstance(settings, IndexSettings):
         return source_of(settings.dataset).labels()
     if isinstance(settings, PlanSettings):
-        return [Path(r["file"]) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
+        return [Path(r.file) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
     return [Path(w) for w in _weights(settings.model_dump(mode="json"))]
 
 
@@ -234,57 +206,3 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def own_digest(content: Mapping[str, Any]) -> str:
-    """Digest of a record without the digest itself."""
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-# ---------------------------------------------------------------- records side by side
-
-
-def mixtures(records: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
-    """What differs among the records of a run although a run should have one of it.
-
-    Device, processor, threads and precision are compared among the stages that compute with torch.
-
-    Args:
-        records: Output (or whatever names it) to its record.
-
-    Returns:
-        Thing ("torch", "device") to value to outputs made so, in the order of `records`; only things with more than
-        one value.
-    """
-    found: dict[str, dict[str, list[str]]] = {}
-    for name, record in records.items():
-        kind = record["settings"].get("settings", {}).get("kind", "")
-        shared = {
-            "wsss": record["wsss"],
-            "python": record["python"],
-            **record["libraries"],
-            f"code of {record['stage']} {kind}".rstrip(): record["code"],
-        }
-        torch = (
-            {k: str(record[k]) for k in ("device", "processor", "threads", "precision")}
-            if "compute" in record["settings"]
-            else {}
-        )
-        for what, value in (shared | torch).items():
-            found.setdefault(what, {}).setdefault(str(value), []).append(name)
-    return {what: values for what, values in found.items() if len(values) > 1}
-
-
-def stale_inputs(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(output, input) of every product that was made from an earlier state of another product. Only records are read.
-
-    Args:
-        records: Output to its record.
-    """
-    state = {p["path"]: p["digest"] for record in records.values() for p in record["products"]}
-    out = []
-    for name, record in records.items():
-        for entry in (i for entries in record["inputs"].values() for i in entries):
-            if state.get(entry["path"], entry["digest"]) != entry["digest"]:
-                out.append((name, entry["path"]))
-    return list(dict.fromkeys(out))

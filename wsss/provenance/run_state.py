@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss.files.errors import ArtefactError
-from wsss.provenance.records import SUFFIX, file_digest, find_records, read_record, spelt
+from wsss.files.provenance_files import SUFFIX, find_records, read_record
+from wsss.provenance.records import file_digest, spelt
 from wsss.runtime.console import progress
 
 AGAIN = "snakemake"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from wsss.files.errors import ArtefactError
+from wsss.files.provenance_files import find_records, mixtures, stale_inputs
 from wsss.provenance.catalogue import Product, catalogue, rounds_used
 from wsss.provenance.data_checks import data_faults
 from wsss.provenance.file_checks import check_leftovers, check_presence, check_products
-from wsss.provenance.records import find_records, mixtures, stale_inputs
 from wsss.provenance.run_state import AGAIN, HINT, Finding, RunState, read_run
 from wsss.settings.config import load
 from wsss.settings.sections import Config

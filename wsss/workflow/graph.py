@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,8 @@ from wsss.settings import sections
 from wsss.settings.reading import as_read, only_read, run_settings
 from wsss.settings.recipes import for_method, for_variant
 from wsss.settings.sections import Config, SegmentSection
-from wsss.workflow.jobs import FULL_SUPERVISION, Job
+from wsss.workflow.jobs import Job
+from wsss.workflow.rows import FULL_SUPERVISION, MeasuredArtefact, RunPlan, TrainingRecord
 from wsss.workflow.stages import STAGES
 
 Made = Literal["classifier", "scores", "regions"]
@@ -249,14 +251,11 @@ class Graph:
 
     # ------------------------------------------------------------ what is measured
 
-    def measured(self, rounds: Mapping[str, int]) -> list[dict[str, Any]]:
-        """Every artefact that is measured and shown.
+    def measured(self, rounds: Mapping[str, int]) -> list[MeasuredArtefact]:
+        """Every artefact that is measured, in the order data flows, method by method.
 
         Args:
             rounds: Rounds used, by method.
-
-        Returns:
-            Mappings with method, stage, round, variant, cycle, split, files and `name`, the fragment under metrics/{method}/; `exported` marks what users take away.
         """
         rows = [row for m in self.config.methods for row in self._seed_rows(m, rounds[m])]
         for method in self.config.segment.methods:
@@ -266,116 +265,97 @@ class Graph:
             rows += self._segment_rows(FULL_SUPERVISION, "plain")
         return rows
 
-    def _seed_rows(self, method: str, rounds: int) -> list[dict[str, Any]]:
-        rows = [
-            _row(method, "scores", f"scores-round-{r}", self.scores(method, r), round=r) for r in range(1, rounds + 1)
-        ]
-        rows.append(_row(method, "fused", "fused", self.fused(method)))
-        rows.append(_row(method, "seed", "seed", self.seed_masks(method)))
-        name = self.pseudo_source("plain", 0)
+    def _seed_rows(self, method: str, rounds: int) -> list[MeasuredArtefact]:
+        """Scores of every round, what is made of them, and the pseudo masks of cycle 0."""
+        scores = {r: self.scores(method, r) for r in range(1, rounds + 1)}
         return [
-            *rows,
-            _row(method, "pseudo", f"pseudo-{name}-cycle-0", self.pseudo(method, name, 0), variant=name, cycle=0),
+            *(
+                MeasuredArtefact(method=method, stage="scores", name=f"scores-round-{r}", files=files, round=r)
+                for r, files in scores.items()
+            ),
+            MeasuredArtefact(method=method, stage="fused", name="fused", files=self.fused(method)),
+            MeasuredArtefact(method=method, stage="seed", name="seed", files=self.seed_masks(method)),
+            self._pseudo_row(method, self.pseudo_source("plain", 0), 0),
         ]
 
-    def _segment_rows(self, method: str, variant: str) -> list[dict[str, Any]]:
+    def _segment_rows(self, method: str, variant: str) -> list[MeasuredArtefact]:
+        """Every cycle of a variant: the masks that train it (cycle 0's are the seeds' rows), and its predictions."""
         rows = []
         for cycle in range(self.cycles(method, variant)):
             if cycle > 0:
-                rows.append(
-                    _row(
-                        method,
-                        "pseudo",
-                        f"pseudo-{variant}-cycle-{cycle}",
-                        self.pseudo(method, variant, cycle),
-                        variant=variant,
-                        cycle=cycle,
-                    )
-                )
-            for split in ("train", "val"):
-                name = f"prediction-{variant}-cycle-{cycle}-{split}"
-                rows.append(
-                    _row(
-                        method,
-                        "prediction",
-                        name,
-                        self.predictions(method, variant, cycle, split),
-                        variant=variant,
-                        cycle=cycle,
-                        split=split,
-                    )
-                )
+                rows.append(self._pseudo_row(method, variant, cycle))
+            rows += [self._prediction_row(method, variant, cycle, split) for split in ("train", "val")]
         return rows
 
-    def _exported_rows(self, method: str) -> list[dict[str, Any]]:
+    def _exported_rows(self, method: str) -> list[MeasuredArtefact]:
         """The training masks that users take away: those of the cycle after the last."""
         if not self.config.segment.variants:
             return []
         variant = self.config.segment.variants[-1]
-        cycle = self.cycles(method, variant)
+        row = self._pseudo_row(method, variant, self.cycles(method, variant))
+        return [replace(row, files=self.final_masks(method, "train"), exported=True)]
+
+    def _pseudo_row(self, method: str, variant: str, cycle: int) -> MeasuredArtefact:
+        name, files = f"pseudo-{variant}-cycle-{cycle}", self.pseudo(method, variant, cycle)
+        return MeasuredArtefact(method=method, stage="pseudo", name=name, files=files, variant=variant, cycle=cycle)
+
+    def _prediction_row(self, method: str, variant: str, cycle: int, split: str) -> MeasuredArtefact:
+        return MeasuredArtefact(
+            method=method,
+            stage="prediction",
+            name=f"prediction-{variant}-cycle-{cycle}-{split}",
+            files=self.predictions(method, variant, cycle, split),
+            variant=variant,
+            cycle=cycle,
+            split=split,
+        )
+
+    def _region_rows(self, method: str, rounds: int) -> list[MeasuredArtefact]:
+        """Regions of every round: shown by the report, not measured."""
         return [
-            _row(
-                method,
-                "pseudo",
-                f"pseudo-{variant}-cycle-{cycle}",
-                self.final_masks(method, "train"),
-                variant=variant,
-                cycle=cycle,
-            )
-            | {"exported": True}
+            MeasuredArtefact(method=method, stage="regions", name="", files=self.regions(method, r), round=r)
+            for r in range(1, rounds + 1)
         ]
 
-    def records(self, rounds: Mapping[str, int]) -> list[dict[str, Any]]:
-        """JSON records of trainings and rounds, for curves and timing rows."""
-        out: list[dict[str, Any]] = []
+    def records(self, rounds: Mapping[str, int]) -> list[TrainingRecord]:
+        """Records of trainings and rounds, for curves and timing rows.
+
+        Args:
+            rounds: Rounds used, by method.
+        """
+        out: list[TrainingRecord] = []
         for method in self.config.methods:
             for r in range(1, rounds[method] + 1):
-                out.append(
-                    {
-                        "method": method,
-                        "variant": "",
-                        "round": r,
-                        "cycle": None,
-                        "kind": "classifier",
-                        "file": self.training_record(method, r),
-                    }
-                )
-                out.append(
-                    {
-                        "method": method,
-                        "variant": "",
-                        "round": r,
-                        "cycle": None,
-                        "kind": "round",
-                        "file": self.round_metrics(method, r),
-                    }
-                )
-        pairs = [(m, v) for m in self.config.segment.methods for v in self.config.segment.variants] + [
-            (FULL_SUPERVISION, "plain")
-        ] * self.config.evaluate.full_supervision
-        for method, variant in pairs:
-            for cycle in range(self.cycles(method, variant)):
-                file = self.segmenter_record(method, variant, cycle)
-                out.append(
-                    {
-                        "method": method,
-                        "variant": variant,
-                        "round": None,
-                        "cycle": cycle,
-                        "kind": "segmenter",
-                        "file": file,
-                    }
-                )
+                training, measured = self.training_record(method, r), self.round_metrics(method, r)
+                out.append(TrainingRecord(method=method, kind="classifier", file=training, round=r))
+                out.append(TrainingRecord(method=method, kind="round", file=measured, round=r))
+        pairs = [(m, v) for m in self.config.segment.methods for v in self.config.segment.variants]
+        pairs += [(FULL_SUPERVISION, "plain")] * self.config.evaluate.full_supervision
+        for m, v in pairs:
+            for cycle in range(self.cycles(m, v)):
+                file = self.segmenter_record(m, v, cycle)
+                out.append(TrainingRecord(method=m, kind="segmenter", file=file, variant=v, cycle=cycle))
         return out
 
-    def plan(self, rounds: Mapping[str, int]) -> dict[str, Any]:
-        """Everything the report must find; plain values only."""
-        return {
-            "run": self.config.run, "config": run_settings(self.config), "kinds": {m: self.kind(m) for m in self.config.methods}, "methods": self.config.methods,
-            "variants": self.config.segment.variants, "cycles": self.config.segment.cycles, "cues": {m: self.settings(m).saliency.kind for m in self.config.methods},
-            "saliency": {m: self.saliency(m) for m in self.config.methods}, "stages": self.measured(rounds),
-            "records": self.records(rounds), "benchmarks": f"{self.base}/benchmarks", "report": self.config.report.model_dump(mode="json"),
-        }  # fmt: skip
+    def plan(self, rounds: Mapping[str, int]) -> RunPlan:
+        """Everything that the report must find, without the instances.
+
+        Args:
+            rounds: Rounds used, by method.
+        """
+        methods = self.config.methods
+        regions = [row for m in methods for row in self._region_rows(m, rounds[m])]
+        return RunPlan(
+            run=self.config.run,
+            config=run_settings(self.config),
+            methods=methods,
+            kinds={m: self.kind(m) for m in methods},
+            cues={m: self.settings(m).saliency.kind for m in methods},
+            saliency={m: self.saliency(m) for m in methods},
+            artefacts=[*self.measured(rounds), *regions],
+            records=self.records(rounds),
+            benchmarks=f"{self.base}/benchmarks",
+        )
 
     # ------------------------------------------------------------ stage settings
 
@@ -399,26 +379,3 @@ class Graph:
             return only_read(getattr(seeds, facts.options), stage=stage, round=round)
         given = seeds.custom.get(facts.over or kind, {})
         return only_read(facts.settings(**given), stage=stage, round=round) if facts.settings else dict(given)
-
-
-def _row(
-    method: str,
-    stage: str,
-    name: str,
-    files: list[str],
-    *,
-    round: int | None = None,
-    variant: str = "",
-    cycle: int | None = None,
-    split: str = "train",
-) -> dict[str, Any]:
-    return {
-        "method": method,
-        "stage": stage,
-        "name": name,
-        "files": files,
-        "round": round,
-        "variant": variant,
-        "cycle": cycle,
-        "split": split,
-    }

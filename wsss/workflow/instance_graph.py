@@ -7,6 +7,7 @@ from typing import Any
 
 from wsss.settings import sections
 from wsss.workflow.graph import Graph
+from wsss.workflow.rows import MeasuredArtefact
 
 
 class InstanceGraph:
@@ -81,18 +82,10 @@ class InstanceGraph:
         return [self.graph.path("measure_instances", method=m) for m in self.methods]
 
     def row_keys(self, method: str) -> dict[str, Any]:
-        """Identifying columns of its rows in metrics.csv."""
+        """The identifying columns of its rows in metrics.csv, as `RowKeys` has them."""
         config = self.graph.config
-        return {
-            "run": config.run,
-            "method": method,
-            "variant": "",
-            "stage": "instances",
-            "round": None,
-            "cycle": None,
-            "split": "train",
-            "seed": config.seed,
-        }
+        row = MeasuredArtefact(method=method, stage="instances", name="instances", files=self.results(method))
+        return row.row_keys(run=config.run, seed=config.seed)
 
     def _key(self, method: str) -> str:
         given = self.graph.stage("respond_peaks", method=method).model_dump(mode="json")

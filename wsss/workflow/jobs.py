@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FULL_SUPERVISION = "full"
-"""Stands for a method in the paths of the segmenter that learns from truth masks."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from wsss.settings import stage_settings as models
 from wsss.settings.sections import Section
-from wsss.workflow.jobs import FULL_SUPERVISION, Job
+from wsss.workflow.jobs import Job
+from wsss.workflow.rows import FULL_SUPERVISION
 
 if TYPE_CHECKING:
     from wsss.workflow.graph import Graph
