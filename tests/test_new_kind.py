@@ -133,7 +133,7 @@ def test_what_no_kind_may_be_is_refused(package: Path, monkeypatch: pytest.Monke
             kinds.dataset_kinds.__wrapped__()
     point = EntryPoint("middle", "middle:Middle", kinds.SALIENCY_GROUP)
     monkeypatch.setattr(kinds, "entry_points", lambda group: [point])
-    with pytest.raises(ValueError, match="found type, expected .*SaliencyKind"):
+    with pytest.raises(ValueError, match=r"found type, expected .*SaliencyKind"):
         kinds.saliency_kinds.__wrapped__()
 
 

@@ -215,7 +215,7 @@ def wall(rng: np.random.Generator, shape: tuple[int, int], *, unit: int) -> np.n
 def backdrop(
     rng: np.random.Generator, *, size: tuple[int, int], horizon: int, ground: str, hour: str, unit: int
 ) -> np.ndarray:
-    """(H * unit, W * unit, 3) uint8 background of an image of `size` (H, W). Its `horizon` (px) is at the top or below."""
+    """(H * unit, W * unit, 3) uint8 background of an image of `size` (H, W) whose ground begins at row `horizon`."""
     height, width, edge = size[0] * unit, size[1] * unit, horizon * unit
     canvas = np.empty((height, width, 3), np.float32)
     if edge > 0 and ground == "planks":
