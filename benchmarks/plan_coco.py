@@ -16,10 +16,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsss.cli.plan import COCO_SIZE, count_jobs, plan
+from wsss.cli.plan import count_jobs, plan
 from wsss.methods import load_method
 from wsss.nets.segmenters import build_segmenter
 from wsss.settings.config import load
+from wsss.settings.sections import CocoSection
+from wsss.stages.dataset.coco import CocoSource
 from wsss.workflow.graph import Graph
 
 IMAGES = {"train": 82_081, "val": 40_137}
@@ -94,7 +96,7 @@ def main() -> None:
         steps = jobs[f"train_{name}"] * section.passes(IMAGES["train"] // batch) * IMAGES["train"]
         work = (
             steps * 3 * evaluation(model, crop, crop),
-            images * evaluation(model, *COCO_SIZE) * sum(s**2 for s in scales) * (1 + flip),
+            images * evaluation(model, *CocoSource(CocoSection()).image_size()) * sum(s**2 for s in scales) * (1 + flip),
         )
         kept = kept_bytes(model, crop=crop)
         print(f"{name}: {kept / 1e6:.0f} MB kept a crop of {crop} px, {batch * kept / 1e9:.1f} GB a batch of {batch}")

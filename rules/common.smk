@@ -16,6 +16,7 @@ from wsss.settings.stage_settings import PlanSettings
 from wsss.settings.values import refuse_double_keys
 from wsss.stages.dataset.source import source_of
 from wsss.workflow.digests import listing_digest, stage_code
+from wsss.workflow import run_plan
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
 from wsss.workflow.jobs import Job
@@ -135,7 +136,7 @@ def round_metrics(method):
 
 def measured():
     """Every artefact that is measured (needs the rounds)."""
-    return GRAPH.measured(all_rounds())
+    return run_plan.measured(GRAPH, all_rounds())
 
 
 def mask_lists(w):
@@ -180,7 +181,7 @@ def instance_shard(kind):
 
 def measured_row(w):
     """The measured artefact that a metrics fragment is about."""
-    artefacts = GRAPH.measured({m: GRAPH.max_rounds(m) for m in GRAPH.config.methods})
+    artefacts = run_plan.measured(GRAPH, {m: GRAPH.max_rounds(m) for m in GRAPH.config.methods})
     return next(row for row in artefacts if (row.method, row.name) == (w.method, w.name))
 
 

@@ -89,7 +89,7 @@ rule collect_metrics:
     input:
         fragments=lambda w: [f"{BASE}/metrics/{row.method}/{row.name}.csv" for row in measured()]
         + INSTANCES.fragments(),
-        records=lambda w: sorted({r.file for r in GRAPH.records(all_rounds())}),
+        records=lambda w: sorted({r.file for r in run_plan.records(GRAPH, all_rounds())}),
     output:
         product("collect_metrics"),
     log:

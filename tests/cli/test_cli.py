@@ -63,7 +63,7 @@ def test_config_command_marks_what_an_overlay_changes(tmp_path):
     (tmp_path / "x.yaml").write_text("seed: 3\nsegment: {train: {epochs: 9}}")
     lines = call("config", tmp_path / "x.yaml").output.splitlines()
     assert [line.split(" #")[0].strip() for line in lines if "# default " in line] == ["seed: 3", "epochs: 9"]
-    assert "laid over the defaults" in lines[0]
+    assert "as the given files set it" in lines[0]
 
 
 @pytest.mark.parametrize("stage", STAGES)

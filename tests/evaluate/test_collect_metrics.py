@@ -15,6 +15,7 @@ from wsss.settings.sections import Config
 from wsss.settings.stage_settings import PlanSettings
 from wsss.stages.evaluate.collect_metrics import ROUND_FIGURES, TIMING_FIGURES, collect_metrics
 from wsss.workflow.graph import Graph
+from wsss.workflow.run_plan import records
 
 NONE = PlanSettings()
 
@@ -100,7 +101,7 @@ def run(tmp_path, monkeypatch) -> tuple[PlanSettings, list[dict]]:
     """Records of a run of cam and two rounds of erasing, in the working directory."""
     monkeypatch.chdir(tmp_path)
     settings = PlanSettings(config=Config(run="r", seed=5), rounds={"cam": 1, "erasing": 2})
-    records = Graph(settings.config).records(settings.rounds)
+    records = records(Graph(settings.config), settings.rounds)
     for k, file in enumerate(dict.fromkeys(r.file for r in records)):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).write_text(

@@ -23,6 +23,7 @@ from wsss.stages.report.metrics import Metrics, read_metrics
 from wsss.stages.report.write_report import context, page_of
 from wsss.workflow.graph import Graph
 from wsss.workflow.rows import ArtefactKey, MeasuredArtefact, RunPlan
+from wsss.workflow.run_plan import run_plan
 
 MEAN_RGB = [120.0, 110.0, 100.0]
 OVERLAY = {
@@ -161,7 +162,7 @@ def _plan(folder: Path, settings: Config) -> RunPlan:
     """The plan of the settings, its paths under `folder`."""
     graph = Graph(settings)
     graph.base = folder.as_posix()
-    plan = graph.plan({m: graph.max_rounds(m) for m in settings.methods})
+    plan = run_plan(graph, {m: graph.max_rounds(m) for m in settings.methods})
     assert all(Path(f).is_relative_to(folder) for a in plan.artefacts for f in a.files), "nothing is written elsewhere"
     return plan
 

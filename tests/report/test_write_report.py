@@ -17,6 +17,7 @@ from wsss.stages.report.cells import percent
 from wsss.stages.report.plan import plan_of
 from wsss.stages.report.write_report import seconds, write_report
 from wsss.workflow.graph import Graph
+from wsss.workflow.run_plan import measured
 
 VOID = {"meta", "link", "img"}
 
@@ -201,7 +202,7 @@ def test_the_workflows_settings_lead_to_the_same_plan_and_the_regions():
     config = load({"run": "r"})
     rounds = {"cam": 1, "erasing": 3}
     plan, graph = plan_of(PlanSettings(config=config, rounds=rounds)), Graph(config)
-    assert [a for a in plan.artefacts if a.stage != "regions"] == graph.measured(rounds)
+    assert [a for a in plan.artefacts if a.stage != "regions"] == measured(graph, rounds)
     regions = plan.find(stage="regions", method="erasing")
     assert [a.files for a in regions] == [graph.regions("erasing", r) for r in (1, 2, 3)]
     with pytest.raises(ValueError, match="expected a number of rounds for cam, erasing"):

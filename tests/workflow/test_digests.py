@@ -120,8 +120,8 @@ def copied(sources, monkeypatch):
     monkeypatch.setattr(digests, "_parse", lambda name: parsed.get(name) or parsed.setdefault(name, parse(name)))
 
     def all_digests():
-        named = {s: [FACTS["cam"].module] if s in METHOD_STAGES else [] for s in STAGES}
-        return {s: digests.code_digest(f"wsss.stages.{e.folder}.{s}", *named[s]) for s, e in STAGES.items()}
+        code = {s: [f"wsss.stages.{e.folder}.{s}", *NAMED.get(s, ())] for s, e in STAGES.items()}
+        return {s: digests.code_digest(*modules) for s, modules in code.items()}
 
     def changed_by(module, edit):
         path, name = folder / f"{module}.py", f"wsss.{module.replace('/', '.')}"
@@ -140,7 +140,11 @@ def copied(sources, monkeypatch):
 
 
 METHOD_STAGES = ("train_classifier", "extract_scores", "respond_peaks")
-"""Stages that import the module of a method; here of CAM."""
+NAMED = {s: [FACTS["cam"].module] for s in METHOD_STAGES} | {
+    "index_images": ["wsss.stages.dataset.scenes"],
+    "estimate_saliency": ["wsss.stages.saliency.barrier"],
+}
+"""Modules that stages import by name: here of CAM, the embedded scenes and the barrier distance."""
 
 
 def reworded(text):
@@ -190,6 +194,10 @@ REACH = {
     "stages/pseudo/crf": {"refine_masks"},
     "stages/pseudo/make_seeds": {"make_seeds"},
     "stages/saliency/estimate_saliency": {"estimate_saliency"},
+    "stages/saliency/barrier": {"estimate_saliency"},
+    "stages/saliency/u2net": set(),  # another kind than the one that runs
+    "stages/dataset/scenes": {"index_images"},
+    "stages/dataset/coco": set(),
     "stages/segment/psl": {"train_segmenter", "predict_masks"},
     "stages/segment/inference": {"predict_masks"},
     "stages/evaluate/confusion": {"measure_scores", "measure_masks"},
@@ -201,7 +209,7 @@ REACH = {
     "nets/checkpoints": TRAINED,
     "training/draws": TRAINED | {"index_images"},
     "files/cues": {"make_seeds", "retrieve_instances"},
-    "files/rle": {"index_images", "propose_masks", "retrieve_instances", "export_instances", "measure_instances"},
+    "files/rle": {"propose_masks", "retrieve_instances", "export_instances", "measure_instances"},
     "workflow/graph": {"collect_metrics", "write_report"},
 }
 """Module to the stages that run its code: written by hand, not by the digest's own walk."""

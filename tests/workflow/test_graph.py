@@ -11,9 +11,11 @@ from wsss.methods import FACTS, Facts
 from wsss.settings import stage_settings
 from wsss.settings.base import reading_of
 from wsss.settings.config import load
+from wsss.settings.dataset import KindSection
 from wsss.settings.reading import as_read, run_settings
 from wsss.settings.sections import Config, Section
 from wsss.workflow.graph import Graph
+from wsss.workflow.run_plan import records
 from wsss.workflow.stages import STAGES
 
 TWO = {
@@ -192,7 +194,8 @@ def test_every_condition_names_a_choice_of_its_section():
     for section, name in MARKED:
         for key, wanted in reading_of(section, name).read_if.items():
             annotation = section.model_fields[key].annotation
-            choices = (True, False) if annotation is bool else get_args(annotation)
+            kinds = list(section.kinds()) if issubclass(section, KindSection) else []
+            choices = (True, False) if annotation is bool else get_args(annotation) or kinds
             assert wanted in choices, (section, name)
             defaults = {k: f.get_default(call_default_factory=True) for k, f in section.model_fields.items()}
             other = other_value(defaults[name])
@@ -357,5 +360,5 @@ def test_what_score_maps_alone_read_does_not_train_again():
         "erasing",
         "small_erasing",
     ]  # other scores hide other pixels
-    records = [r.file for r in g.records(dict.fromkeys(g.config.methods, 1)) if r.kind == "classifier"]
+    records = [r.file for r in records(g, dict.fromkeys(g.config.methods, 1)) if r.kind == "classifier"]
     assert records == [g.training_record(m, 1) for m in g.config.methods]

@@ -16,6 +16,7 @@ from wsss.files.json_files import StopFigures, read_checked
 from wsss.settings.reading import only_read, run_settings
 from wsss.settings.sections import Config
 from wsss.settings.stage_settings import PlanSettings
+from wsss.workflow import run_plan
 from wsss.workflow.digests import stage_code
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
@@ -43,7 +44,7 @@ def catalogue(config: Config, *, rounds: Mapping[str, int]) -> dict[str, Product
         Path in the run's folder to what is made there, in the order data flows.
     """
     graph, found = Graph(config), {}
-    rows = {(row.method, row.name): row for row in graph.measured(rounds)}
+    rows = {(row.method, row.name): row for row in run_plan.measured(graph, rounds)}
     for inside, stage, job in jobs(graph, rounds):
         given: dict[str, Any] = {}
         section = graph.stage(stage, job) if STAGES[stage].view else None
@@ -88,7 +89,7 @@ def rounds_used(config: Config, *, run: Path) -> dict[str, int]:
 def _outputs(graph: Graph, rounds: Mapping[str, int]) -> list[str]:
     """Every output; some more than once."""
     methods, branch = graph.config.methods, InstanceGraph(graph)
-    measured, records = graph.measured(rounds), graph.records(rounds)
+    measured, records = run_plan.measured(graph, rounds), run_plan.records(graph, rounds)
     out = [graph.dataset("index.csv"), *graph.all_saliency()]
     for method in methods:
         for r in range(1, rounds[method] + 1):

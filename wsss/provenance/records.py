@@ -34,6 +34,7 @@ from wsss.stages.dataset.source import source_of
 from wsss.workflow.digests import stage_code
 from wsss.workflow.graph import Graph
 from wsss.workflow.listing import given_folder
+from wsss.workflow.run_plan import records as training_records
 from wsss.workflow.stages import STAGES
 
 READ_BESIDE = {"index": ("classes.csv", "statistics.json")}
@@ -128,7 +129,9 @@ def named_files(settings: BaseModel) -> list[Path]:
     if isinstance(settings, IndexSettings):
         return source_of(settings.dataset).labels()
     if isinstance(settings, PlanSettings):
-        return [Path(r.file) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
+        return (
+            [Path(r.file) for r in training_records(Graph(settings.config), settings.rounds)] if settings.rounds else []
+        )
     return [Path(w) for w in _weights(settings.model_dump(mode="json"))]
 
 

@@ -37,4 +37,4 @@ def nearest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
     close = difflib.get_close_matches(name[:MOST_COMPARED].strip().casefold(), folded, n=1, cutoff=0.6)
     if close:
         return f"did you mean {folded[close[0]]!r}?"
-    return f"known: {', '.join(folded.values())}" if listed else ""
+    return f"known: {', '.join(folded.values()) or 'none'}" if listed else ""

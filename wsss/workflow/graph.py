@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from wsss.methods import FACTS, Facts, rounds_until_stop
 from wsss.settings import sections
-from wsss.settings.reading import as_read, only_read, run_settings
+from wsss.settings.reading import as_read, only_read
 from wsss.settings.recipes import for_method, for_variant
 from wsss.settings.sections import Config, SegmentSection
 from wsss.workflow.jobs import Job
-from wsss.workflow.rows import FULL_SUPERVISION, MeasuredArtefact, RunPlan, TrainingRecord
+from wsss.workflow.rows import FULL_SUPERVISION
 from wsss.workflow.stages import STAGES
 
 Made = Literal["classifier", "scores", "regions"]
@@ -248,114 +247,6 @@ class Graph:
         if split == "train":
             return self.pseudo(method, variant, cycles)
         return self.predictions(method, variant, cycles - 1, split)
-
-    # ------------------------------------------------------------ what is measured
-
-    def measured(self, rounds: Mapping[str, int]) -> list[MeasuredArtefact]:
-        """Every artefact that is measured, in the order data flows, method by method.
-
-        Args:
-            rounds: Rounds used, by method.
-        """
-        rows = [row for m in self.config.methods for row in self._seed_rows(m, rounds[m])]
-        for method in self.config.segment.methods:
-            rows += [row for variant in self.config.segment.variants for row in self._segment_rows(method, variant)]
-            rows += self._exported_rows(method)
-        if self.config.evaluate.full_supervision:
-            rows += self._segment_rows(FULL_SUPERVISION, "plain")
-        return rows
-
-    def _seed_rows(self, method: str, rounds: int) -> list[MeasuredArtefact]:
-        """Scores of every round, what is made of them, and the pseudo masks of cycle 0."""
-        scores = {r: self.scores(method, r) for r in range(1, rounds + 1)}
-        return [
-            *(
-                MeasuredArtefact(method=method, stage="scores", name=f"scores-round-{r}", files=files, round=r)
-                for r, files in scores.items()
-            ),
-            MeasuredArtefact(method=method, stage="fused", name="fused", files=self.fused(method)),
-            MeasuredArtefact(method=method, stage="seed", name="seed", files=self.seed_masks(method)),
-            self._pseudo_row(method, self.pseudo_source("plain", 0), 0),
-        ]
-
-    def _segment_rows(self, method: str, variant: str) -> list[MeasuredArtefact]:
-        """Every cycle of a variant: the masks that train it (cycle 0's are the seeds' rows), and its predictions."""
-        rows = []
-        for cycle in range(self.cycles(method, variant)):
-            if cycle > 0:
-                rows.append(self._pseudo_row(method, variant, cycle))
-            rows += [self._prediction_row(method, variant, cycle, split) for split in ("train", "val")]
-        return rows
-
-    def _exported_rows(self, method: str) -> list[MeasuredArtefact]:
-        """The training masks that users take away: those of the cycle after the last."""
-        if not self.config.segment.variants:
-            return []
-        variant = self.config.segment.variants[-1]
-        row = self._pseudo_row(method, variant, self.cycles(method, variant))
-        return [replace(row, files=self.final_masks(method, "train"), exported=True)]
-
-    def _pseudo_row(self, method: str, variant: str, cycle: int) -> MeasuredArtefact:
-        name, files = f"pseudo-{variant}-cycle-{cycle}", self.pseudo(method, variant, cycle)
-        return MeasuredArtefact(method=method, stage="pseudo", name=name, files=files, variant=variant, cycle=cycle)
-
-    def _prediction_row(self, method: str, variant: str, cycle: int, split: str) -> MeasuredArtefact:
-        return MeasuredArtefact(
-            method=method,
-            stage="prediction",
-            name=f"prediction-{variant}-cycle-{cycle}-{split}",
-            files=self.predictions(method, variant, cycle, split),
-            variant=variant,
-            cycle=cycle,
-            split=split,
-        )
-
-    def _region_rows(self, method: str, rounds: int) -> list[MeasuredArtefact]:
-        """Regions of every round: shown by the report, not measured."""
-        return [
-            MeasuredArtefact(method=method, stage="regions", name="", files=self.regions(method, r), round=r)
-            for r in range(1, rounds + 1)
-        ]
-
-    def records(self, rounds: Mapping[str, int]) -> list[TrainingRecord]:
-        """Records of trainings and rounds, for curves and timing rows.
-
-        Args:
-            rounds: Rounds used, by method.
-        """
-        out: list[TrainingRecord] = []
-        for method in self.config.methods:
-            for r in range(1, rounds[method] + 1):
-                training, measured = self.training_record(method, r), self.round_metrics(method, r)
-                out.append(TrainingRecord(method=method, kind="classifier", file=training, round=r))
-                out.append(TrainingRecord(method=method, kind="round", file=measured, round=r))
-        pairs = [(m, v) for m in self.config.segment.methods for v in self.config.segment.variants]
-        pairs += [(FULL_SUPERVISION, "plain")] * self.config.evaluate.full_supervision
-        for m, v in pairs:
-            for cycle in range(self.cycles(m, v)):
-                file = self.segmenter_record(m, v, cycle)
-                out.append(TrainingRecord(method=m, kind="segmenter", file=file, variant=v, cycle=cycle))
-        return out
-
-    def plan(self, rounds: Mapping[str, int]) -> RunPlan:
-        """Everything that the report must find, without the instances.
-
-        Args:
-            rounds: Rounds used, by method.
-        """
-        methods = self.config.methods
-        regions = [row for m in methods for row in self._region_rows(m, rounds[m])]
-        return RunPlan(
-            run=self.config.run,
-            config=run_settings(self.config),
-            methods=methods,
-            kinds={m: self.kind(m) for m in methods},
-            cues={m: self.settings(m).saliency.kind for m in methods},
-            saliency={m: self.saliency(m) for m in methods},
-            artefacts=[*self.measured(rounds), *regions],
-            records=self.records(rounds),
-            benchmarks=f"{self.base}/benchmarks",
-        )
 
     # ------------------------------------------------------------ stage settings
 

@@ -14,6 +14,7 @@ from wsss.files.metrics import METRIC_COLUMNS
 from wsss.settings.stage_settings import PlanSettings
 from wsss.workflow.graph import Graph
 from wsss.workflow.rows import TrainingRecord
+from wsss.workflow.run_plan import records as training_records
 
 ROUND_FIGURES = ("final_loss", "new_area", "claimed_share", "erased_share")
 TIMING_FIGURES = ("seconds", "peak_memory_mb")
@@ -70,7 +71,7 @@ def record_rows(settings: PlanSettings) -> pd.DataFrame:
             f"settings.rounds: found no number for {', '.join(missing)}, "
             f"expected one for each of {', '.join(settings.config.methods)}"
         )
-    records = Graph(settings.config).records(settings.rounds) if settings.rounds else []
+    records = training_records(Graph(settings.config), settings.rounds) if settings.rounds else []
     rows = [row for record in records for row in _rows_of(record)]
     shared = {"run": settings.config.run, "seed": str(settings.config.seed), "split": "train"}
     return pd.DataFrame(rows, columns=[*METRIC_COLUMNS, SOURCE], dtype=object).fillna("").assign(**shared)

@@ -9,6 +9,7 @@ from wsss.settings.stage_settings import PlanSettings
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
 from wsss.workflow.rows import InstanceFiles, RunPlan
+from wsss.workflow.run_plan import run_plan
 
 
 def plan_of(settings: PlanSettings) -> RunPlan:
@@ -37,7 +38,7 @@ def plan_of(settings: PlanSettings) -> RunPlan:
         )
         for method, product in zip(branch.methods, branch.products(), strict=True)
     ]
-    return replace(graph.plan(settings.rounds), instances=instances)
+    return replace(run_plan(graph, settings.rounds), instances=instances)
 
 
 def followed_method(plan: RunPlan) -> str:

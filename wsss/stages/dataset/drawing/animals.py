@@ -101,7 +101,7 @@ def cat(rng: np.random.Generator, coat: Coat) -> list[Layer]:
 
 
 def dog(rng: np.random.Generator, coat: Coat) -> list[Layer]:
-    """Own part: tan face with a white blaze, hanging ears, black nose, tongue and red collar. Weak: the short raised tail."""
+    """Own part: tan face with a white blaze, hanging ears, black nose, tongue, red collar. Weak: the raised tail."""
     wag = rng.uniform(-0.06, 0.05)
     tail = tube([(-0.34, -0.46), (-0.42, -0.53), (-0.45 + wag, -0.64)], 0.05, 0.02)
     face = [
@@ -202,9 +202,12 @@ def bird(rng: np.random.Generator, coat: Coat) -> list[Layer]:
         flat(WHITE, ellipse(0.046, -0.032, 0.009, 0.009)),
     ]
     return [
-        flat((74, 66, 62), *legs), rounded(coat, *feathers, tone=0.78), rounded(coat, trunk), rounded(coat, wing, tone=0.84),
+        flat((74, 66, 62), *legs),
+        rounded(coat, *feathers, tone=0.78),
+        rounded(coat, trunk),
+        rounded(coat, wing, tone=0.84),
         *moved(head, 0.285 + rng.uniform(-0.02, 0.02), -0.655 + lean),
-    ]  # fmt: skip
+    ]
 
 
 def turtle(rng: np.random.Generator, coat: Coat) -> list[Layer]:
@@ -249,7 +252,11 @@ def turtle(rng: np.random.Generator, coat: Coat) -> list[Layer]:
     ]
     neck = tube([(0.30, -0.22), (0.42, -0.29)], 0.075, 0.06)
     return [
-        rounded(coat, *far, tone=0.62), rounded(coat, *tube([(-0.40, -0.14), (-0.50, -0.10)], 0.04, 0.012), tone=0.8),
-        rounded(coat, *neck, tone=0.8), rounded(coat, *near, tone=0.85), rounded(coat, dome), rounded(coat, *edge, tone=0.75, relief=0.5),
+        rounded(coat, *far, tone=0.62),
+        rounded(coat, *tube([(-0.40, -0.14), (-0.50, -0.10)], 0.04, 0.012), tone=0.8),
+        rounded(coat, *neck, tone=0.8),
+        rounded(coat, *near, tone=0.85),
+        rounded(coat, dome),
+        rounded(coat, *edge, tone=0.75, relief=0.5),
         *moved(head, 0.465 + reach, -0.33 + rng.uniform(-0.05, 0.03)),
-    ]  # fmt: skip
+    ]

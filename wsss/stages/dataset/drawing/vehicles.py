@@ -22,7 +22,7 @@ def wheel(x: float, r: float) -> list[Layer]:
 
 
 def car(rng: np.random.Generator, coat: Coat) -> list[Layer]:
-    """Own part: the white and blue front with its grille and round yellow lamp. Weak: cabin, windows, two big wheels."""
+    """Own part: the white and blue front with grille and round yellow lamp. Weak: cabin, windows, two big wheels."""
     roof, rear, r = rng.uniform(0.50, 0.58), rng.uniform(-0.36, -0.24), rng.uniform(0.095, 0.115)
     shell = blob(
         (-0.49, -0.14),
@@ -77,7 +77,7 @@ def car(rng: np.random.Generator, coat: Coat) -> list[Layer]:
 
 
 def train(rng: np.random.Generator, coat: Coat) -> list[Layer]:
-    """Own part: the yellow nose with black chevrons and lamps. Weak: long coaches, a row of windows, many small wheels."""
+    """Own part: the yellow nose with black chevrons and lamps. Weak: long coaches, rows of windows, small wheels."""
     top, split = rng.uniform(0.29, 0.35), rng.uniform(-0.16, -0.04)
     coaches = [
         box(-0.56, -top, split - 0.012, -0.06, round_by=0.03),
