@@ -101,13 +101,13 @@ def run(tmp_path, monkeypatch) -> tuple[PlanSettings, list[dict]]:
     """Records of a run of cam and two rounds of erasing, in the working directory."""
     monkeypatch.chdir(tmp_path)
     settings = PlanSettings(config=Config(run="r", seed=5), rounds={"cam": 1, "erasing": 2})
-    records = records(Graph(settings.config), settings.rounds)
-    for k, file in enumerate(dict.fromkeys(r.file for r in records)):
+    found = records(Graph(settings.config), settings.rounds)
+    for k, file in enumerate(dict.fromkeys(r.file for r in found)):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).write_text(
             json.dumps({m: (k + n / 10) / 10 for n, m in enumerate((*ROUND_FIGURES, *TIMING_FIGURES))})
         )
-    return settings, records
+    return settings, found
 
 
 def test_records_become_rows_a_shared_round_under_each_method(run, tmp_path):

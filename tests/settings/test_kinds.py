@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wsss.settings.config import ConfigError, load
+from wsss.settings.config import load
+from wsss.settings.faults import ConfigError
 from wsss.settings.kinds import DATASETS, SALIENCY, kind_modules, load_class
 from wsss.settings.reading import relevant
 from wsss.settings.sections import Config, DatasetSection, SaliencySection

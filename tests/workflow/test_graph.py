@@ -360,5 +360,5 @@ def test_what_score_maps_alone_read_does_not_train_again():
         "erasing",
         "small_erasing",
     ]  # other scores hide other pixels
-    records = [r.file for r in records(g, dict.fromkeys(g.config.methods, 1)) if r.kind == "classifier"]
-    assert records == [g.training_record(m, 1) for m in g.config.methods]
+    files = [r.file for r in records(g, dict.fromkeys(g.config.methods, 1)) if r.kind == "classifier"]
+    assert files == [g.training_record(m, 1) for m in g.config.methods]
