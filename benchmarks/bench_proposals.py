@@ -36,7 +36,7 @@ SCALES = (25, 50, 100, 200, 400, 800)
 
 
 def of_hierarchies(image_u8: np.ndarray, **changed: Any) -> np.ndarray:
-    """The package's proposals with the default settings but for `changed`."""
+    """The package's proposals with the default settings, except `changed`."""
     w = WatershedSection()
     settings: dict[str, Any] = {
         "smoothings": w.smoothings,

@@ -129,7 +129,7 @@ def guards(
 
 @pytest.mark.parametrize("truth", [True, False])
 @pytest.mark.parametrize(
-    ("mask", "expected", "said"),
+    ("mask", "expected", "words"),
     [
         ([[0, 255, 0]], {"warning_all_background": 1}, "all 4 masks are background or unlabelled"),
         ([[0, 2, 2]], {"warning_single_class": 1}, "hold no class except dog"),
@@ -137,10 +137,10 @@ def guards(
         ([[0, 1, 2]], {}, ""),
     ],
 )
-def test_silent_failures_are_said_aloud(truth_set, tmp_path, figures_of, capsys, mask, expected, said, truth):
+def test_silent_failures_are_warned_of(truth_set, tmp_path, figures_of, capsys, mask, expected, words, truth):
     assert guards(truth_set, tmp_path, figures_of, mask, truth=truth) == expected
     err = capsys.readouterr().err
-    assert said in err
+    assert words in err
     assert bool(err) == bool(expected)
 
 

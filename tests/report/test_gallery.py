@@ -37,7 +37,7 @@ def test_no_image_twice_and_as_many_as_asked(images, count):
     assert all(r == "best" for _, r in chosen[:1])
 
 
-def test_equal_scores_are_told_apart_by_name():
+def test_equal_scores_are_ordered_by_name():
     assert choose({"b": 0.5, "a": 0.5, "c": 0.5}, 3) == choose({"c": 0.5, "a": 0.5, "b": 0.5}, 3)
 
 

@@ -77,9 +77,9 @@ def test_proposals_are_listed_with_what_taught_them():
 
 def test_truth_masks_are_said_to_be_read_by_what_reads_them():
     assert "Read by evaluation only: 4 training" in kinds({}, prm="watershed")["Truth masks"][1]
-    said = kinds({}, prm="watershed", best="truth")["Truth masks"][1]
-    assert "only" not in said
-    assert said.startswith("Read by evaluation and by the proposals of best (true instances): 4 training")
+    text = kinds({}, prm="watershed", best="truth")["Truth masks"][1]
+    assert "only" not in text
+    assert text.startswith("Read by evaluation and by the proposals of best (true instances): 4 training")
     full = kinds({"evaluate": {"full_supervision": True}})["Truth masks"][1]
     assert full.startswith("Read by evaluation and by the training of “full”: ")
     assert "losses except those of “full”" in full

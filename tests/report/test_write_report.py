@@ -129,7 +129,7 @@ def tables_of(page):
 
 
 def test_the_page_says_what_went_in_and_what_was_seen(text):
-    said = Page(text).text
+    shown = Page(text).text
     for words in (
         "unsupervised",
         "ImageNet weights",
@@ -140,7 +140,7 @@ def test_the_page_says_what_went_in_and_what_was_seen(text):
         "torch",
         "Never seen in training",
     ):
-        assert words in said, words
+        assert words in shown, words
 
 
 def test_texts_are_escaped(tmp_path):

@@ -14,7 +14,8 @@ PROPOSALS = {
     "watershed": ("none", "Mask proposals by hierarchical watershed: unsupervised, nothing was trained for them."),
     "folder": (
         "given",
-        "Mask proposals were given; whatever supervision made them went in. MCG and COB, for example, were trained on pixel masks.",
+        "Mask proposals were given; whatever supervision made them went in. "
+        "MCG and COB, for example, were trained on pixel masks.",
     ),
     "truth": ("truth", "The true instances are the mask proposals: the ceiling of retrieval, no fair result."),
 }

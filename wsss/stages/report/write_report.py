@@ -120,6 +120,7 @@ def _figures(plan: RunPlan, metrics: Metrics, records: Sequence[ReadRecord]) -> 
         "headline": tables.headline(plan, metrics),
         "table": tables.stage_table(plan, metrics),
         "segmenters": tables.segmenter_table(plan, metrics),
+        "full_supervision": FULL_SUPERVISION,
         "details": [table for table in details if table.rows],
         "rounds": [r for r in records if r.record.kind == "round"],
         "charts": curves.charts(plan, metrics, records),
