@@ -410,7 +410,7 @@ def test_sorting_the_labels_does_not_matter_and_changing_one_does(photographs):
     only(
         lines(run),
         "photos/labels.csv: image 3: found train blue;red, expected train blue as when the index was made",
-        "to repair: put it back as it was; or, if it is meant to be so, snakemake results/mine/dataset/index.csv --forcerun",
+        "to repair: put it back as it was; or, if it is meant to be so, snakemake results/mine/dataset/index.csv",
     )
     photographs.write_text("\n".join([header, *rows[1:]]) + "\n")
     only(lines(run), "image 0: found no such row, expected train red")
