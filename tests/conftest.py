@@ -71,7 +71,7 @@ def shared() -> Path:
 
 @pytest.fixture
 def usual_signals() -> Iterator[None]:
-    """Signals as in a shell's foreground: a script's background job ignores SIGINT, and the package leaves it ignored."""
+    """Signals as in a shell's foreground: a script's background job ignores SIGINT, which the package respects."""
     from wsss.runtime.stopping import SIGNALS
 
     before = {

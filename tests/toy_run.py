@@ -1,4 +1,4 @@
-"""A small run in a folder of its own, for the tests of the workflow: its configuration, and a copy of the code that tests may edit."""
+"""A small run for the tests of the workflow: its configuration, and a folder with a copy of the code to edit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages of a prepared run, called by the very commands of its rules, in a copy of it: in the background, to be disturbed."""
+"""Stages of a copy of a prepared run, in the background, by the commands of its rules: to be disturbed."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def untrained(prepared, tmp_path) -> StageRuns:
 
 @contextmanager
 def paused(workflow: Started) -> Iterator[None]:
-    """Hold a workflow's training for as long as the block takes: else it would have ended before the other has begun."""
+    """Pause a workflow's training during the block: else it would have ended before the other has begun."""
     (job,) = jobs_below(workflow.pid)
     os.kill(job.pid, signal.SIGSTOP)
     try:

@@ -101,9 +101,10 @@ def test_a_failed_stage_leaves_no_record(words):
 
 
 def test_a_job_killed_before_its_record_leaves_none(words):
-    """The old record goes before the stage begins; a process that dies right after the product is whole leaves the product alone."""
+    """The old record is removed before the stage begins. A process that dies after its product leaves no record."""
     call(words)
-    code = "import os\nfrom wsss.provenance import records as r\nr.library_versions = lambda: os._exit(9)\nfrom wsss.__main__ import main\nmain()\n"
+    dies = "import os\nfrom wsss.provenance import records as r\nr.library_versions = lambda: os._exit(9)\n"
+    code = f"{dies}from wsss.__main__ import main\nmain()\n"
     assert subprocess.run([sys.executable, "-c", code, *words], check=False).returncode == 9
     assert Path("results/tiny/regions.h5").is_file()
     assert find_records(Path("results/tiny")) == []

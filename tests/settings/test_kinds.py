@@ -7,7 +7,7 @@ import pytest
 from wsss.settings.config import load
 from wsss.settings.faults import ConfigError
 from wsss.settings.kinds import DATASETS, SALIENCY, kind_modules, load_class
-from wsss.settings.reading import relevant
+from wsss.settings.reading import only_read
 from wsss.settings.sections import Config, DatasetSection, SaliencySection
 from wsss.stages.dataset.source import Source
 from wsss.stages.saliency.estimator import Estimator
@@ -52,6 +52,6 @@ def test_every_kind_of_saliency_has_a_class_and_its_settings(kind: str) -> None:
 
 
 def test_what_the_kind_does_not_choose_is_not_read() -> None:
-    assert set(relevant(Config().dataset)) == {"kind", "scenes"}
+    assert set(only_read(Config().dataset)) == {"kind", "scenes"}
     other = DatasetSection.model_construct(kind="mine", custom={"mine": {"root": "a"}, "yours": {"root": "b"}})
-    assert relevant(other) == {"kind": "mine", "custom": {"mine": {"root": "a"}}}
+    assert only_read(other) == {"kind": "mine", "custom": {"mine": {"root": "a"}}}
