@@ -18,7 +18,8 @@ from wsss.workflow.digests import code_digest, listing_digest
 from wsss.settings.reading import relevant
 from wsss.settings.stage_settings import PlanSettings
 from wsss.runtime.workflow_process import announce_workflow
-from wsss.methods import FACTS, rounds_until_stop
+from wsss.methods import FACTS
+from wsss.workflow.rounds import rounds_until_stop
 
 try:
     for file in filter(os.path.isfile, workflow.configfiles):  # a pipe was read already

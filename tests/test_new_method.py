@@ -77,16 +77,16 @@ def edit_reruns_this_method_alone(project: Project, package: Path, over: dict) -
 def test_a_name_that_is_taken_or_no_facts_is_refused(package, monkeypatch):
     from importlib.metadata import EntryPoint
 
-    from wsss.stages.seeds import method
+    from wsss import methods
 
     for point, said in (
-        (EntryPoint("cam", "lse_facts:FACTS", method.ENTRY_POINTS), "there is a method of that name"),
-        (EntryPoint("lse", "lse_facts:__name__", method.ENTRY_POINTS), "is str, expected wsss.methods.Facts"),
+        (EntryPoint("cam", "lse_facts:FACTS", methods.ENTRY_POINTS), "there is a method of that name"),
+        (EntryPoint("lse", "lse_facts:__name__", methods.ENTRY_POINTS), "is str, expected wsss.methods.Facts"),
     ):
         monkeypatch.syspath_prepend(str(package))
-        monkeypatch.setattr(method, "entry_points", lambda group, point=point: [point])
+        monkeypatch.setattr(methods, "entry_points", lambda group, point=point: [point])
         with pytest.raises(ValueError, match=said):
-            method.registered()
+            methods.registered()
 
 
 def test_every_built_in_method_runs_side_by_side(tmp_path):

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from wsss.methods import FACTS, load_method, rounds_until_stop, should_stop
+from wsss.methods import FACTS, load_method
 from wsss.settings.sections import StopSection
+from wsss.workflow.rounds import rounds_until_stop, should_stop
 
 
 def rounds(*pairs):

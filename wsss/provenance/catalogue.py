@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from wsss.files.json_files import StopFigures, read_checked
-from wsss.methods import rounds_until_stop
 from wsss.provenance.records import stage_code
 from wsss.settings.reading import relevant
 from wsss.settings.sections import Config, Section
 from wsss.settings.stage_settings import IndexSettings, PlanSettings, SaliencySettings
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
+from wsss.workflow.rounds import rounds_until_stop
 from wsss.workflow.stages import STAGES
 
 SHARD = r"(?P<shard>(train|val)-\d+)"
