@@ -10,7 +10,7 @@ rule propose_masks:
     benchmark:
         bench_of("propose_masks", "{kind}-{shard}")
     wildcard_constraints:
-        kind="watershed|folder|truth",
+        kind="[a-z_]+",
     conda:
         "../envs/wsss.yaml"
     threads: 1

@@ -133,7 +133,7 @@ def test_every_built_in_method_runs_side_by_side(tmp_path):
     assert ("prm", "pointing") in found.index
     assert ("cam_parts", "pointing") not in found.index
     for method in ("prm", "cam_parts", "prm_parts"):
-        assert len(list((base / method / "instances" / "pictures").glob("*.png"))) == 12
+        assert len(list((base / method / "instances" / "images").glob("*.png"))) == 12
     assert project.reruns(over) == {}
     assert set(project.reruns({**over, "instances": {**over["instances"], "retrieval": {"boundary": 0.0}}})) == {
         "retrieve_instances", "export_instances", "measure_instances", "collect_metrics", "write_report",

@@ -41,7 +41,7 @@ PRODUCTS = {"train_classifier": ("output", "record"), "train_segmenter": ("outpu
 BESIDE = {
     "index_images": ("classes.csv", "statistics.json", "shards/*.csv"),
     "export_masks": ("{stem}/*.png",),
-    "export_instances": ("pictures/*.png",),
+    "export_instances": ("images/*.png",),
     "write_report": ("gallery.jpg",),
 }
 """Further products, as patterns in the folder of `output`. Images that index_images draws are not among them: the index holds their digests."""
