@@ -20,6 +20,7 @@ from wsss.files.limits import MOST_CONFIG_BYTES, MOST_RUN_NAME, check_plain, reg
 from wsss.methods import FACTS
 from wsss.runtime.text import short
 from wsss.settings.sections import NAME, Config, SegmentSection
+from wsss.settings.segment import shares_backbone
 from wsss.settings.yaml_checks import check_aliases, check_keys
 
 M = TypeVar("M", bound=BaseModel)
@@ -186,12 +187,9 @@ def _cross_faults(config: Config) -> list[str]:
         for variant in config.segment.variants:
             segment = for_variant(resolved.segment, variant)
             name = resolved.backbone.name
-            if segment.start == "classifier" and (
-                segment.network == "deeplabv2" or (segment.network == "largefov") != (name == "vgg16_largefov")
-            ):
-                faults.append(
-                    f"segment.start is 'classifier', but the network {segment.network} of {variant} is not built on the classifier's backbone {name}; use pretrained"
-                )
+            if segment.start == "classifier" and not shares_backbone(segment.network, name):
+                found = f"the network {segment.network} of {variant} is not built on the classifier's backbone {name}"
+                faults.append(f"segment.start is 'classifier', but {found}; use pretrained")
     return list(dict.fromkeys(faults))
 
 

@@ -10,10 +10,10 @@ from wsss.files.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
 from wsss.files.imaging import read_indexed_image, read_mask
 from wsss.files.rle import pack
 from wsss.runtime.console import log, progress, warn
+from wsss.runtime.extras import require
 from wsss.settings.sections import ProposalsSection
 from wsss.settings.stage_settings import ProposalSettings
 from wsss.stages.instances.given_proposals import check_folder, read_proposals
-from wsss.stages.instances.watershed import watershed_proposals
 
 
 def propose_masks(*, index: Path, shard: Path, settings: ProposalSettings, output: Path) -> None:
@@ -27,8 +27,11 @@ def propose_masks(*, index: Path, shard: Path, settings: ProposalSettings, outpu
 
     Raises:
         ArtefactError: If an input is missing or damaged, or an image has no true instances where they are asked for.
+        MissingExtraError: If the kind is watershed and the extra `instances` is not installed.
     """
     rows = ImageIndex(index).shard(shard)
+    if settings.proposals.kind == "watershed":
+        require("instances", reason="instances.proposals.kind 'watershed'")
     if settings.proposals.kind == "folder":
         check_folder(Path(settings.proposals.folder.root), rows)
     found = {row.image_id: pack(_proposals(row, settings.proposals)) for row in progress(rows, what="proposals")}
@@ -42,6 +45,8 @@ def propose_masks(*, index: Path, shard: Path, settings: ProposalSettings, outpu
 def _proposals(row: ImageRow, section: ProposalsSection) -> np.ndarray:
     """(S, H, W) bool of one image."""
     if section.kind == "watershed":
+        from wsss.stages.instances.watershed import watershed_proposals  # higra: the extra `instances`
+
         w = section.watershed
         return watershed_proposals(
             read_indexed_image(row), smoothings=w.smoothings, count=w.count, min_area=w.min_area, max_area=w.max_area

@@ -11,10 +11,8 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
+from wsss.files.artefacts import IGNORE
 from wsss.settings.sections import PslSection
-
-IGNORE = 255
-"""As in masks: takes no part."""
 
 
 def class_scores(class_logits: torch.Tensor, *, kind: Literal["softmax", "sigmoid"]) -> torch.Tensor:
