@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from wsss.files.artefacts import ImageIndex, ImageRow
 from wsss.files.imaging import read_image, read_mask, resize_maps
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.store import MapSet
 from wsss.settings.sections import CrfSection
 from wsss.stages.evaluate.confusion import confusion, figures

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wsss.files.artefacts import ImageIndex, ImageRow
 from wsss.files.imaging import normalise, read_indexed_image
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.store import MapSet
 from wsss.nets.checkpoints import load_network, restore_network
 from wsss.settings.sections import BackboneSection

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from wsss.files.artefacts import ImageIndex
 from wsss.files.imaging import Normalisation
+from wsss.files.index import ImageIndex
 from wsss.nets.checkpoints import save_network
 from wsss.settings.sections import AugmentSection, ComputeSection, OptimiserSection, TrainingSection
 from wsss.training import collectives

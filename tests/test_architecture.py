@@ -129,7 +129,7 @@ def test_seed_methods_are_one_small_file():
     for facts in FACTS.values():
         path = ROOT.joinpath(*facts.module.split(".")).with_suffix(".py")
         assert len(path.read_text().splitlines()) <= 200
-        assert not {"pathlib", "wsss.files.store", "wsss.files.artefacts"} & set(imports(path))
+        assert not {"pathlib", "wsss.files.store", "wsss.files.index"} & set(imports(path))
 
 
 # ---------------------------------------------------------------- methods

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsss.files.artefacts import INDEX_COLUMNS, write_csv, write_json
+from wsss.files.index import INDEX_COLUMNS
+from wsss.files.text_files import write_csv, write_json
 
 
 def write_tiny_set(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from wsss.__main__ import main
 from wsss.cli.compare_folders import compare_folders
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 
 
 def write(folder: Path, **masks: list) -> Path:

@@ -7,7 +7,8 @@ import json
 from click.testing import CliRunner
 
 from wsss.__main__ import main
-from wsss.files.artefacts import INDEX_COLUMNS, write_csv
+from wsss.files.index import INDEX_COLUMNS
+from wsss.files.text_files import write_csv
 
 
 def plan(folder, monkeypatch, **values):

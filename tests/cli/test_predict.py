@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.segment.drawn_set import COLOURS, COMPUTE
 from wsss.cli.predict import blend, predict_images
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import VOC_COLOURS
 from wsss.files.store import MapWriter
 from wsss.settings.sections import PredictSection, PslSection

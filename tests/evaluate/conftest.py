@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from wsss.files.artefacts import INDEX_COLUMNS, METRIC_COLUMNS, write_csv
+from wsss.files.index import INDEX_COLUMNS
+from wsss.files.metrics import METRIC_COLUMNS
+from wsss.files.text_files import write_csv
 
 NAMES = ["background", "train", "dog", "cat"]
 

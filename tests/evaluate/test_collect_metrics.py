@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError, write_csv
+from wsss.files.errors import ArtefactError
+from wsss.files.metrics import METRIC_COLUMNS
+from wsss.files.text_files import write_csv
 from wsss.settings.sections import Config
 from wsss.settings.stage_settings import PlanSettings
 from wsss.stages.evaluate.collect_metrics import ROUND_FIGURES, TIMING_FIGURES, collect_metrics

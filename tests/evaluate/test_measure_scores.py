@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError
+from wsss.files.errors import ArtefactError
+from wsss.files.metrics import METRIC_COLUMNS
 from wsss.files.store import MapWriter
 from wsss.settings.stage_settings import RowKeys, SweepSettings
 from wsss.stages.evaluate.measure_scores import measure_scores

@@ -16,13 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.files.artefacts import ArtefactError, ImageIndex, write_json
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_image
+from wsss.files.index import ImageIndex
 from wsss.files.rle import pack
 from wsss.files.store import MapWriter
+from wsss.files.text_files import write_json
 from wsss.provenance.records import record_of
 from wsss.settings.stage_settings import RetrievalSettings, RowKeys
-from wsss.stages.dataset.checks import SourceRow, check_image
+from wsss.stages.dataset.image_checks import check_image
+from wsss.stages.dataset.source import SourceRow
 from wsss.stages.evaluate.measure_instances import measure_instances
 from wsss.stages.instances.export_instances import export_instances
 from wsss.stages.instances.retrieve_instances import retrieve_instances

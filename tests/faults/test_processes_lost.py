@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wsss.runtime.stopping import HEAD
+from wsss.runtime.workflow_process import WORKFLOW
 
 from .comparing import leftovers, same
 from .jobs import alive, wait_for
@@ -108,7 +108,7 @@ def test_helpers_do_not_outlive_a_killed_stage(stages, stage, product, workers):
 def test_a_training_killed_as_it_ends_is_not_begun_anew(stages, prepared, monkeypatch):
     """Everything is written, then the process is killed: Snakemake takes the outputs away."""
     resume = stages.folder / RUN / KEPT
-    monkeypatch.setenv(HEAD, "a workflow")
+    monkeypatch.setenv(WORKFLOW, "a workflow")
     remove(stages, NETWORK, ROUND / "training.json")
     stages.finish("train_classifier")
     assert resume.exists()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from wsss.files import imaging
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import (
     VOC_COLOURS,
     Normalisation,

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from wsss.files.artefacts import atomic
+from wsss.files.atomic import atomic
 from wsss.files.temporaries import LONGEST_WRITE, process_start, remove_leftovers, temporary_of, writer_lives
 
 NOBODY = 99_999_999

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from wsss.cli.convert_labels import convert_labels
-from wsss.files.artefacts import INDEX_COLUMNS, ImageIndex, read_json
+from wsss.files.index import INDEX_COLUMNS, ImageIndex
+from wsss.files.text_files import read_json
 from wsss.nets.backbones import load_state
 from wsss.nets.checkpoints import load_network, save_network
 from wsss.nets.resnet38 import read_params

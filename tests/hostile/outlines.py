@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from wsss.files.artefacts import ImageRow
+from wsss.files.index import ImageRow
 from wsss.settings.sections import CocoSection, DatasetSection
 from wsss.settings.stage_settings import IndexSettings
 from wsss.stages.dataset.index_images import index_images

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsss.files.artefacts import ImageIndex
+from wsss.files.index import ImageIndex
 from wsss.settings.sections import DatasetSection, FolderSection, VocSection
 from wsss.settings.stage_settings import IndexSettings
 from wsss.stages.dataset.index_images import index_images

@@ -21,17 +21,18 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from wsss.cli.convert_labels import read_labels
-from wsss.files.artefacts import ImageIndex
 from wsss.files.imaging import read_image, read_mask
+from wsss.files.index import ImageIndex
 from wsss.files.limits import id_fault
 from wsss.files.store import MapReader
 from wsss.nets.checkpoints import load_network
 from wsss.nets.resnet38 import read_params
 from wsss.settings.config import load
 from wsss.settings.sections import FolderSection
-from wsss.stages.dataset.checks import Faults
-from wsss.stages.dataset.coco import read_categories, read_images
-from wsss.stages.dataset.sources import _voc_labels, read_folder
+from wsss.stages.dataset.coco_json import read_categories, read_coco_images
+from wsss.stages.dataset.faults import Faults
+from wsss.stages.dataset.folder import read_folder
+from wsss.stages.dataset.voc import read_annotation
 
 from . import artefacts, images, outlines, stored_maps
 from .attempt import ALLOWED, LONGEST, attempt
@@ -98,12 +99,12 @@ def table_of(folder: Path) -> None:
 
 
 def annotation_of(folder: Path) -> None:
-    assert all(isinstance(name, str) for name in _voc_labels(folder / "file", Faults(), where="x"))
+    assert all(isinstance(name, str) for name in read_annotation(folder / "file", Faults(), where="x"))
 
 
 def coco_of(folder: Path) -> None:
     known = read_categories(folder / "file")
-    for found in read_images(folder / "file", dict.fromkeys(known, 1), Faults()).values():
+    for found in read_coco_images(folder / "file", dict.fromkeys(known, 1), Faults()).values():
         for thing in found.things:
             assert coco_mask.decode({"size": list(found.size), "counts": thing.outline}).shape == found.size
 
@@ -200,7 +201,7 @@ def params(_: Path) -> bytes:
 
 
 def index_file(_: Path) -> bytes:
-    from wsss.files.artefacts import INDEX_COLUMNS
+    from wsss.files.index import INDEX_COLUMNS
 
     return (",".join(INDEX_COLUMNS) + "\na,train,0,8,8,cat,a.png,,,,0\nb,val,1,9,9,,b.png,m.png,,,0\n").encode()
 

@@ -10,7 +10,8 @@ import pytest
 import scipy.io
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageIndex
 from wsss.files.rle import pack
 from wsss.settings.config import ConfigError, load
 from wsss.settings.sections import ProposalFolderSection

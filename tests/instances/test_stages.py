@@ -12,10 +12,12 @@ import pytest
 from pycocotools.coco import COCO
 
 from tests.instances.drawn_set import HEIGHT, WIDTH, masks, write_drawn_set, write_peaks
-from wsss.files.artefacts import ArtefactError, ImageIndex, read_json
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_mask
+from wsss.files.index import ImageIndex
 from wsss.files.rle import pack, unpack
 from wsss.files.store import MapReader, MapWriter
+from wsss.files.text_files import read_json
 from wsss.files.truth import true_instances
 from wsss.methods import load_method
 from wsss.nets.checkpoints import save_network
@@ -246,7 +248,7 @@ def test_export_is_a_coco_file_and_numbers(drawn):
 def test_void_and_background_instances(drawn):
     from PIL import Image
 
-    from wsss.files.artefacts import ImageIndex
+    from wsss.files.index import ImageIndex
 
     _, index, _ = drawn
     mask, instances = masks()

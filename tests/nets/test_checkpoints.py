@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.nets.checkpoints import load_network, restore_network, save_network
 
 from ..interrupted_fit import Network, equal, network

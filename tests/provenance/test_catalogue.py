@@ -15,7 +15,7 @@ import pytest
 
 from wsss.cli.plan import count_jobs
 from wsss.cli.stage_commands import STAGES, load_stage
-from wsss.files.artefacts import write_json
+from wsss.files.text_files import write_json
 from wsss.provenance.catalogue import PLACES, catalogue, place, rounds_used
 from wsss.settings.config import load
 from wsss.workflow.graph import Graph

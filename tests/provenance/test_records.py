@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from wsss.__main__ import main
 from wsss.cli.stage_commands import STAGES, load_stage, stage_command
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.files.store import MapWriter
 from wsss.provenance import records
 from wsss.provenance.records import (

@@ -17,8 +17,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from wsss.__main__ import main
-from wsss.files.artefacts import ArtefactError, write_json
+from wsss.files.errors import ArtefactError
 from wsss.files.temporaries import temporary_of
+from wsss.files.text_files import write_json
 from wsss.provenance.records import SUFFIX, file_digest, find_records, own_digest, read_record, record_of
 from wsss.provenance.verify import find_run, verify
 

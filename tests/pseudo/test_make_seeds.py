@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.files.store import MapReader, MapWriter
 from wsss.settings.stage_settings import SeedMaskSettings
 from wsss.stages.pseudo.make_seeds import make_seeds

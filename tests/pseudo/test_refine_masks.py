@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.files.store import MapReader, MapWriter
 from wsss.settings.stage_settings import RefineSettings
 from wsss.stages.pseudo.refine_masks import refine_masks

@@ -12,8 +12,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wsss.files.artefacts import IGNORE, INDEX_COLUMNS, METRIC_COLUMNS, write_csv, write_json
+from wsss.files.index import INDEX_COLUMNS
+from wsss.files.mask_values import IGNORE
+from wsss.files.metrics import METRIC_COLUMNS
 from wsss.files.store import MapWriter
+from wsss.files.text_files import write_csv, write_json
 from wsss.settings.config import load
 from wsss.settings.reading import relevant
 from wsss.settings.sections import Config

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.report.sample_run import MEAN_RGB, make_run
-from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageIndex
 from wsss.stages.report.gallery import MAX_SIDE, MIN_SIDE, Gallery, choose, choose_varied
 
 

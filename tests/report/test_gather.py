@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.report.sample_run import make_run
-from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageIndex
 from wsss.settings.config import load
 from wsss.settings.reading import relevant
 from wsss.settings.sections import Config

@@ -11,8 +11,11 @@ import pytest
 
 from tests.report.sample_run import make_run
 from tests.report.test_write_report import Page, write
-from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, write_csv, write_json
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_indexed_image, save_mask
+from wsss.files.index import ImageIndex
+from wsss.files.metrics import METRIC_COLUMNS
+from wsss.files.text_files import write_csv, write_json
 from wsss.settings.config import load
 from wsss.settings.stage_settings import PlanSettings
 from wsss.stages.report.instances import _best, _figure, instance_table, instance_trails

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.sample_run import make_run
-from wsss.files.artefacts import write_text
+from wsss.files.text_files import write_text
 from wsss.provenance.records import record_of, recorded
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import ClaimSettings, ClassifierSettings

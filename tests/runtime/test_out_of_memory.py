@@ -1,4 +1,4 @@
-"""Lack of memory is known by whoever says it. The errors are real ones."""
+"""Errors of each library that mean: out of memory. The errors are real ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsss.runtime.out_of_memory import lack_of_memory, told
+from wsss.runtime.out_of_memory import is_out_of_memory, out_of_memory_message
 
 HUGE = 1 << 45
 
@@ -27,11 +27,11 @@ def from_the_system():
 
 
 @pytest.mark.parametrize("ask", [from_numpy, from_torch, from_the_system])
-def test_lack_of_memory_is_known(ask):
+def test_it_is_known(ask):
     with pytest.raises(Exception) as raised:  # noqa: PT011 - of whatever kind
         ask()
-    assert lack_of_memory(raised.value)
-    text = told(raised.value)
+    assert is_out_of_memory(raised.value)
+    text = out_of_memory_message(raised.value)
     assert text.startswith("out of memory (")
     assert "compute.workers" in text
     assert "\n" not in text
@@ -47,16 +47,18 @@ def test_lack_of_memory_is_known(ask):
     ],
 )
 def test_other_errors_are_left_alone(error):
-    assert not lack_of_memory(error)
+    assert not is_out_of_memory(error)
 
 
 def test_an_error_without_words_says_where():
     """Python's own has none."""
-    assert told(MemoryError()).startswith("out of memory (MemoryError); what takes less")
+    assert out_of_memory_message(MemoryError()).startswith("out of memory (MemoryError); what takes less")
     with pytest.raises(MemoryError) as raised:
         bytearray_of(HUGE << 10)
     assert not str(raised.value)
-    assert told(raised.value).startswith("out of memory (MemoryError in bytearray_of); what takes less")
+    assert out_of_memory_message(raised.value).startswith(
+        "out of memory (MemoryError in bytearray_of); what takes less"
+    )
 
 
 def bytearray_of(size: int) -> bytearray:

@@ -1,18 +1,13 @@
-"""Signals and a lost workflow, as a stage notices them."""
+"""Signals, as a stage notices them."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
-from wsss.runtime.stopping import HEAD, SIGNALS, Stop, announce_head, follow_head, stop_signals, stopping_at_once
-
-from ..conftest import ROOT
+from wsss.runtime.stopping import SIGNALS, Stop, stop_signals, stopping_at_once
 
 pytestmark = pytest.mark.usefixtures("usual_signals")
 
@@ -74,52 +69,3 @@ def test_a_training_within_is_stopped_between_its_steps():
 def test_a_stop_is_no_exception():
     """What takes any OSError or Exception for a damaged file lets it pass."""
     assert not issubclass(Stop, Exception)
-
-
-STAGE = "import time; from wsss.runtime.stopping import follow_head; follow_head(); print('ready', flush=True); time.sleep(60)"
-
-
-def workflow(mark: str) -> str:
-    """A process that starts a stage, says its number, and waits."""
-    return f"import subprocess, sys, time; from wsss.runtime.stopping import announce_head; {mark}; p = subprocess.Popen([sys.executable, '-c', {STAGE!r}], stdout=subprocess.PIPE); p.stdout.readline(); print(p.pid, flush=True); time.sleep(60)"
-
-
-@pytest.mark.parametrize(("mark", "followed"), [("announce_head()", True), ("pass", False)])
-def test_a_stage_does_not_outlive_the_workflow_that_started_it(mark, followed):
-    head = subprocess.Popen(
-        [sys.executable, "-c", workflow(mark)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={k: v for k, v in os.environ.items() if k != HEAD},
-    )
-    stage = int(head.stdout.readline())
-    head.kill()  # not waited for: a zombie has ended, too
-    end = time.monotonic() + (10 if followed else 1.5)
-    while running(stage) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert running(stage) is not followed
-    if not followed:
-        os.kill(stage, signal.SIGKILL)
-    head.communicate()
-
-
-def running(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-@pytest.mark.parametrize("mark", ["", "another-machine pid:[1] 1 1", "-"])
-def test_nobody_is_followed_elsewhere(monkeypatch, mark):
-    monkeypatch.setenv(HEAD, mark)
-    follow_head()
-    time.sleep(0.1)  # SIGTERM would end this process
-
-
-def test_the_mark_says_who(monkeypatch):
-    monkeypatch.setenv(HEAD, "")
-    announce_head()
-    assert str(os.getpid()) in os.environ[HEAD].split()

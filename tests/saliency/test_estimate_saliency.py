@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.files.store import MapReader
 from wsss.settings.stage_settings import SaliencySettings
 from wsss.stages.saliency.barrier import barrier_saliency

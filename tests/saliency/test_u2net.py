@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.stages.saliency import u2net
 from wsss.stages.saliency.u2net import find_weights, open_network, u2net_saliency
 

@@ -8,9 +8,10 @@ import torch
 from pydantic import ValidationError
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ImageIndex, read_json
 from wsss.files.imaging import Normalisation
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapReader, MapWriter
+from wsss.files.text_files import read_json
 from wsss.settings.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, ScoresSection
 from wsss.settings.stage_settings import ClaimSettings, ClassifierSettings, FuseSettings, ScoresSettings
 from wsss.stages.seeds import cam

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapWriter
 from wsss.methods import FACTS, load_method
 from wsss.settings.sections import BackboneSection

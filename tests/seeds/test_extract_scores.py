@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import erase, normalise, resize_image
 from wsss.files.store import MapReader, MapWriter
 from wsss.nets.checkpoints import save_network

@@ -8,8 +8,8 @@ import torch
 from pydantic import ValidationError
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import read_json
 from wsss.files.store import MapReader
+from wsss.files.text_files import read_json
 from wsss.nets.checkpoints import load_network
 from wsss.nets.topdown import response_maps
 from wsss.settings.config import load

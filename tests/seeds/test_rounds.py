@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ArtefactError, read_json, write_json
+from wsss.files.errors import ArtefactError
 from wsss.files.store import MapReader, MapWriter
+from wsss.files.text_files import read_json, write_json
 from wsss.settings.stage_settings import ClaimSettings, FuseSettings
 from wsss.stages.seeds.claim_regions import claim_regions
 from wsss.stages.seeds.fuse_regions import fuse_regions

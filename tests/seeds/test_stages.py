@@ -11,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from wsss.files.artefacts import ArtefactError, ImageIndex, read_json, write_csv
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import erase, normalise, read_image, resize_maps
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapReader, MapWriter
+from wsss.files.text_files import read_json, write_csv
 from wsss.methods import load_method
 from wsss.nets.checkpoints import load_network, restore_network
 from wsss.settings.sections import (

@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ArtefactError, ImageIndex, read_json
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapWriter
+from wsss.files.text_files import read_json
 from wsss.methods import load_method
 from wsss.nets.checkpoints import load_network
 from wsss.settings.sections import ComputeSection

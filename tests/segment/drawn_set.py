@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import INDEX_COLUMNS, write_csv
 from wsss.files.imaging import save_mask
+from wsss.files.index import INDEX_COLUMNS
 from wsss.files.store import MapWriter
+from wsss.files.text_files import write_csv
 from wsss.settings.sections import (
     AugmentSection,
     BackboneSection,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.segment.drawn_set import store_masks
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_mask
 from wsss.stages.segment.export_masks import export_masks
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tests.segment.drawn_set import COMPUTE
-from wsss.files.artefacts import ArtefactError, write_csv
+from wsss.files.errors import ArtefactError
 from wsss.files.store import MapReader
+from wsss.files.text_files import write_csv
 from wsss.nets.checkpoints import load_network, save_network
 from wsss.settings.sections import PslSection
 from wsss.settings.stage_settings import PredictSettings

@@ -14,9 +14,11 @@ from PIL import Image
 from tests.tiny_set import write_tiny_set
 from wsss.cli.export_onnx import Exported, export_onnx
 from wsss.cli.predict import predict_images
-from wsss.files.artefacts import ArtefactError, ImageIndex, read_json
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import VOC_COLOURS, normalise, read_mask
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapReader, MapWriter
+from wsss.files.text_files import read_json
 from wsss.settings.sections import (
     AugmentSection,
     BackboneSection,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.segment.drawn_set import SIZES, TINY, draw, settings, store_masks, train
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.nets.checkpoints import load_network, save_network
 from wsss.settings.sections import BackboneSection, PslSection
 from wsss.settings.stage_settings import SegmenterSettings
@@ -109,7 +109,7 @@ def test_padding_takes_no_part_in_the_online_mask():
 
 
 def test_inside_covers_the_image(drawn):
-    from wsss.files.artefacts import ImageIndex
+    from wsss.files.index import ImageIndex
 
     rows = ImageIndex(drawn.index).split("train")
     assert [stage.Inside()(r).shape for r in rows] == SIZES

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ImageIndex, read_json
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapWriter
+from wsss.files.text_files import read_json
 from wsss.methods import load_method
 from wsss.nets.checkpoints import load_network
 from wsss.nets.segmenters import build_segmenter

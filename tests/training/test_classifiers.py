@@ -8,7 +8,8 @@ import torch
 
 from tests.conftest import ROOT
 from tests.tiny_set import write_tiny_set
-from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageIndex
 from wsss.methods import load_method
 from wsss.nets.checkpoints import save_network
 from wsss.settings.sections import BackboneSection, ComputeSection

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import Normalisation, read_indexed_image
+from wsss.files.index import ImageIndex
 from wsss.settings.sections import AugmentSection
 from wsss.training.loading import EpochOrder, TrainingImages, start_loader
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.settings.sections import ComputeSection, OptimiserSection
 from wsss.training.loop import evaluating, make_optimiser, pick_device, rate_factor, set_train_mode
 

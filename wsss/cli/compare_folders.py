@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from wsss.files.artefacts import IGNORE, ArtefactError, open_text, read_classes, write_csv
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_mask
+from wsss.files.index import read_classes
+from wsss.files.mask_values import IGNORE
+from wsss.files.text_files import open_text, write_csv
 from wsss.runtime.console import progress
 from wsss.stages.evaluate.confusion import confusion, figures
 

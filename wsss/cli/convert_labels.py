@@ -16,11 +16,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, atomic
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
 from wsss.files.limits import MOST_PICKLE_BYTES, regular
 from wsss.files.pickles import PickleError, check_pickle
 from wsss.runtime.console import log, warn
-from wsss.stages.dataset.sources import VOC_CLASSES
+from wsss.stages.dataset.voc import VOC_CLASSES
 
 _HEADER_BYTES = 1 << 17
 """More than the longest header of version 1.0 of the npy format."""

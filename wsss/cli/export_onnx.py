@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from timm.layers import Conv2dSame
 from torch import nn
 
-from wsss.files.artefacts import atomic, write_json
+from wsss.files.atomic import atomic
+from wsss.files.text_files import write_json
 from wsss.nets.backbones import SubgridConv2d
 from wsss.nets.segmenters import Segmenter
 from wsss.runtime.extras import require

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsss.files.artefacts import IGNORE, ArtefactError, atomic
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import save_image, save_mask
 from wsss.files.limits import id_fault
+from wsss.files.mask_values import IGNORE
 from wsss.files.store import MapReader
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsss.files.artefacts import ArtefactError, open_text, write_csv
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import VOC_COLOURS, read_image, resize_image, save_image, save_mask
 from wsss.files.limits import CONTROL
 from wsss.files.store import MapReader
+from wsss.files.text_files import open_text, write_csv
 from wsss.runtime.console import progress
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import PredictSettings

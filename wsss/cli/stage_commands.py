@@ -24,9 +24,10 @@ from wsss.provenance.input_checks import check_inputs, mend_clock
 from wsss.provenance.records import input_files, record_of, recorded
 from wsss.runtime.console import log, logging_to
 from wsss.runtime.disk_errors import DISK_FULL, unwritable
-from wsss.runtime.out_of_memory import lack_of_memory, told
-from wsss.runtime.stopping import Stop, follow_head, stopping_at_once
+from wsss.runtime.out_of_memory import is_out_of_memory, out_of_memory_message
+from wsss.runtime.stopping import Stop, stopping_at_once
 from wsss.runtime.text import printable
+from wsss.runtime.workflow_process import follow_workflow
 from wsss.settings.config import settings
 from wsss.workflow.digests import PACKAGE
 from wsss.workflow.stages import STAGES, TRAININGS
@@ -82,7 +83,7 @@ def stage_command(name: str) -> click.Command:
             )
         models = {k: v.model_dump_json() for k, v in arguments.items() if isinstance(v, BaseModel)}
         devices = arguments.pop("devices", 1)
-        follow_head()
+        follow_workflow()
         with (
             reported(),
             stopping_at_once(),
@@ -173,15 +174,15 @@ class reported:  # noqa: N801 - reads as a statement: `with reported():`
     ) -> None:
         if error is None:
             return
-        short = lack_of_memory(error)
+        short = is_out_of_memory(error)
         if short or isinstance(error, ValueError | OSError | Stop):
             log.debug("traceback", exc_info=error)
-            click.echo(printable(f"error: {told(error) if short else _in_words(error)}"), err=True)
+            click.echo(printable(f"error: {out_of_memory_message(error) if short else _in_words(error)}"), err=True)
             sys.exit(1)
 
 
 def _in_words(error: BaseException) -> BaseException:
-    """The error, in words where a file could not be written outside `artefacts.atomic`, e.g. a folder could not be made."""
+    """The error, in words where a file could not be written outside `wsss.files.atomic`, e.g. a folder could not be made."""
     if isinstance(error, OSError) and error.errno in (*DISK_FULL, errno.EROFS) and error.filename:
         return unwritable(Path(os.fsdecode(error.filename)), error) or error
     return error

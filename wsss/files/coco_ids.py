@@ -6,7 +6,8 @@ import csv
 import re
 from pathlib import Path
 
-from wsss.files.artefacts import ArtefactError, open_text
+from wsss.files.errors import ArtefactError
+from wsss.files.text_files import open_text
 
 ENDING = re.compile(r"[0-9]+$")
 LARGEST = 2**53

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, ImageRow
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageRow
 from wsss.files.store import MapReader
 
 

@@ -22,9 +22,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, Jpeg2KImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from wsss.files.artefacts import ArtefactError, ImageRow, atomic
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageRow
 from wsss.files.limits import IMAGE_FORMATS, MOST_PIXELS, MOST_SCANS, regular
-from wsss.runtime.out_of_memory import lack_of_memory
+from wsss.runtime.out_of_memory import is_out_of_memory
 
 WHITE = (255, 255, 255)
 STRIP = 256
@@ -97,7 +99,7 @@ def opened(path: Path, *, what: str = "image") -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise ArtefactError(f"{path}: not a readable {what} (none of {', '.join(IMAGE_FORMATS)})") from None
     except Exception as error:  # Pillow raises what it likes on damaged files
-        if lack_of_memory(error):
+        if is_out_of_memory(error):
             raise
         raise ArtefactError(f"{path}: not a readable {what} ({str(error)[:200] or type(error).__name__})") from None
 

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, RootModel, ValidationError
 
-from wsss.files.artefacts import ArtefactError, read_json
+from wsss.files.errors import ArtefactError
+from wsss.files.text_files import read_json
 from wsss.runtime.text import short
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """Of all training pixels."""
-MEND = "`snakemake FILE --forcerun FILE` makes a damaged one of a run anew"
+REMAKE = "`snakemake FILE --forcerun FILE` makes a damaged one of a run anew"
 
 
 class _Content(BaseModel):
@@ -65,13 +66,13 @@ class ShardProposals(RootModel[dict[str, list[Any]]]):
     """proposals/{kind}/{shard}.json: image_id to COCO run lengths, best first."""
 
 
-def read_checked(path: Path, kind: type[BaseModel], *, mend: str = MEND) -> Any:
+def read_checked(path: Path, kind: type[BaseModel], *, remedy: str = REMAKE) -> Any:
     """The content of a JSON file as it stands, proved to be of a kind; members that the kind does not name are left in.
 
     Args:
         path: The file.
         kind: One of the models above.
-        mend: What to do, for the message.
+        remedy: What to do, for the message.
 
     Returns:
         What json.load gives.
@@ -87,7 +88,7 @@ def read_checked(path: Path, kind: type[BaseModel], *, mend: str = MEND) -> Any:
         place = ".".join(map(str, fault["loc"])) or "the whole"
         found = "nothing" if fault["type"] == "missing" else short(fault["input"])
         expected = fault["msg"].removeprefix("Input should be ")
-        raise ArtefactError(f"{path}: {place}: found {found}, expected {expected}; {mend}") from None
+        raise ArtefactError(f"{path}: {place}: found {found}, expected {expected}; {remedy}") from None
     return content
 
 

@@ -28,9 +28,10 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, atomic
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
 from wsss.files.store_layout import check_layout
-from wsss.runtime.out_of_memory import lack_of_memory
+from wsss.runtime.out_of_memory import is_out_of_memory
 
 FORMAT = 1
 CHUNK = 1 << 16
@@ -259,7 +260,7 @@ class MapReader:
             try:
                 array = self._open(name)[offset[k] : offset[k + 1]].reshape(shape[k])
             except DAMAGE as error:
-                if lack_of_memory(error):
+                if is_out_of_memory(error):
                     raise
                 raise ArtefactError(
                     f"{self.path}: image {image_id}: {name} cannot be read ({error}); delete the file and rerun"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsss.files.artefacts import IGNORE, ArtefactError, ImageRow
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_mask
+from wsss.files.index import ImageRow
+from wsss.files.mask_values import IGNORE
 
 
 def true_instances(image: ImageRow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from torch import nn
 from wsss.files.imaging import IMAGENET, Normalisation
 from wsss.nets.checkpoints import check_archive
 from wsss.nets.resnet38 import ResNet38, check_fits, read_params
-from wsss.runtime.out_of_memory import lack_of_memory
+from wsss.runtime.out_of_memory import is_out_of_memory
 from wsss.settings.sections import BackboneSection
 
 PACKAGED = "tf_efficientnet_lite0"
@@ -297,7 +297,7 @@ def _create(name: str, *, hub: bool, stride: int) -> Any:
             shape = tuple(net.eval().forward_features(torch.zeros(1, 3, PROBE, PROBE)).shape)
         net.train()
     except (OSError, RuntimeError) as error:
-        if lack_of_memory(error):
+        if is_out_of_memory(error):
             raise
         if not hub:
             raise ValueError(
@@ -364,7 +364,7 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
         check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        if lack_of_memory(error):
+        if is_out_of_memory(error):
             raise
         raise ValueError(f"{path}: not a state dict ({type(error).__name__}: {str(error)[:200]})") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state

@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from wsss.files.artefacts import ArtefactError, atomic
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
 from wsss.files.limits import MOST_DESCRIPTION, check_plain, regular
 from wsss.files.pickles import check_pickle
-from wsss.runtime.out_of_memory import lack_of_memory
+from wsss.runtime.out_of_memory import is_out_of_memory
 
 FORMAT = 1
-
-
 NAMES = frozenset(
     [("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")]
     + [
@@ -27,8 +26,6 @@ NAMES = frozenset(
     ]
 )
 """What the description of tensors in an archive may ask for. torch allows more, e.g. byte arrays of any size."""
-MOST_CLASSES = 254
-"""Class ids are 1..254, as in masks."""
 
 
 def read_archive(path: Path, *, device: torch.device) -> Any:
@@ -127,7 +124,7 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except ArtefactError:
         raise
     except Exception as error:
-        if lack_of_memory(error):
+        if is_out_of_memory(error):
             raise
         ours = path.suffix == ".pt" and path.is_file()  # nobody is told to delete what is no file of ours
         advice = (

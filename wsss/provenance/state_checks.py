@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.provenance.records import SUFFIX, file_digest, find_records, read_record, spelt
 from wsss.runtime.console import progress
 

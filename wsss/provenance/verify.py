@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.provenance.catalogue import Product, catalogue, rounds_used
 from wsss.provenance.data_checks import data_faults
 from wsss.provenance.file_checks import check_leftovers, check_presence, check_products

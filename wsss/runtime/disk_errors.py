@@ -1,4 +1,4 @@
-"""Files that the system does not let be written (no torch)."""
+"""Clear messages for files that cannot be written (no torch)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 class UnwritableError(OSError):
-    """A file that the system would not let be written; the message says which, why, and what to do."""
+    """A file that cannot be written. The message says which file, why, and what to do."""
 
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-UNWRITABLE = {
+REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "it is on a file system that is mounted read-only",
@@ -25,13 +25,13 @@ UNWRITABLE = {
 
 
 def unwritable(path: Path, error: OSError) -> UnwritableError | None:
-    """The error to raise where `path` could not be written; None if `error` is about something else."""
-    reason = UNWRITABLE.get(error.errno or 0)
+    """The error to raise if `path` could not be written; None if `error` has another reason."""
+    reason = REASONS.get(error.errno or 0)
     if reason is None or isinstance(error, UnwritableError):
         return None
+    advice = "make it writable and start again"
     if error.errno in DISK_FULL:
         folder = next(p for p in path.absolute().parents if p.is_dir())
-        advice = f"{shutil.disk_usage(folder).free:,} bytes are free in {folder}; make room and start again: what is finished is kept"
-    else:
-        advice = "make it writable and start again"
+        free = f"{shutil.disk_usage(folder).free:,} bytes are free in {folder}"
+        advice = f"{free}; make room and start again: what is finished is kept"
     return UnwritableError(f"{path}: cannot be written: {reason}; {advice}")

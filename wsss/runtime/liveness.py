@@ -1,4 +1,4 @@
-"""Whether a process is still there (no torch)."""
+"""Whether a process is still running (no torch)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from pathlib import Path
 
 
 def process_start(pid: int) -> str:
-    """When a process began, in ticks since the machine started; "" if it has ended, even if nobody has taken notice of that yet."""
+    """When a process began, in ticks since the machine started. "" if it has ended, also if it is a zombie."""
     try:
-        state, *fields = (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+    state, *fields = text.rpartition(")")[2].split()  # the name in parentheses may hold spaces
     return "" if state in "ZX" else fields[18]

@@ -1,13 +1,11 @@
-"""What ends a stage before its time: signals, obeyed at once or, in a training, between two steps; the loss of the process that started it."""
+"""How signals end a stage: at once, or in a training between two steps. Its helper processes end with it (no torch)."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import platform
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import popen_fork
@@ -15,25 +13,20 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
-from wsss.runtime.liveness import process_start
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What a cluster sends before it kills a job, Ctrl-C, and what a closed terminal sends."""
-HEAD = "WSSS_HEAD"
-"""Environment variable by which the workflow's process makes itself known to the stages that it starts."""
-LOOK_EVERY = 0.5
-"""Seconds between two looks whether that process is there."""
+"""What a cluster sends before it kills a job, what Ctrl-C sends, and what a closed terminal sends."""
 
 
 class Stop(BaseException):
-    """A signal that is obeyed at once. No Exception: what takes any OSError for a damaged file must let it pass."""
+    """A signal that ends a stage at once. It is no Exception, so that code that catches damaged files lets it pass."""
 
 
 @contextmanager
 def stopping_at_once() -> Iterator[None]:
-    """Within the block the first of these signals raises `Stop`, so that temporary files go. Others that follow are ignored, but for a second Ctrl-C, which interrupts.
+    """Within the block the first of `SIGNALS` raises `Stop`, so that temporary files are removed.
 
-    A training has `stop_signals` within. Outside the main thread nothing changes. Signals that were ignored before stay so.
+    Later signals are ignored; a second Ctrl-C interrupts. A training uses `stop_signals` within this block.
+    Outside the main thread nothing changes. Signals that were ignored before stay ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -47,7 +40,7 @@ def stopping_at_once() -> Iterator[None]:
         if came.count(signal.SIGINT) > 1:
             raise KeyboardInterrupt
 
-    before = {n: handler for n in SIGNALS if (handler := signal.getsignal(n)) is not signal.SIG_IGN}
+    before = _handlers()
     for number in before:
         signal.signal(number, stop)
     try:
@@ -57,12 +50,17 @@ def stopping_at_once() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _handlers() -> dict[signal.Signals, Any]:
+    """The present handlers of `SIGNALS`, without the signals that are ignored."""
+    return {n: handler for n in SIGNALS if (handler := signal.getsignal(n)) is not signal.SIG_IGN}
+
+
 class _Note:
     """A handler that remembers the first signal. A second Ctrl-C interrupts as usual."""
 
     def __init__(self) -> None:
         self.number = 0
-        self.before = {n: handler for n in SIGNALS if (handler := signal.getsignal(n)) is not signal.SIG_IGN}
+        self.before = _handlers()
 
     def __call__(self, number: int, frame: Any) -> None:
         self.number = self.number or number
@@ -72,9 +70,10 @@ class _Note:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], int]]:
-    """Within the block these signals only set what the yielded function gives: the first one's number, or 0.
+    """Within the block `SIGNALS` end nothing; the yielded function returns the number of the first, or 0.
 
-    Within another such block it gives what came in that one as well. Outside the main thread, where Python knows no handlers, nothing changes. Signals that were ignored before stay so.
+    A block within another such block also sees the signals of the outer one. Outside the main thread, where Python
+    has no handlers, nothing changes. Signals that were ignored before stay ignored.
     """
     outer = signal.getsignal(signal.SIGTERM)
     if isinstance(outer, _Note) or threading.current_thread() is not threading.main_thread():
@@ -92,9 +91,10 @@ def stop_signals() -> Iterator[Callable[[], int]]:
 
 @contextmanager
 def signals_later() -> Iterator[None]:
-    """A block that starts processes: signals to stop are obeyed at its end, as one that is being started would say that nobody tells it what to do.
+    """Put off `SIGNALS` to the end of a block that starts processes.
 
-    The processes leave signals to this one from their first moment on, not only from `begin_helper` on.
+    A process that is interrupted while it starts would print a traceback. The started processes ignore the signals
+    from their first moment on, before `begin_helper` runs in them.
     """
     with stop_signals() as asked:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -108,7 +108,7 @@ def signals_later() -> Iterator[None]:
 
 class _HelperPopen(popen_fork.Popen):
     def terminate(self) -> None:
-        """Also called when Python ends: the process may ignore SIGTERM."""
+        """Kill, as the process may ignore SIGTERM. Python calls this when it ends, too."""
         self.kill()
 
 
@@ -119,27 +119,27 @@ class _HelperProcess(ForkProcess):
 
 
 class HelperContext(ForkContext):
-    """Forks processes that may ignore signals, and that their parent can end all the same."""
+    """Forks processes that may ignore signals; their parent can end them all the same."""
 
     Process = _HelperProcess
 
 
 def ignore_signals() -> None:
-    """In a process of `HelperContext`: a signal that reaches all processes of a training must not end it, as the training still needs it for the step it finishes."""
+    """In a process of `HelperContext`: ignore `SIGNALS`. A training still needs the process for the step it finishes."""
     if isinstance(multiprocessing.current_process(), _HelperProcess):
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
 
 def begin_helper() -> None:
-    """In a spawned process that works for another: signals are left to that one, and without it this one ends, whatever it waits for."""
+    """In a spawned process that works for another: ignore `SIGNALS`, and end when the other process ends."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
 
 
 def end_with_parent() -> None:
-    """In a spawned process: end it as soon as the one that started it is gone. Nobody would notice what it does, and it may wait for ever."""
+    """In a spawned process: end as soon as the process that started it has ended, even while it waits for something."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -148,33 +148,3 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=end, daemon=True).start()
-
-
-def announce_head() -> None:
-    """Make this process known to the stages that it will start."""
-    if place := _place():
-        os.environ[HEAD] = " ".join((*place, str(os.getpid()), process_start(os.getpid())))
-
-
-def follow_head() -> None:
-    """Send this process SIGTERM when the workflow's process that started it is gone, however it ended: nobody waits for the product any more, and a new run would work on the same.
-
-    Nothing is followed where no workflow started this process, or one on another machine did.
-    """
-    words = os.environ.get(HEAD, "").split()
-    if len(words) == 4 and tuple(words[:2]) == _place():
-        threading.Thread(target=_follow, args=(int(words[2]), words[3]), daemon=True).start()
-
-
-def _follow(pid: int, start: str) -> None:
-    while process_start(pid) == start:
-        time.sleep(LOOK_EVERY)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _place() -> tuple[str, ...]:
-    """Where process numbers are valid: this machine, and the container on it. Empty where the system does not say."""
-    try:
-        return platform.node(), os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ()

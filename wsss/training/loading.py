@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 import torch
 
-from wsss.files.artefacts import IGNORE, ArtefactError, ImageRow
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import Normalisation, erase, normalise, read_indexed_image, resize_image, resize_mask
+from wsss.files.index import ImageRow
+from wsss.files.mask_values import IGNORE
 from wsss.runtime.console import log
-from wsss.runtime.out_of_memory import lack_of_memory
+from wsss.runtime.out_of_memory import is_out_of_memory
 from wsss.runtime.stopping import ignore_signals
 from wsss.settings.sections import AugmentSection
 from wsss.training import draws
@@ -138,7 +140,7 @@ def batches(loader: torch.utils.data.DataLoader) -> Iterator[Mapping[str, Any]]:
     except ArtefactError as error:
         raise ArtefactError(str(error).rpartition("ArtefactError: ")[2].strip()) from None
     except (MemoryError, RuntimeError) as error:  # torch makes the second of numpy's first
-        if not lack_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise MemoryError(str(error).strip().splitlines()[-1]) from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,8 +14,8 @@ from torch import nn
 from wsss.files.temporaries import remove_leftovers
 from wsss.nets.checkpoints import read_archive, write_archive
 from wsss.runtime.console import log, warn
-from wsss.runtime.out_of_memory import lack_of_memory
-from wsss.runtime.stopping import HEAD
+from wsss.runtime.out_of_memory import is_out_of_memory
+from wsss.runtime.workflow_process import in_workflow
 
 
 @dataclass
@@ -91,7 +90,7 @@ class ResumeFile:
                 return State()
             state, parts = State(**saved["state"]), (saved["model"], saved["optimiser"], saved["scaler"])
         except Exception as error:  # torch raises what it likes on a damaged file
-            if lack_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             warn("resume file %s cannot be read (%s): starting anew", self.path, type(error).__name__)
             return State()
@@ -121,7 +120,7 @@ def keep_or_finish(resume: Path) -> None:
 
     Snakemake removes the outputs of a job that is killed at its very end, after everything is written; the training is then over at once, not begun anew.
     """
-    if not os.environ.get(HEAD):
+    if not in_workflow():
         finish(resume)
 
 

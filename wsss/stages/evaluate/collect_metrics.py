@@ -7,8 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError, open_text, write_csv
+from wsss.files.errors import ArtefactError
 from wsss.files.json_files import Figures, read_checked
+from wsss.files.metrics import METRIC_COLUMNS
+from wsss.files.text_files import open_text, write_csv
 from wsss.settings.stage_settings import PlanSettings
 from wsss.workflow.graph import Graph
 

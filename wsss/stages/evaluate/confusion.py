@@ -8,7 +8,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-IGNORE = 255
+from wsss.files.mask_values import IGNORE
+
 EPSILON = 1e-5
 """Added to a map's maximum before dividing, as the field does (IRN): a zero map stays zero."""
 BUCKETS = 1024

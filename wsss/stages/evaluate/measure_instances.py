@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, write_csv
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageIndex
 from wsss.files.json_files import read_instances
+from wsss.files.metrics import METRIC_COLUMNS
 from wsss.files.rle import unpack
 from wsss.files.store import MapRecord, MapSet
+from wsss.files.text_files import write_csv
 from wsss.files.truth import true_instances
 from wsss.runtime.console import log, progress
 from wsss.settings.stage_settings import RowKeys

@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from wsss.files.artefacts import IGNORE, METRIC_COLUMNS, ArtefactError, ImageIndex, ImageRow, write_csv
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_mask
+from wsss.files.index import ImageIndex, ImageRow
+from wsss.files.mask_values import IGNORE
+from wsss.files.metrics import METRIC_COLUMNS
 from wsss.files.store import MapSet
+from wsss.files.text_files import write_csv
 from wsss.runtime.console import log, progress, warn
 from wsss.settings.stage_settings import RowKeys
 from wsss.stages.evaluate.confusion import confusion, figures

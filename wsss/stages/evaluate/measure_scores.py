@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from wsss.files.artefacts import METRIC_COLUMNS, ArtefactError, ImageIndex, write_csv
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_mask, resize_maps
+from wsss.files.index import ImageIndex
+from wsss.files.metrics import METRIC_COLUMNS
 from wsss.files.store import MapSet
+from wsss.files.text_files import write_csv
 from wsss.runtime.console import log, progress, warn
 from wsss.settings.stage_settings import RowKeys, SweepSettings
 from wsss.stages.evaluate.confusion import Sweep, figures, max_normalise

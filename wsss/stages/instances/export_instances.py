@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from wsss.files.artefacts import MOST_NUMBERED, ArtefactError, ImageIndex, ImageRow, write_json
 from wsss.files.coco_ids import image_number, read_category_ids
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import save_mask
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.json_files import read_instances
+from wsss.files.mask_values import MOST_NUMBERED
 from wsss.files.rle import encode, unpack
+from wsss.files.text_files import write_json
 from wsss.runtime.console import progress
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from wsss.files.artefacts import ArtefactError, ImageRow, read_json
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageRow
 from wsss.files.limits import MOST_PROPOSAL_BYTES, MOST_PROPOSALS
 from wsss.files.rle import encode
+from wsss.files.text_files import read_json
 from wsss.stages.instances.matlab import read_variables
 
 LISTED = 20
@@ -72,7 +74,7 @@ def read_proposals(folder: Path, row: ImageRow, *, count: int, min_area: float, 
 
 
 def _from_json(path: Path, *, size: tuple[int, int], fits: Fits) -> Iterator[np.ndarray]:
-    entries = read_json(path, most=MOST_PROPOSAL_BYTES, mend="put the whole file there")
+    entries = read_json(path, most=MOST_PROPOSAL_BYTES, remedy="put the whole file there")
     if not isinstance(entries, list):
         raise ArtefactError(f"{path}: found {type(entries).__name__}, expected a list of COCO segmentations")
     for k, entry in enumerate(entries[:MOST_PROPOSALS]):

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_indexed_image, read_mask
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.rle import pack
+from wsss.files.text_files import write_json
 from wsss.runtime.console import log, progress, warn
 from wsss.runtime.extras import require
 from wsss.settings.sections import ProposalsSection

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from wsss.files.artefacts import ImageIndex, ImageRow
 from wsss.files.imaging import Normalisation, normalise, read_indexed_image, resize_image
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.store import MapWriter
 from wsss.methods import PeakMethod
 from wsss.nets.topdown import response_maps

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, ImageIndex, ImageRow, write_json
 from wsss.files.cues import read_saliency
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import resize_maps
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.json_files import ShardProposals, read_checked
 from wsss.files.rle import pack, unpack
 from wsss.files.store import MapReader, MapRecord, MapSet
+from wsss.files.text_files import write_json
 from wsss.runtime.console import log, progress, warn
 from wsss.settings.sections import RetrievalSection
 from wsss.settings.stage_settings import RetrievalSettings

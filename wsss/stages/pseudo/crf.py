@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pydensecrf.densecrf as densecrf
 
-from wsss.files.artefacts import IGNORE
+from wsss.files.mask_values import IGNORE
 from wsss.settings.sections import CrfSection
 
 SMALLEST = 1e-5

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsss.files.artefacts import IGNORE
+from wsss.files.mask_values import IGNORE
 from wsss.runtime.console import warn
 
 FEWEST = 4

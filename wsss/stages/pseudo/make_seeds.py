@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, ImageIndex, ImageRow
 from wsss.files.cues import read_saliency
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import resize_maps
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.store import MapReader, MapRecord, MapWriter
 from wsss.runtime.console import progress
 from wsss.settings.sections import SeedMaskSection

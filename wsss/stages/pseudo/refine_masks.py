@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, ImageIndex, ImageRow
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_indexed_image, resize_maps
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.store import MapReader, MapRecord, MapWriter
 from wsss.runtime.console import progress
 from wsss.runtime.processes import map_blocks

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsss.files.artefacts import IGNORE
 from wsss.files.imaging import resize_maps
+from wsss.files.mask_values import IGNORE
 
 
 def seeds_from_regions(

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from wsss.files.artefacts import ImageIndex, ImageRow
 from wsss.files.imaging import erase, read_indexed_image, read_mask
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.store import MapSet
 from wsss.methods import FACTS
 from wsss.runtime.console import progress

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from wsss.files.artefacts import IGNORE
 from wsss.files.imaging import VOC_COLOURS, resize_image, resize_maps, resize_mask
+from wsss.files.mask_values import IGNORE
 
 MASK_SHARE, PHOTO_SHARE = 0.66, 0.92
 """Opacity of a class colour, and brightness of the greyed photograph beside it."""

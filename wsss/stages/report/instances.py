@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from wsss.files.artefacts import IGNORE, MOST_NUMBERED, ArtefactError, ImageIndex, ImageRow
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_indexed_image, read_mask
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.json_files import read_instances
+from wsss.files.mask_values import IGNORE, MOST_NUMBERED
 from wsss.files.truth import true_instances
 from wsss.stages.report.gallery import Figure, Trail
 from wsss.stages.report.gather import Key, Metrics

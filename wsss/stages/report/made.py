@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsss.files.artefacts import ArtefactError
+from wsss.files.errors import ArtefactError
 from wsss.provenance.records import SUFFIX, find_records, mixtures, read_record, stale_inputs
 
 NAMED = 3

@@ -10,8 +10,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from wsss.files.artefacts import ImageIndex, write_text
 from wsss.files.imaging import VOC_COLOURS, save_image
+from wsss.files.index import ImageIndex
+from wsss.files.text_files import write_text
 from wsss.runtime.console import log
 from wsss.settings.stage_settings import PlanSettings
 from wsss.stages.report import curves, faults, gather, instances, made, tables

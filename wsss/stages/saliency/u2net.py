@@ -12,18 +12,22 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from wsss.files.artefacts import ArtefactError, atomic
+from wsss.files.atomic import atomic
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import resize_maps
+from wsss.files.index import ImageRow
 from wsss.files.limits import MOST_U2NET_BYTES, regular
 from wsss.runtime.console import log
+from wsss.settings.sections import U2netSection
+from wsss.stages.saliency.estimator import Estimator
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -35,6 +39,27 @@ SIDE = 320
 """Network input, px, both sides."""
 MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 TIMEOUT_S = 120
+
+
+class U2net(Estimator):
+    """`saliency.kind: u2net`."""
+
+    settings: U2netSection
+    weights: Path
+    seconds = 0.55
+
+    def prepare(self, rows: Sequence[ImageRow]) -> None:
+        """Find the weights."""
+        self.weights = find_weights(self.settings.weights)
+
+    @cached_property
+    def network(self) -> onnxruntime.InferenceSession:
+        """The network of this process, opened at its first image."""
+        return open_network(self.weights)
+
+    def of_image(self, image_u8: np.ndarray) -> np.ndarray:
+        """As `u2net_saliency`."""
+        return u2net_saliency(image_u8, network=self.network)
 
 
 def find_weights(setting: str) -> Path:

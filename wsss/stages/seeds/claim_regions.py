@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsss.files.artefacts import ImageIndex
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapReader, MapWriter
 from wsss.runtime.console import log, progress, warn
 from wsss.settings.stage_settings import ClaimSettings

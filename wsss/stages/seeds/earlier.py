@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, ImageRow
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageRow
 from wsss.files.store import MapReader
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from wsss.files.artefacts import ImageIndex
 from wsss.files.imaging import Normalisation, erase, normalise, read_indexed_image, resize_image
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapWriter
 from wsss.methods import FACTS, SeedMethod
 from wsss.runtime.console import log, progress, warn

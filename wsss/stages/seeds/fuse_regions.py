@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.files.errors import ArtefactError
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapReader, MapWriter
 from wsss.methods import FACTS
 from wsss.runtime.console import progress

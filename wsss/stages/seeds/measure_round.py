@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.files.artefacts import ImageIndex, write_json
+from wsss.files.index import ImageIndex
 from wsss.files.json_files import Figures, read_checked
+from wsss.files.text_files import write_json
 from wsss.runtime.console import progress
 from wsss.stages.seeds.earlier import Erased
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wsss.files.artefacts import ImageIndex, ImageRow, write_json
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.store import MapSet
+from wsss.files.text_files import write_json
 from wsss.methods import FACTS, SeedMethod, load_method
 from wsss.nets.checkpoints import restore_network, save_network
 from wsss.runtime.console import log

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, ImageIndex, write_csv
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import save_mask
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapReader
+from wsss.files.text_files import write_csv
 from wsss.runtime.console import progress
 
 COLUMNS = ("image_id", "file", "classes")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.files.artefacts import ArtefactError, ImageIndex
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_indexed_image
+from wsss.files.index import ImageIndex
 from wsss.files.store import MapWriter
 from wsss.runtime.console import log, progress, warn
 from wsss.settings.sections import ComputeSection

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-from wsss.files.artefacts import IGNORE
+from wsss.files.mask_values import IGNORE
 from wsss.settings.sections import PslSection
 
 

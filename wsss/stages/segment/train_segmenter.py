@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wsss.files.artefacts import IGNORE, ArtefactError, ImageIndex, ImageRow, write_json
+from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_mask
+from wsss.files.index import ImageIndex, ImageRow
+from wsss.files.mask_values import IGNORE
 from wsss.files.store import MapSet
+from wsss.files.text_files import write_json
 from wsss.nets.checkpoints import load_network, restore_network, save_network
 from wsss.nets.segmenters import Segmenter, build_segmenter, parameter_groups
 from wsss.runtime.console import log, progress, warn

@@ -1,29 +1,15 @@
-"""Index, classes, shards, JSON and atomic writes."""
+"""Index, classes and shards."""
 
 from __future__ import annotations
 
-import csv
-import json
-import multiprocessing
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from wsss.files.artefacts import (
-    INDEX_COLUMNS,
-    ArtefactError,
-    ImageIndex,
-    atomic,
-    open_text,
-    read_classes,
-    read_json,
-    write_csv,
-    write_json,
-    write_text,
-)
+from wsss.files.errors import ArtefactError
+from wsss.files.index import INDEX_COLUMNS, ImageIndex, read_classes
+from wsss.files.text_files import write_csv, write_json
 
 ROW = {
     "image_id": "a",
@@ -47,9 +33,6 @@ def write_index(folder: Path, *rows: dict) -> Path:
     )
     write_csv(folder / "index.csv", INDEX_COLUMNS, [ROW | row for row in rows])
     return folder / "index.csv"
-
-
-# ---------------------------------------------------------------- index
 
 
 def test_a_row_as_stages_see_it(tmp_path):
@@ -83,7 +66,7 @@ def test_splits_keep_the_order_and_unknown_ones_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([{}, {}], "image a stands in two rows"),
+        ([{}, {}], "image a has two rows"),
         ([{"labels": "cat;hamster"}], "image a: class 'hamster' is not in classes.csv"),
         ([{}, {"image_id": "b", "height": ""}], "row 3 is malformed"),
         ([{"width": "wide"}], "row 2 is malformed"),
@@ -150,71 +133,3 @@ def test_the_mean_colour(tmp_path):
         _ = index.mean_rgb
     write_json(tmp_path / "statistics.json", {"mean_rgb": [1, 2, 3.5]})
     np.testing.assert_array_equal(index.mean_rgb, np.array([1, 2, 3.5], np.float32))
-
-
-# ---------------------------------------------------------------- text
-
-
-def test_a_missing_file_inside_the_block_is_not_blamed_on_the_file_read(tmp_path):
-    (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(FileNotFoundError, match="other"), open_text(tmp_path / "a.txt"):
-        (tmp_path / "other").read_text()
-
-
-def test_what_is_no_utf8_or_no_json_is_named(tmp_path):
-    (tmp_path / "a.csv").write_bytes(b"class_id,name\n0,caf\xe9\n")
-    with pytest.raises(ArtefactError, match=r"a\.csv: not UTF-8"):
-        read_classes(tmp_path / "a.csv")
-    (tmp_path / "a.json").write_text('{"a": ')
-    with pytest.raises(ArtefactError, match=r"a\.json: not valid JSON"):
-        read_json(tmp_path / "a.json")
-
-
-def test_json_and_csv_round_trips(tmp_path):
-    value = {"b": [1, 2.5, "é"], "a": None}
-    write_json(tmp_path / "new" / "a.json", value)
-    assert read_json(tmp_path / "new" / "a.json") == value
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write_json(tmp_path / "b.json", {"loss": float("nan")})
-    write_csv(tmp_path / "a.csv", ("x", "y"), [{"x": 'a,"b"\nc', "y": 1}])
-    with (tmp_path / "a.csv").open(newline="") as file:
-        assert list(csv.DictReader(file)) == [{"x": 'a,"b"\nc', "y": "1"}]
-    with pytest.raises(ValueError, match="z"):
-        write_csv(tmp_path / "c.csv", ("x",), [{"x": 1}, {"z": 1}])
-    assert {p.name for p in tmp_path.iterdir()} == {"new", "a.csv"}  # nothing of what failed
-
-
-# ---------------------------------------------------------------- atomic writes
-
-
-def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
-    write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(RuntimeError), atomic(tmp_path / "a.txt") as temporary:  # noqa: PT012
-        temporary.write_text("half")
-        raise RuntimeError
-    assert (tmp_path / "a.txt").read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
-
-
-def test_the_name_appears_when_the_block_has_ended(tmp_path):
-    with atomic(tmp_path / "x" / "a.txt") as temporary:
-        temporary.write_text("whole")
-        assert not (tmp_path / "x" / "a.txt").exists()
-        assert temporary.parent == tmp_path / "x"
-    assert [p.name for p in (tmp_path / "x").iterdir()] == ["a.txt"]
-
-
-def killed_half_way(path: Path) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps({"half": 1})[:5])
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_killed_writer_leaves_the_old_file(tmp_path):
-    write_json(tmp_path / "a.json", {"old": 1})
-    process = multiprocessing.get_context("fork").Process(target=killed_half_way, args=(tmp_path / "a.json",))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert read_json(tmp_path / "a.json") == {"old": 1}
-    assert list(tmp_path.glob("*.json")) == [tmp_path / "a.json"]  # the half file has another ending
