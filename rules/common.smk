@@ -17,9 +17,11 @@ from wsss.workflow.instance_graph import InstanceGraph
 from wsss.files.json_files import StopFigures, read_checked
 from wsss.workflow.digests import code_digest, listing_digest
 from wsss.settings.kinds import kind_modules
+from wsss.settings.needs import needs
 from wsss.settings.reading import relevant
 from wsss.settings.stage_settings import PlanSettings
 from wsss.runtime.workflow_process import announce_workflow
+from wsss.runtime.extras import absent
 from wsss.methods import FACTS, rounds_until_stop
 
 try:
@@ -34,6 +36,8 @@ announce_workflow()
 # The rules' shell finds the `wsss` of the Python that runs Snakemake, whether its environment is activated or not; with --sdm conda that of the rule's environment.
 if not any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
     shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH; ")
+    if lacking := absent(needs(GRAPH.config)):
+        sys.exit("\n".join(f"error: {line}" for line in lacking))
 
 BASE = GRAPH.base
 INSTANCES = InstanceGraph(GRAPH)

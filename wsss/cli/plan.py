@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wsss.files.errors import ArtefactError
+from wsss.runtime.extras import absent
 from wsss.settings.config import load
+from wsss.settings.needs import needs
 from wsss.settings.sections import Config, TrainingSection
 from wsss.stages.dataset.source import source_of
 from wsss.workflow.graph import Graph
@@ -86,6 +88,7 @@ def plan(overlays: list[Path], *, probe: bool) -> str:
         if any(graph.is_auto(m) for m in config.methods)
         else []
     )
+    lines += [f"Install first: {line}" for line in absent(needs(config))]
     return "\n".join(lines)
 
 

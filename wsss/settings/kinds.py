@@ -32,12 +32,14 @@ class SaliencyKind:
         level: What trained it: "none" nothing, "pixels" pixel masks, "given" unknown, because users give the maps.
         supervision: What trained it, in a sentence. The report shows it.
         folder: Key of its settings that names a folder of given maps. Empty: it reads none.
+        extra: Extra of this package that it needs, a key of `wsss.runtime.extras.EXTRAS`. Empty: none.
     """
 
     place: str
     level: Level
     supervision: str
     folder: str = ""
+    extra: str = ""
 
     def __post_init__(self) -> None:
         if self.level not in get_args(Level) or not self.supervision.strip():
@@ -65,6 +67,7 @@ SALIENCY = {
         level="pixels",
         supervision="Saliency by U²-Net-p, a network trained on the pixel masks of DUTS-TR (10,553 photographs, no "
         "classes): pixel-level supervision of another data set.",
+        extra="saliency",
     ),
     "folder": SaliencyKind(
         place="wsss.stages.saliency.folder:Folder",

@@ -31,9 +31,9 @@ def propose_masks(*, index: Path, shard: Path, settings: ProposalSettings, outpu
         ArtefactError: If an input is missing or damaged, or an image has no true instances where they are asked for.
         MissingExtraError: If the kind is watershed and the extra `instances` is not installed.
     """
-    rows = ImageIndex(index).shard(shard)
     if settings.proposals.kind == "watershed":
         require("instances", reason="instances.proposals.kind 'watershed'")
+    rows = ImageIndex(index).shard(shard)
     if settings.proposals.kind == "folder":
         check_folder(Path(settings.proposals.folder.root), rows)
     found = {row.image_id: pack(_proposals(row, settings.proposals)) for row in progress(rows, what="proposals")}
