@@ -20,7 +20,7 @@ from wsss.files.atomic import atomic
 from wsss.files.errors import ArtefactError
 from wsss.files.limits import MOST_PICKLE_BYTES, regular
 from wsss.runtime.console import log, warn
-from wsss.stages.dataset.sources import VOC_CLASSES
+from wsss.stages.dataset.voc import VOC_CLASSES
 
 _HEADER_BYTES = 1 << 17
 """More than the longest header of version 1.0 of the npy format."""

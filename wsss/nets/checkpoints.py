@@ -17,8 +17,6 @@ from wsss.files.limits import check_plain, regular
 from wsss.runtime.out_of_memory import is_out_of_memory
 
 FORMAT = 1
-MOST_CLASSES = 254
-"""Class ids are 1..254, as in masks."""
 
 
 def read_archive(path: Path, *, device: torch.device) -> Any:

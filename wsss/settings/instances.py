@@ -92,6 +92,11 @@ class ProposalsSection(Section):
     watershed: WatershedSection = WatershedSection()
     folder: ProposalFolderSection = ProposalFolderSection()
 
+    @property
+    def own(self) -> Section | None:
+        """The settings of the chosen kind; None if it has none."""
+        return getattr(self, self.kind, None)
+
 
 class RetrievalSection(Section):
     """Which proposal belongs to a peak, and which instances stay."""

@@ -7,6 +7,21 @@ from typing import Any, Literal
 from wsss.settings.base import Section, setting
 from wsss.settings.training import TrainingSection
 
+NetworkName = Literal["deeplabv3plus", "largefov", "deeplabv2"]
+NETWORKS: dict[str, str] = {"deeplabv3plus": "", "largefov": "vgg16_largefov", "deeplabv2": "torchvision's resnet101"}
+"""The backbone that each network brings, with the weights of segment.weights; "": it is built on the section `backbone`."""
+
+
+def shares_backbone(network: str, backbone: str) -> bool:
+    """Whether a segmenter is built on the classifier's backbone.
+
+    Args:
+        network: A key of `NETWORKS`.
+        backbone: The classifier's backbone.name.
+    """
+    own = NETWORKS[network]
+    return backbone == own if own else backbone not in NETWORKS.values()
+
 
 class PslSection(Section):
     """Prohibitive segmentation learning (AE-PSL, section 3.2)."""
@@ -81,7 +96,7 @@ class SegmentSection(Section):
         "weights that cycles after the first start from: those of `start`, or the previous cycle's network",
         source="ours; AE-PSL: not said",
     )
-    network: Literal["deeplabv3plus", "largefov", "deeplabv2"] = setting(
+    network: NetworkName = setting(
         "deeplabv3plus",
         "deeplabv3plus on the backbone, VGG16 LargeFOV (AE-PSL), ResNet-101 ASPP (EPS; ESOL: cited, not confirmed)",
     )

@@ -21,6 +21,7 @@ from wsss.files.index import ImageRow
 from wsss.files.limits import MOST_MATLAB_BYTES, MOST_PROPOSAL_BYTES, regular
 from wsss.files.rle import encode
 from wsss.files.text_files import read_json
+from wsss.stages.instances.proposer import Proposer
 
 MOST_PROPOSALS = 10_000
 """Number of proposals of a file that are looked at, those of an unwanted size included; further ones are not read.
@@ -32,6 +33,19 @@ MATLAB_NAMES = ("superpixels", "labels", "maskmat")
 """Variables that are read: the first two are MCG's, the third is COB's."""
 Fits = Callable[[int], bool]
 """Whether a proposal of so many pixels is neither too small nor too large."""
+
+
+class GivenProposals(Proposer):
+    """Proposals from files: `instances.proposals.folder`."""
+
+    def prepare(self, rows: Sequence[ImageRow]) -> None:
+        """Check that every image has its file."""
+        check_folder(Path(self.settings.root), rows)
+
+    def propose(self, row: ImageRow) -> np.ndarray:
+        """Read the proposals of an image, (S, H, W) bool, in the file's order."""
+        s = self.settings
+        return read_proposals(Path(s.root), row, count=s.count, min_area=s.min_area, max_area=s.max_area)
 
 
 def check_folder(folder: Path, rows: Sequence[ImageRow]) -> None:

@@ -9,7 +9,7 @@ from wsss.files.rle import pack
 from wsss.files.text_files import write_json
 from wsss.runtime.console import log, progress, warn
 from wsss.settings.stage_settings import ProposalSettings
-from wsss.stages.instances.proposal_kinds import KINDS
+from wsss.stages.instances.proposer import proposer_of
 
 
 def propose_masks(*, index: Path, shard: Path, settings: ProposalSettings, output: Path) -> None:
@@ -23,11 +23,11 @@ def propose_masks(*, index: Path, shard: Path, settings: ProposalSettings, outpu
 
     Raises:
         ArtefactError: If an input is missing or damaged, or an image has no true instances although kind is truth.
+        MissingExtraError: If the kind needs an extra that is not installed.
     """
-    rows, section = ImageIndex(index).shard(shard), settings.proposals
-    kind = KINDS[section.kind]
-    kind.check(rows, section)
-    found = {row.image_id: pack(kind.propose(row, section)) for row in progress(rows, what="proposals")}
+    rows, proposer = ImageIndex(index).shard(shard), proposer_of(settings.proposals)
+    proposer.prepare(rows)
+    found = {row.image_id: pack(proposer.propose(row)) for row in progress(rows, what="proposals")}
     write_json(output, found)
     empty = sum(not outlines for outlines in found.values())
     log.info("%d proposals of %d images", sum(map(len, found.values())), len(rows))

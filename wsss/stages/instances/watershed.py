@@ -15,8 +15,23 @@ import cv2
 import higra as hg
 import numpy as np
 
+from wsss.files.imaging import read_indexed_image
+from wsss.files.index import ImageRow
+from wsss.stages.instances.proposer import Proposer
+
 Hierarchy = Callable[[Any, np.ndarray], tuple[Any, np.ndarray]]
 """(graph, weights of its edges) to (tree, altitudes of its nodes), as higra's functions."""
+
+
+class Watershed(Proposer):
+    """Proposals from the image alone: `instances.proposals.watershed`."""
+
+    def propose(self, row: ImageRow) -> np.ndarray:
+        """Return the regions of an image's hierarchies, (S, H, W) bool, those with the highest rank values first."""
+        s, image_u8 = self.settings, read_indexed_image(row)
+        return watershed_proposals(
+            image_u8, smoothings=s.smoothings, count=s.count, min_area=s.min_area, max_area=s.max_area
+        )[0]
 
 
 def watershed_proposals(

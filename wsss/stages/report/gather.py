@@ -23,7 +23,9 @@ from wsss.files.metrics import METRIC_COLUMNS
 from wsss.files.text_files import open_text
 from wsss.runtime.console import revision
 from wsss.settings.config_text import describe
+from wsss.settings.kinds import saliency_kinds
 from wsss.settings.sections import Config
+from wsss.settings.segment import NETWORKS
 
 FULL = "full"
 """Stands for a method in the rows of the fully supervised reference."""
@@ -302,17 +304,6 @@ def has_truth(row: ImageRow) -> bool:
     return row.mask is not None and row.mask.is_file() and row.measured
 
 
-SALIENCY = {
-    "barrier": ("none", "Saliency by minimum barrier distance: unsupervised, nothing was trained for it."),
-    "u2net": (
-        "pixels",
-        "Saliency by U²-Net-p, a network trained on the pixel masks of DUTS-TR (10,553 photographs, no classes): pixel-level supervision of another data set.",
-    ),
-    "folder": ("given", "Saliency maps were given; whatever supervision made them went in."),
-    "none": ("none", "No saliency."),
-}
-
-
 PROPOSALS = {
     "watershed": ("none", "Mask proposals by hierarchical watershed: unsupervised, nothing was trained for them."),
     "folder": (
@@ -346,7 +337,7 @@ def supervision(
         )
     ]
     out.append(_weights(config))
-    out += _by_kind("Saliency", cues, SALIENCY)
+    out += _by_kind("Saliency", cues, {k: (kind.level, kind.supervision) for k, kind in saliency_kinds().items()})
     out += _by_kind("Proposals", {m: p for m, p in proposals.items() if p}, PROPOSALS, everyone=config["methods"])
     segment = config["segment"]
     if "labels" in (
@@ -420,7 +411,7 @@ def _weights(config: Mapping[str, Any]) -> tuple[str, str, str]:
         else []
     )
     segment = config["segment"]
-    if segment["network"] != "deeplabv3plus" and segment["weights"] != "none":
+    if NETWORKS[segment["network"]] and segment["weights"] != "none":
         used.append(f"{segment['network']} ({segment['weights']})")
     if not used:
         return ("none", "Pretraining", "None: every network starts from random weights.")

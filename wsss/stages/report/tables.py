@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wsss.settings.kinds import saliency_kinds
 from wsss.stages.report.gather import FULL, Key, Metrics, Value, followed_method
 
 DASH = "–"
@@ -235,10 +236,13 @@ def _detail(metrics: Metrics, key: Key, name: str) -> str:
 
 
 SOURCES = {
-    "u2net": "image-level labels and a trained saliency model",
-    "folder": "image-level labels and given saliency maps",
+    "pixels": "image-level labels and a trained saliency model",
+    "given": "image-level labels and given saliency maps",
 }
-"""What masks are made from, by the methods' kinds of saliency, the strongest first; otherwise image-level labels alone."""
+"""What masks are made from, by what trained the saliency (`SaliencyKind.level`), the strongest first.
+
+If no method has saliency of these levels: image-level labels alone.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +255,8 @@ class Headline:
 
 def headline(plan: Mapping[str, Any], metrics: Metrics) -> Headline:
     """Best pseudo masks, the final validation prediction (the last one, not the best), and its share of full supervision."""
-    source = next((words for cue, words in SOURCES.items() if cue in plan["cues"].values()), "image-level labels alone")
+    levels = {saliency_kinds()[cue].level for cue in plan["cues"].values()}
+    source = next((words for level, words in SOURCES.items() if level in levels), "image-level labels alone")
     found = {stage: best(plan, metrics, stage=stage, split="train") for stage in ("fused", "seed", "pseudo")} | {
         "prediction": final(plan, metrics)
     }
