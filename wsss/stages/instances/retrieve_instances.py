@@ -73,13 +73,8 @@ def retrieve_instances(
     """
     by_proposals = settings.route == "proposals"
     with_saliency = by_proposals and settings.retrieval.background == "saliency"
-    given = {"responses": responses, "proposals": proposals, "masks": masks, "fused": fused}
-    _check_inputs(by_proposals, {name for name, paths in given.items() if paths})
-    if with_saliency and saliency is None:
-        raise ValueError(
-            "retrieve_instances: instances.retrieval.background is saliency, but there is none; "
-            "set saliency.kind, or background to map"
-        )
+    given = {"responses": responses, "proposals": proposals, "masks": masks, "fused": fused, "saliency": saliency}
+    _check_inputs(by_proposals, with_saliency, {name for name, paths in given.items() if paths})
     outlines: Mapping[str, Any] = read_checked(proposals[0], ShardProposals) if by_proposals else {}
     peaks, scores = (MapReader(paths[0]) if paths else None for paths in (responses, fused))
     cues = MapReader(saliency) if with_saliency and saliency else None
@@ -103,7 +98,7 @@ def retrieve_instances(
         warn("%s: %d of %d images have no instance", output, empty, len(found))
 
 
-def _check_inputs(by_proposals: bool, given: set[str]) -> None:
+def _check_inputs(by_proposals: bool, with_saliency: bool, given: set[str]) -> None:
     """Refuse a route without what it reads."""
     if by_proposals and not {"responses", "proposals"} <= given:
         raise ValueError(
@@ -111,6 +106,11 @@ def _check_inputs(by_proposals: bool, given: set[str]) -> None:
         )
     if not by_proposals and not ("masks" in given and {"responses", "fused"} & given):
         raise ValueError("retrieve_instances: the route components needs masks, and responses or fused scores")
+    if with_saliency and "saliency" not in given:
+        raise ValueError(
+            "retrieve_instances: instances.retrieval.background is saliency, but there is none; "
+            "set saliency.kind, or background to map"
+        )
 
 
 def by_proposal(

@@ -1,7 +1,7 @@
 """ESOL-style expansion and shrinkage of localisation (Li et al., NeurIPS 2022, arXiv 2209.07761).
 
-The authors published no code, and none of the paper's numbers is confirmed. The graph, what each loss may move and the
-clipping follow the published figure; everything else is a setting.
+The authors published no code, and none of the paper's numbers is confirmed. The graph, what each loss may move and
+that features are clipped follow the published figure; everything else is a setting.
 
 Round 1 is CAM's classifier. Round 2, expansion: a deformable layer between features and head learns to look elsewhere,
 so that the classification loss *rises*. Less discriminative parts get their share that way. Round 3, shrinkage: a
@@ -23,8 +23,7 @@ from wsss.nets.deformable import Sampler
 from wsss.settings.sections import BackboneSection, ClassifierSection, EsolSection
 from wsss.stages.seeds import cam
 
-EXPANSION, SHRINKAGE = 2, 3
-"""Rounds."""
+EXPANSION, SHRINKAGE = 2, 3  # rounds
 
 
 class OnTop(nn.Module):
@@ -153,10 +152,7 @@ class Method(cam.Method):
     def losses(
         self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection, round: int
     ) -> dict[str, torch.Tensor]:
-        """Return the classification loss; in round 2 times -alpha, in round 3 with the area loss beside it.
-
-        With `gradient: reversal` round 2 has the plain loss: its sampler reverses the gradient.
-        """
+        """Return the classification loss: in round 2 times -alpha (or reversed by the sampler), in 3 with the area."""
         ordinary = super().losses(maps, batch, settings=settings, round=round)
         if round == EXPANSION and self.options.gradient == "frozen":
             return {"expansion": -self.options.alpha * ordinary["classification"]}

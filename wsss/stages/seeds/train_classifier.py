@@ -71,11 +71,8 @@ def train_classifier(
         erased=Erased(regions) if regions else None,
         planes={"saliency": SaliencyPlane(saliency)} if saliency else None,
     )
-    resume = resume_of(output)
-    weights = [path] if (path := Path(settings.backbone.weights)).is_file() else []
-    # classes.csv sets the head's channels, statistics.json the colour of padding.
-    beside = [index.parent / "classes.csv", index.parent / "statistics.json"]
-    files = [index, *beside, *weights, *([previous] if previous else []), *regions, *saliency]
+    resume, given = resume_of(output), [*([previous] if previous else []), *regions, *saliency]
+    files = [*_always_read(index, weights=Path(settings.backbone.weights)), *given]
     done = fit(
         model,
         images,
@@ -93,6 +90,13 @@ def train_classifier(
         save_network(output, state=model.state_dict(), meta=meta)
         keep_or_finish(resume)
     log.info("final loss %.4f", done["final_loss"])
+
+
+def _always_read(index: Path, *, weights: Path) -> list[Path]:
+    """The files that every round reads; `weights` if it is a file."""
+    # classes.csv sets the head's channels, statistics.json the colour of padding.
+    beside = [index.parent / "classes.csv", index.parent / "statistics.json"]
+    return [index, *beside, *([weights] if weights.is_file() else [])]
 
 
 def initial_network(
