@@ -90,7 +90,11 @@ def test_a_name_that_is_taken_or_no_facts_is_refused(package, monkeypatch):
 
 
 def test_every_built_in_method_runs_side_by_side(tmp_path):
-    """configs/scenes_all.yaml's kinds on toy images: EPS to its own background, erasing over it, ESOL's three rounds and their weighted mean, PRM's responses and instances, erasing over it, and parts of masks from its class maps."""
+    """The kinds of configs/scenes_all.yaml on toy images.
+
+    EPS with its own background, and erasing over it; ESOL's three rounds and their weighted mean; PRM's responses and
+    instances, erasing over it, and components of masks from its class maps.
+    """
     project = Project(tmp_path)
     recipes = {
         "eps_network": {"kind": "eps", "pseudo": {"seed": {"kind": "scores", "cue": "network"}}},

@@ -27,7 +27,7 @@ class ScoresSection(Section):
     scales: list[float] = setting(
         [2.0],
         "image scales whose maps are averaged, on the grid of scale 1",
-        source="ours: seed mIoU 42.9 on the scenes, 32.2 with 1 (docs/RESULTS.md); AE-PSL: not said; "
+        source="ours: seed mIoU 42.9 on the scenes, 32.2 with 1 (docs/RESULTS.md); AE-PSL: not stated; "
         "IRN: 0.5, 1, 1.5, 2",
         min_length=1,
     )

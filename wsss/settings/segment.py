@@ -9,7 +9,7 @@ from wsss.settings.training import TrainingSection
 
 NetworkName = Literal["deeplabv3plus", "largefov", "deeplabv2"]
 NETWORKS: dict[str, str] = {"deeplabv3plus": "", "largefov": "vgg16_largefov", "deeplabv2": "torchvision's resnet101"}
-"""The backbone that each network brings, with the weights of segment.weights; "": it is built on the section `backbone`."""
+"""The backbone that each network brings, with the weights of segment.weights; "": the section `backbone`."""
 
 
 def shares_backbone(network: str, backbone: str) -> bool:
@@ -44,7 +44,7 @@ class PslSection(Section):
     warmup: float = setting(
         0.5,
         "share of the training before the online masks count",
-        source="ours, for short trainings; AE-PSL: not said",
+        source="ours, for short trainings; AE-PSL: not stated",
         ge=0,
         le=1,
     )
@@ -61,7 +61,7 @@ class PredictSection(Section):
         "AE-PSL: 1",
         min_length=1,
     )
-    flip: bool = setting(False, "also average the mirrored image", source="AE-PSL: not said; the field: true")
+    flip: bool = setting(False, "also average the mirrored image", source="AE-PSL: not stated; the field: true")
 
 
 class SegmentSection(Section):
@@ -94,7 +94,7 @@ class SegmentSection(Section):
     cycle_start: Literal["start", "previous"] = setting(
         "previous",
         "weights that cycles after the first start from: those of `start`, or the previous cycle's network",
-        source="ours; AE-PSL: not said",
+        source="ours; AE-PSL: not stated",
     )
     network: NetworkName = setting(
         "deeplabv3plus",

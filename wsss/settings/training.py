@@ -16,7 +16,7 @@ class LargeFovSection(Section):
     fc6_dilation: int = setting(
         12,
         "dilation of conv6: 12 is the literal LargeFOV, 1 gives tighter maps",
-        source="DeepLab-LargeFOV; AE-PSL: not said of its classifier",
+        source="DeepLab-LargeFOV; AE-PSL: not stated of its classifier",
         ge=1,
         le=24,
     )
@@ -44,7 +44,7 @@ class BackboneSection(Section):
         4,
         "layers up to this stride keep their pretrained weights; 1 trains all",
         unit="px",
-        source="PSA: conv1 and conv2 of VGG16, stride 4; EPS: conv1a and b2 of ResNet38, stride 2; AE-PSL: not said",
+        source="PSA: conv1 and conv2 of VGG16, stride 4; EPS: conv1a and b2 of ResNet38, stride 2; AE-PSL: not stated",
     )
     largefov: LargeFovSection = LargeFovSection()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wsss.files.imaging import Normalisation
 from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.store import MapSet
 from wsss.files.text_files import write_json
@@ -60,19 +61,15 @@ def train_classifier(
         method, num_classes=data.num_classes, settings=settings, previous=previous, class_names=names
     )
     classifier = method.training(settings.classifier, round=settings.round)
+    normalisation: Normalisation = model.backbone.normalisation  # type: ignore[union-attr,assignment]
     images = TrainingImages(
-        rows,
-        normalisation=model.backbone.normalisation,  # type: ignore[union-attr,arg-type]
-        augment=classifier.augment,
-        seed=settings.seed,
-        stage=STAGE,
-        round=settings.round,
-        mean_rgb=data.mean_rgb,
+        rows, normalisation=normalisation, augment=classifier.augment,
+        seed=settings.seed, stage=STAGE, round=settings.round, mean_rgb=data.mean_rgb,
         erased=Erased(regions) if regions else None,
         planes={"saliency": SaliencyPlane(saliency)} if saliency else None,
-    )
-    resume, given = resume_of(output), [*([previous] if previous else []), *regions, *saliency]
-    files = [*_always_read(index, weights=Path(settings.backbone.weights)), *given]
+    )  # fmt: skip
+    resume = resume_of(output)
+    files = [*_always_read(index, settings), *([previous] if previous else []), *regions, *saliency]
     done = fit(
         model,
         images,
@@ -85,17 +82,18 @@ def train_classifier(
         inputs=digest(identity(settings, compute=compute, rows=rows), *files),
     )
     if collectives.first():
-        meta = {"stage": STAGE, "classes": names, "settings": settings.model_dump(mode="json")}
         write_json(record, done)
+        meta = {"stage": STAGE, "classes": names, "settings": settings.model_dump(mode="json")}
         save_network(output, state=model.state_dict(), meta=meta)
         keep_or_finish(resume)
     log.info("final loss %.4f", done["final_loss"])
 
 
-def _always_read(index: Path, *, weights: Path) -> list[Path]:
-    """The files that every round reads; `weights` if it is a file."""
+def _always_read(index: Path, settings: ClassifierSettings) -> list[Path]:
+    """The files that every round reads."""
     # classes.csv sets the head's channels, statistics.json the colour of padding.
     beside = [index.parent / "classes.csv", index.parent / "statistics.json"]
+    weights = Path(settings.backbone.weights)
     return [index, *beside, *([weights] if weights.is_file() else [])]
 
 
