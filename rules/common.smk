@@ -8,9 +8,11 @@ from pathlib import Path
 from shlex import quote
 
 from wsss.files.json_files import StopFigures, read_checked
+from wsss.runtime.extras import absent
 from wsss.runtime.workflow_process import announce_workflow
 from wsss.settings.config import load
 from wsss.settings.faults import ConfigError
+from wsss.settings.needs import needs
 from wsss.settings.reading import only_read, run_settings
 from wsss.settings.stage_settings import PlanSettings
 from wsss.settings.values import refuse_double_keys
@@ -39,6 +41,8 @@ announce_workflow()
 # With --sdm conda it finds that of the rule's environment.
 if not any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
     shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH; ")
+    if lacking := absent(needs(GRAPH.config)):
+        sys.exit("\n".join(f"error: {line}" for line in lacking))
 
 BASE = GRAPH.base
 INSTANCES = InstanceGraph(GRAPH)

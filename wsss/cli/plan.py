@@ -12,7 +12,9 @@ from pathlib import Path
 from wsss.cli.probe import Probe
 from wsss.files.errors import ArtefactError
 from wsss.provenance.catalogue import jobs
+from wsss.runtime.extras import absent
 from wsss.settings.config import load
+from wsss.settings.needs import needs
 from wsss.settings.sections import Config
 from wsss.stages.dataset.source import source_of
 from wsss.workflow.graph import Graph
@@ -71,6 +73,7 @@ def _remarks(graph: Graph, *, probe: bool) -> list[str]:
         out += [f"Images: as {index} of an earlier run lists them. The workflow sees whether the data set has changed."]
     if any(graph.is_auto(m) for m in graph.config.methods):
         out += ["Automatic rounds: counted up to their largest number."]
+    out += [f"Install first: {line}" for line in absent(needs(graph.config))]
     return out
 
 

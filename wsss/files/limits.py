@@ -45,7 +45,7 @@ MOST_JSON_BYTES = 1 << 30
 MOST_PROPOSAL_BYTES = 16 << 20
 """Bytes of the JSON file with one image's proposals. 2,000 masks take about 1 MB."""
 MOST_MATLAB_BYTES = 512 << 20
-"""Bytes of one image's MATLAB file after unpacking. 2,000 masks of 500 x 375 pixels take 375 MB."""
+"""Bytes of the MATLAB file with one image's proposals. 2,000 masks of 500 x 375 pixels take 375 MB."""
 MOST_COORDINATE = 1e6
 """Coordinate of a polygon, in pixels on either side of 0."""
 MOST_OUTLINE = 20_000_000

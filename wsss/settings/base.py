@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 NAME = r"^[a-z][a-z0-9_]*$"
-"""Names that become folders: methods, recipes, variants."""
+"""Pattern of names that become folders: methods, recipes, variants."""
 
 
 class Section(BaseModel):
-    """Base of every section: frozen, keyword-only, unknown keys refused."""
+    """Base of every section: frozen, keyword-only; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

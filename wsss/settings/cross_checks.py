@@ -10,8 +10,10 @@ from wsss.files.limits import MOST_RUN_NAME
 from wsss.methods import FACTS
 from wsss.runtime.text import nearest
 from wsss.settings.faults import ConfigError
+from wsss.settings.kinds import PROPOSALS
 from wsss.settings.recipes import VARIANTS, for_method, for_variant
 from wsss.settings.sections import NAME, Config
+from wsss.settings.segment import shares_backbone
 from wsss.settings.values import validate
 
 RECIPE_SECTIONS = ("backbone", "saliency", "seeds", "pseudo", "segment", "instances")
@@ -141,8 +143,10 @@ def _instance_faults(kind: str, method: str, resolved: Config) -> Iterator[str]:
             "instances.retrieval.background is 'saliency' but saliency.kind is 'none':"
             " choose barrier, u2net or folder, or background: map"
         )
-    if own.proposals.kind == "folder" and not own.proposals.folder.root:
-        yield "instances.proposals.folder.root is empty: name the folder of the proposals, or choose kind watershed"
+    proposals = own.proposals
+    if (key := PROPOSALS[proposals.kind].folder) and not getattr(proposals.own, key):
+        where = f"instances.proposals.{proposals.kind}.{key}"
+        yield f"{where} is empty: name the folder of the proposals, or choose kind watershed"
 
 
 def _segmenter_faults(config: Config, method: str) -> Iterator[str]:
@@ -151,8 +155,7 @@ def _segmenter_faults(config: Config, method: str) -> Iterator[str]:
     backbone = resolved.backbone.name
     for variant in config.segment.variants:
         segment = for_variant(resolved.segment, variant)
-        fits = segment.network != "deeplabv2" and (segment.network == "largefov") == (backbone == "vgg16_largefov")
-        if segment.start == "classifier" and not fits:
+        if segment.start == "classifier" and not shares_backbone(segment.network, backbone):
             yield (
                 f"segment.start is 'classifier', but the network {segment.network} of {variant} is not built on the"
                 f" classifier's backbone {backbone}; use pretrained"

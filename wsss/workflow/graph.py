@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from wsss.methods import FACTS, Facts, rounds_until_stop
+from wsss.methods import FACTS, Facts
 from wsss.settings import sections
 from wsss.settings.reading import as_read, only_read
 from wsss.settings.recipes import for_method, for_variant
 from wsss.settings.sections import Config, SegmentSection
 from wsss.workflow.jobs import Job
+from wsss.workflow.rounds import rounds_until_stop
 from wsss.workflow.rows import FULL_SUPERVISION
 from wsss.workflow.stages import STAGES
 

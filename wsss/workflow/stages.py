@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wsss.methods import FACTS
-from wsss.settings.kinds import kind_modules
+from wsss.settings.kinds import PROPOSALS, kind_modules
 from wsss.settings.sections import Section
 from wsss.workflow import costs, views
 from wsss.workflow.jobs import Job
@@ -34,7 +34,7 @@ Cost = Callable[[costs.Estimate, Job], float]
 
 
 def _kind(settings: Any) -> list[str]:
-    """The module of the kind of data set or saliency that a stage's settings choose."""
+    """The module of the kind of data set, saliency or proposals that a stage's settings choose."""
     return list(kind_modules(settings.model_dump(mode="json")))
 
 
@@ -180,8 +180,9 @@ STAGES: dict[str, Stage] = {
     "propose_masks": Stage(
         folder="instances",
         place="proposals/{kind}/{shard}.json",
-        wildcards={"kind": "watershed|folder|truth"},
+        wildcards={"kind": "|".join(PROPOSALS)},
         view=views.propose_masks,
+        imports=_kind,
         bytes=costs.proposal_bytes,
     ),
     "respond_peaks": Stage(
@@ -196,9 +197,7 @@ STAGES: dict[str, Stage] = {
     "retrieve_instances": Stage(
         folder="instances", place="{method}/instances/{shard}.json", view=views.retrieve_instances
     ),
-    "export_instances": Stage(
-        folder="instances", place="{method}/instances/instances.json", beside=("pictures/*.png",)
-    ),
+    "export_instances": Stage(folder="instances", place="{method}/instances/instances.json", beside=("images/*.png",)),
     "measure_scores": Stage(
         folder="evaluate",
         place="metrics/{method}/{name}.csv",

@@ -6,19 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wsss.settings.kinds import saliency_kinds
+from wsss.settings.kinds import PROPOSALS, ProposalKind, SaliencyKind, saliency_kinds
 from wsss.stages.report.data_facts import DataFacts
 from wsss.workflow.rows import FULL_SUPERVISION, RunPlan
-
-PROPOSALS = {
-    "watershed": ("none", "Mask proposals by hierarchical watershed: unsupervised, nothing was trained for them."),
-    "folder": (
-        "given",
-        "Mask proposals were given; whatever supervision made them went in. "
-        "MCG and COB, for example, were trained on pixel masks.",
-    ),
-    "truth": ("truth", "The true instances are the mask proposals: the ceiling of retrieval, no fair result."),
-}
 
 
 class Teacher(NamedTuple):
@@ -48,7 +38,7 @@ def supervision(plan: RunPlan, facts: DataFacts) -> list[Teacher]:
     found = [
         Teacher("labels", "Image-level labels", labels),
         _pretraining(config),
-        *_by_kind("Saliency", plan.cues, {k: (kind.level, kind.supervision) for k, kind in saliency_kinds().items()}),
+        *_by_kind("Saliency", plan.cues, saliency_kinds()),
         *_by_kind("Proposals", proposals, PROPOSALS, everyone=plan.methods),
     ]
     if _reads_labels_at_prediction(config["segment"]):
@@ -80,12 +70,16 @@ def _pretraining(config: Mapping[str, Any]) -> Teacher:
 
 
 def _by_kind(
-    heading: str, users: Mapping[str, str], kinds: Mapping[str, tuple[str, str]], *, everyone: Sequence[str] = ()
+    heading: str,
+    users: Mapping[str, str],
+    kinds: Mapping[str, SaliencyKind | ProposalKind],
+    *,
+    everyone: Sequence[str] = (),
 ) -> list[Teacher]:
     """A sentence a kind. It names the methods that use the kind, unless all of `everyone` or of `users` do."""
     found = []
     for kind in dict.fromkeys(users.values()):
-        level, text = kinds.get(kind, ("given", f"{heading}: {kind}."))
+        level, text = kinds[kind].level, kinds[kind].supervision
         own = [m for m, k in users.items() if k == kind]
         whole = len(own) == len(everyone or users)
         found.append(Teacher(level, heading, text if whole else f"{', '.join(own)}: {text}"))
