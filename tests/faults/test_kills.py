@@ -57,7 +57,7 @@ class KilledRun:
             time.sleep(0.005)
             job = due(jobs_below(started.pid))
         if job is None:
-            assert started.ended() == 0, started.told[-6000:]
+            assert started.ended() == 0, started.printed[-6000:]
             return False
         dying = [job] if how == "stage" else jobs_below(started.pid)
         if how == "all":
@@ -75,7 +75,7 @@ class KilledRun:
     def finish(self) -> None:
         """Start it without a kill."""
         started = self.start()
-        assert started.ended(seconds=1800) == 0, started.told[-6000:]
+        assert started.ended(seconds=1800) == 0, started.printed[-6000:]
         wait_for(lambda: not at_work_in(self.project.folder), seconds=20)
 
 
