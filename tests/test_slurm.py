@@ -82,8 +82,7 @@ def trained(cluster, tmp_path_factory) -> Project:
 @pytest.fixture
 def untrained(trained, tmp_path) -> Project:
     """The same run before its training."""
-    project = Project.__new__(Project)
-    project.folder = Path(shutil.copytree(trained.folder, tmp_path / "copy"))
+    project = Project.at(Path(shutil.copytree(trained.folder, tmp_path / "copy")))
     shutil.rmtree((project.folder / CLASSIFIER).parent)
     (project.folder / LOG).unlink()
     return project

@@ -1,4 +1,4 @@
-"""Whether two runs ended with the same: every artefact bit for bit, but for times."""
+"""Whether two runs ended with the same: every artefact bit for bit, apart from times."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class StageRuns:
     def finish(self, stage: str, **given: Any) -> None:
         """The stage from beginning to end."""
         started = self.start(stage, **given)
-        assert started.ended() == 0, started.told
+        assert started.ended() == 0, started.printed
 
     def log(self, stage: str) -> Path:
         """Its log file."""
@@ -100,8 +100,8 @@ class Started:
         return self.process.pid
 
     @property
-    def told(self) -> str:
-        """What it has said so far."""
+    def printed(self) -> str:
+        """What it has printed so far."""
         return self._said.read_text()
 
     def logged(self, pattern: str) -> bool:
@@ -109,7 +109,7 @@ class Started:
         return self.log.exists() and bool(re.search(pattern, self.log.read_text())) and self.process.poll() is None
 
     def helpers(self) -> list[int]:
-        """Living Python processes that it started, but for the one by which Python keeps count of shared things."""
+        """Living Python processes that it started, without Python's own resource tracker."""
         return [
             pid
             for pid in children(self.pid)

@@ -57,11 +57,11 @@ def test_a_dead_loader_of_a_training_is_named_and_costs_an_epoch(stages, prepare
     started = stages.start("train_classifier", workers=2)
     wait_for(lambda: started.logged(r" epoch 2/12: loss ") or started.process.poll() is not None)
     loaders = started.helpers()
-    assert len(loaders) == 2, started.told
+    assert len(loaders) == 2, started.printed
     os.kill(loaders[0], signal.SIGKILL)
     assert started.ended(seconds=60) == 1
     killed = "a process that loads images was killed, most often for lack of memory; compute.workers is 2: use fewer"
-    assert killed in one_error(started.told)
+    assert killed in one_error(started.printed)
     wait_for(lambda: not any(map(alive, loaders)), seconds=20)
     assert not (stages.folder / NETWORK).exists()
     stages.finish("train_classifier", workers=1)
@@ -78,7 +78,7 @@ def test_a_dead_process_of_a_pool_is_named(stages, prepared):
     helpers = started.helpers()
     os.kill(helpers[0], signal.SIGKILL)
     assert started.ended(seconds=60) == 1
-    error = one_error(started.told)
+    error = one_error(started.printed)
     assert "one of 2 processes was killed, most often for lack of memory; use fewer" in error
     wait_for(lambda: not any(map(alive, helpers)), seconds=20)
     assert not (stages.folder / MASKS).exists()
@@ -124,8 +124,8 @@ def test_lack_of_memory_is_one_line(stages, workers, megabytes):
     remove(stages, NETWORK)
     runner = ("-m", "tests.faults.short_of_memory", str(megabytes))
     started = stages.start("train_classifier", runner=runner, settings=LARGE, workers=workers)
-    assert started.ended(seconds=120) == 1, started.told
-    error = one_error(started.told)
+    assert started.ended(seconds=120) == 1, started.printed
+    error = one_error(started.printed)
     assert re.match(r"error: out of memory \(.+\); what takes less: fewer compute.workers, a smaller batch_size", error)
     assert not (stages.folder / NETWORK).exists()
     assert leftovers(stages.folder / RUN) == []

@@ -48,7 +48,7 @@ def test_a_score_extraction(stages, prepared):
     (stages.folder / product).unlink()
     started = interrupted(stages, "extract_scores", when="scores: 2/12 images")
     assert started.process.returncode == 1
-    assert STOPPED.match(started.told), started.told
+    assert STOPPED.match(started.printed), started.printed
     assert "stopped by SIGTERM" in started.log.read_text()
     assert not (stages.folder / product).exists()
     assert leftovers(stages.folder / RUN) == []
@@ -61,7 +61,7 @@ def test_a_crf_shard(stages, prepared):
     (stages.folder / MASKS).unlink()
     started = interrupted(stages, "refine_masks", helpers=2)
     assert started.process.returncode == 1
-    assert STOPPED.match(started.told), started.told
+    assert STOPPED.match(started.printed), started.printed
     assert not (stages.folder / MASKS).exists()
     assert leftovers(stages.folder / RUN) == []
     stages.finish("refine_masks")

@@ -35,7 +35,7 @@ def broken_weights(run: Path, path: Path) -> str:
 
 @pytest.fixture
 def there(finished, tmp_path, monkeypatch) -> Path:
-    """results/toy of a copy of the finished run by hard links; stages write files anew."""
+    """results/toy of a copy of the finished run by hard links; stages replace files."""
     monkeypatch.chdir(linked(finished.folder / "results/toy", tmp_path).parent.parent)
     return Path("results/toy")
 

@@ -1,6 +1,6 @@
 """Limits refuse with a message, and docs/SECURITY.md lists all of them.
 
-`python -m tests.files.test_limits` writes the table anew, from the values and docstrings in wsss/files/limits.py.
+`python -m tests.files.test_limits` writes the table from the values and docstrings in wsss/files/limits.py.
 """
 
 from __future__ import annotations

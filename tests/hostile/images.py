@@ -43,7 +43,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def png(
     *, width: int, height: int, rows: bytes | None = None, depth: int = 8, colour: int = 2, before: bytes = b""
 ) -> bytes:
-    """A PNG that says what it is told to; without `rows` its pixels are zeros, packed."""
+    """A PNG with these values in its header. Without `rows` its pixels are packed zeros."""
     if rows is None:
         rows = zeros(height * (1 + width * {0: 1, 2: 3, 3: 1, 6: 4}[colour] * depth // 8))
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)

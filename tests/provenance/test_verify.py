@@ -40,7 +40,7 @@ def run(finished, tmp_path, monkeypatch) -> Path:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file anew; its other links keep what they have."""
+    """Replace a file; its other hard links keep the old content."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
@@ -309,7 +309,7 @@ def test_classes_in_another_order_make_everything_after_the_index_stale(run):
         f"{path}: found digest",
         remake(run / "dataset/index.csv"),
     )
-    products = read_record(record_of(run / "dataset/index.csv"))["products"]  # as if the index had been made anew
+    products = read_record(record_of(run / "dataset/index.csv"))["products"]  # as if the index had been made again
     edit_record(
         run / "dataset/index.csv",
         products=[p | ({"digest": file_digest(path)} if p["path"].endswith("classes.csv") else {}) for p in products],
