@@ -21,7 +21,7 @@ def short(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control characters spelt out, line breaks and tabs left: what a file says must not steer a terminal."""
+    """The text with control characters spelt out, except line breaks and tabs: no file's text may steer a terminal."""
     return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", lambda m: m[0].encode("unicode_escape").decode(), text)
 
 
