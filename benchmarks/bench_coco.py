@@ -63,8 +63,8 @@ def draw_file(path: Path, images: int) -> None:
 def read(way: str, path: Path) -> None:
     """Read the file and print seconds and peak memory in MB."""
     if way == "stream":
-        from wsss.stages.dataset.checks import Faults
-        from wsss.stages.dataset.coco import read_categories, read_coco_images
+        from wsss.stages.dataset.coco_json import read_categories, read_coco_images
+        from wsss.stages.dataset.faults import Faults
 
         began = time.perf_counter()
         kept = read_coco_images(path, {k: k for k in read_categories(path)}, Faults())

@@ -24,7 +24,7 @@ import higra as hg
 import numpy as np
 
 from wsss.settings.sections import ScenesSection, WatershedSection
-from wsss.stages.dataset.scenes import Scene, draw_scene
+from wsss.stages.dataset.drawing.scene import Scene, draw_scene
 from wsss.stages.instances.watershed import watershed_proposals
 
 Source = Callable[[np.ndarray], np.ndarray]

@@ -8,17 +8,22 @@ from pathlib import Path
 from shlex import quote
 
 from wsss.settings.config import ConfigError, load, refuse_double_keys
-from wsss.workflow.listing import dataset_digest, given_folder
+from wsss.stages.dataset.source import source_of
+from wsss.workflow.listing import given_folder
 from wsss.workflow.graph import Graph
 from wsss.workflow.closing import closing_message
 from wsss.workflow.run_lock import hold_run
 from wsss.workflow.instance_graph import InstanceGraph
 from wsss.files.json_files import StopFigures, read_checked
 from wsss.workflow.digests import code_digest, listing_digest
+from wsss.settings.kinds import kind_modules
+from wsss.settings.needs import needs
 from wsss.settings.reading import relevant
 from wsss.settings.stage_settings import PlanSettings
 from wsss.runtime.workflow_process import announce_workflow
-from wsss.methods import FACTS, rounds_until_stop
+from wsss.runtime.extras import absent
+from wsss.methods import FACTS
+from wsss.workflow.rounds import rounds_until_stop
 
 try:
     for file in filter(os.path.isfile, workflow.configfiles):  # a pipe was read already
@@ -32,6 +37,8 @@ announce_workflow()
 # The rules' shell finds the `wsss` of the Python that runs Snakemake, whether its environment is activated or not; with --sdm conda that of the rule's environment.
 if not any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
     shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH; ")
+    if lacking := absent(needs(GRAPH.config)):
+        sys.exit("\n".join(f"error: {line}" for line in lacking))
 
 BASE = GRAPH.base
 INSTANCES = InstanceGraph(GRAPH)
@@ -88,9 +95,9 @@ def settings(stage):
     ).model_dump_json()
 
 
-def code(stage_module):
-    """Params value: digest of the stage's code."""
-    return code_digest(f"wsss.stages.{stage_module}")
+def code(stage_module, settings={}):
+    """Params value: digest of the stage's code, with the kind of data set or saliency that its settings choose."""
+    return code_digest(f"wsss.stages.{stage_module}", *kind_modules(settings))
 
 
 def method_code(stage_module):

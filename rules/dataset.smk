@@ -17,8 +17,8 @@ rule index_images:
         runtime=60,
     params:
         settings=relevant_settings("index_images"),
-        code=code("dataset.index_images"),
-        listing=lambda w: dataset_digest(GRAPH.config),  # a function: jobs of other rules on a cluster's nodes need not list the data set
+        code=code("dataset.index_images", relevant(GRAPH.stage("index_images"))),
+        listing=lambda w: source_of(GRAPH.config.dataset).listing(),  # a function: jobs of other rules on a cluster's nodes need not list the data set
     message:
         "checking every image of the data set and writing its index"
     shell:

@@ -17,7 +17,7 @@ rule estimate_saliency:
         runtime=growing(120),
     params:
         settings=relevant_settings("estimate_saliency"),
-        code=code("saliency.estimate_saliency"),
+        code=lambda w: code("saliency.estimate_saliency", relevant(GRAPH.stage("estimate_saliency", cue=w.cue))),
         listing=lambda w: given_listing(GRAPH.stage("estimate_saliency", cue=w.cue)),
     message:
         "saliency ({wildcards.cue}) of shard {wildcards.shard}"

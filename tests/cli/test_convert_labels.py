@@ -14,8 +14,9 @@ import pytest
 from wsss.cli.convert_labels import convert_labels, read_labels
 from wsss.files.errors import ArtefactError
 from wsss.settings.sections import FolderSection
-from wsss.stages.dataset.checks import Faults
-from wsss.stages.dataset.sources import VOC_CLASSES, read_folder
+from wsss.stages.dataset.faults import Faults
+from wsss.stages.dataset.folder import read_folder
+from wsss.stages.dataset.voc import VOC_CLASSES
 
 
 def vector(*ids: int, dtype: Any = np.float32) -> np.ndarray:

@@ -18,8 +18,8 @@ from wsss.files.rle import pack
 from wsss.files.text_files import read_json, write_json
 from wsss.settings.sections import CocoSection, DatasetSection
 from wsss.settings.stage_settings import IndexSettings
-from wsss.stages.dataset.checks import DataError, Faults
-from wsss.stages.dataset.coco import count_images, encode, read_categories, read_coco_images
+from wsss.stages.dataset.coco_json import count_images, encode, read_categories, read_coco_images
+from wsss.stages.dataset.faults import DataError, Faults
 from wsss.stages.dataset.index_images import index_images
 from wsss.stages.instances.export_instances import export_instances
 

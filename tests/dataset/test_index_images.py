@@ -15,7 +15,7 @@ from wsss.files.index import ImageIndex
 from wsss.files.text_files import read_json
 from wsss.settings.sections import DatasetSection, FolderSection, ScenesSection, ShardsSection, VocSection
 from wsss.settings.stage_settings import IndexSettings
-from wsss.stages.dataset.checks import DataError
+from wsss.stages.dataset.faults import DataError
 from wsss.stages.dataset.index_images import index_images, split_blocks
 
 RED, BLUE = (200, 10, 0), (0, 20, 100)

@@ -10,37 +10,42 @@ import pytest
 from PIL import Image
 
 from wsss.settings.sections import ScenesSection
-from wsss.stages.dataset import backdrops, objects, painting, scenes
-from wsss.stages.dataset.shapes import Layer, ellipse
-from wsss.stages.dataset.textures import PATTERNS, random_coat
+from wsss.stages.dataset.drawing import backdrops, layout, painting
+from wsss.stages.dataset.drawing.layout import COOCCURRING, MIN_VISIBLE_PX
+from wsss.stages.dataset.drawing.objects import CLASSES, class_names
+from wsss.stages.dataset.drawing.scene import Scene, _track, draw_scene
+from wsss.stages.dataset.drawing.shapes import Layer, ellipse
+from wsss.stages.dataset.drawing.textures import PATTERNS, random_coat
+from wsss.stages.dataset.drawing.vehicles import GLASS, STEEL, TYRE
+from wsss.stages.dataset.drawing.writing import draw_scenes
 
 SIDES = {"min_side": 96, "max_side": 128}
-TRAIN = scenes.class_names().index(scenes.COOCCURRING) + 1
+TRAIN = class_names().index(COOCCURRING) + 1
 
 
 @pytest.fixture(scope="module")
-def drawn() -> list[scenes.Scene]:
-    return [scenes.draw_scene(0, "train", number, **SIDES) for number in range(1, 91)]
+def drawn() -> list[Scene]:
+    return [draw_scene(0, "train", number, **SIDES) for number in range(1, 91)]
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, object]]]:
     folder = tmp_path_factory.mktemp("scenes")
-    return folder, scenes.draw_scenes(folder, settings=ScenesSection(train=5, val=2, **SIDES))
+    return folder, draw_scenes(folder, settings=ScenesSection(train=5, val=2, **SIDES))
 
 
 def test_class_names_are_ids_in_order() -> None:
-    names = scenes.class_names()
-    assert names == list(objects.CLASSES)
+    names = class_names()
+    assert names == list(CLASSES)
     assert len(names) == len(set(names)) >= 5
-    assert scenes.COOCCURRING in names
+    assert COOCCURRING in names
 
 
 def test_equal_arguments_give_equal_scenes_whatever_was_drawn_before() -> None:
-    first = scenes.draw_scene(3, "val", 7, **SIDES)
-    scenes.draw_scene(3, "val", 8, **SIDES)
+    first = draw_scene(3, "val", 7, **SIDES)
+    draw_scene(3, "val", 8, **SIDES)
     np.random.default_rng(0)
-    again = scenes.draw_scene(3, "val", 7, **SIDES)
+    again = draw_scene(3, "val", 7, **SIDES)
     for plane in ("image_u8", "mask", "instances", "context"):
         np.testing.assert_array_equal(getattr(first, plane), getattr(again, plane))
     assert first.labels == again.labels
@@ -48,18 +53,18 @@ def test_equal_arguments_give_equal_scenes_whatever_was_drawn_before() -> None:
 
 @pytest.mark.parametrize("other", [(4, "val", 7), (3, "train", 7), (3, "val", 8)])
 def test_each_argument_changes_the_scene(other: tuple[int, str, int]) -> None:
-    one, two = scenes.draw_scene(3, "val", 7, **SIDES).image_u8, scenes.draw_scene(*other, **SIDES).image_u8
+    one, two = draw_scene(3, "val", 7, **SIDES).image_u8, draw_scene(*other, **SIDES).image_u8
     assert one.shape != two.shape or not np.array_equal(one, two)
 
 
-def test_labels_are_the_classes_in_the_mask(drawn: list[scenes.Scene]) -> None:
-    names = scenes.class_names()
+def test_labels_are_the_classes_in_the_mask(drawn: list[Scene]) -> None:
+    names = class_names()
     for scene in drawn:
         assert scene.labels == [names[k - 1] for k in np.unique(scene.mask) if k > 0]
         assert 1 <= len(scene.labels) <= 3
 
 
-def test_every_object_has_one_class_and_enough_pixels(drawn: list[scenes.Scene]) -> None:
+def test_every_object_has_one_class_and_enough_pixels(drawn: list[Scene]) -> None:
     for scene in drawn:
         ids = np.unique(scene.instances)
         ids = ids[ids > 0]
@@ -68,11 +73,11 @@ def test_every_object_has_one_class_and_enough_pixels(drawn: list[scenes.Scene])
         np.testing.assert_array_equal(scene.instances > 0, scene.mask > 0)
         for k in ids:
             assert len(np.unique(scene.mask[scene.instances == k])) == 1
-            assert (scene.instances == k).sum() >= scenes.MIN_VISIBLE_PX
+            assert (scene.instances == k).sum() >= MIN_VISIBLE_PX
         assert len(np.unique(scene.instances[scene.mask == TRAIN])) <= 1
 
 
-def test_context_is_railway_only_and_never_under_an_object(drawn: list[scenes.Scene]) -> None:
+def test_context_is_railway_only_and_never_under_an_object(drawn: list[Scene]) -> None:
     assert any(scene.context.any() for scene in drawn)
     for scene in drawn:
         assert set(np.unique(scene.context)) <= {0, 1}
@@ -84,29 +89,29 @@ def test_railway_goes_with_the_train() -> None:
     with_train, without = [], []
     for number in range(1, 401):
         rng = np.random.default_rng(number)
-        where = scenes._setting(rng, **SIDES)
-        things = scenes._layout(rng, number=number, where=where)
-        has_train = any(thing.name == scenes.COOCCURRING for thing in things)
-        (with_train if has_train else without).append(scenes._track(rng, things, where=where) is not None)
+        where = layout.surroundings(rng, **SIDES)
+        things = layout.lay_out(rng, number=number, where=where)
+        has_train = any(thing.name == COOCCURRING for thing in things)
+        (with_train if has_train else without).append(_track(rng, things, where=where) is not None)
     assert 0.9 <= np.mean(with_train) <= 0.99
     assert np.mean(without) <= 0.05
 
 
-def test_cooccurrence_in_the_images(drawn: list[scenes.Scene]) -> None:
-    with_train = [scene.context.any() for scene in drawn if scenes.COOCCURRING in scene.labels]
-    without = [scene.context.any() for scene in drawn if scenes.COOCCURRING not in scene.labels]
+def test_cooccurrence_in_the_images(drawn: list[Scene]) -> None:
+    with_train = [scene.context.any() for scene in drawn if COOCCURRING in scene.labels]
+    without = [scene.context.any() for scene in drawn if COOCCURRING not in scene.labels]
     assert len(with_train) > 15
     assert np.mean(with_train) > 0.85
     assert np.mean(without) < 0.1
 
 
-def test_classes_are_roughly_even(drawn: list[scenes.Scene]) -> None:
-    counts = np.array([sum(name in scene.labels for scene in drawn) for name in scenes.class_names()])
+def test_classes_are_roughly_even(drawn: list[Scene]) -> None:
+    counts = np.array([sum(name in scene.labels for scene in drawn) for name in class_names()])
     assert counts.min() >= 0.6 * counts.mean()
     assert counts.max() <= 1.5 * counts.mean()
 
 
-def test_sizes_vary_within_bounds(drawn: list[scenes.Scene]) -> None:
+def test_sizes_vary_within_bounds(drawn: list[Scene]) -> None:
     sides = np.array([scene.mask.shape for scene in drawn])
     assert sides.min() >= SIDES["min_side"]
     assert sides.max() <= SIDES["max_side"]
@@ -119,7 +124,7 @@ def test_sizes_vary_within_bounds(drawn: list[scenes.Scene]) -> None:
 
 def test_smallest_images_still_have_labels() -> None:
     for number in range(1, 25):
-        scene = scenes.draw_scene(1, "train", number, min_side=64, max_side=64)
+        scene = draw_scene(1, "train", number, min_side=64, max_side=64)
         assert scene.labels
         assert scene.mask.shape == (64, 64)
 
@@ -139,7 +144,7 @@ def test_files_hold_what_was_drawn(written: tuple[Path, list[dict[str, object]]]
         "val_0002",
     ]
     for row in rows:
-        scene = scenes.draw_scene(0, str(row["split"]), int(str(row["image_id"])[-4:]), **SIDES)
+        scene = draw_scene(0, str(row["split"]), int(str(row["image_id"])[-4:]), **SIDES)
         assert (row["height"], row["width"]) == scene.mask.shape
         assert row["labels"] == scene.labels
         for key, plane in (
@@ -155,7 +160,7 @@ def test_bytes_do_not_depend_on_how_many_are_drawn(
     written: tuple[Path, list[dict[str, object]]], tmp_path: Path
 ) -> None:
     folder, _ = written
-    fewer = scenes.draw_scenes(tmp_path, settings=ScenesSection(train=4, val=2, **SIDES))
+    fewer = draw_scenes(tmp_path, settings=ScenesSection(train=4, val=2, **SIDES))
     for row in fewer:
         for key in ("image", "mask", "instances", "context"):
             assert (tmp_path / str(row[key])).read_bytes() == (folder / str(row[key])).read_bytes()
@@ -201,17 +206,17 @@ def test_mask_is_the_drawn_disc(x: float, y: float) -> None:
 
 def test_what_is_hidden_is_left_out() -> None:
     back, front, side = _disc(20, 20, 8), _disc(21, 20, 9), _disc(45, 20, 8)
-    assert scenes._visible([back, front, side], size=(40, 60)) == [front, side]
+    assert layout._visible([back, front, side], size=(40, 60)) == [front, side]
     outside = _disc(-6, 20, 8)
-    assert scenes._visible([outside, side], size=(40, 60)) == [side]
-    assert scenes._visible([_disc(20, 20, 3), side], size=(40, 60)) == [side]
+    assert layout._visible([outside, side], size=(40, 60)) == [side]
+    assert layout._visible([_disc(20, 20, 3), side], size=(40, 60)) == [side]
 
 
 def test_clutter_never_leaves_an_image_without_an_object() -> None:
     only = _disc(20, 20, 8)
     clutter = _disc(20, 20, 12)
     object.__setattr__(clutter, "name", "")
-    assert scenes._visible([only, clutter], size=(40, 60)) == [only]
+    assert layout._visible([only, clutter], size=(40, 60)) == [only]
 
 
 def test_shadow_only_darkens_and_falls_away_from_the_light() -> None:
@@ -236,12 +241,12 @@ def test_coats_know_nothing_of_classes() -> None:
         assert np.isfinite(colours).all()
 
 
-@pytest.mark.parametrize("name", list(objects.CLASSES))
+@pytest.mark.parametrize("name", list(CLASSES))
 def test_own_part_is_small_and_body_is_coat(name: str) -> None:
     """The part in colours of its own, as area of the silhouette: under a third; the coat covers most of the body."""
     rng = np.random.default_rng(5)
     coat = random_coat(rng)
-    layers = objects.CLASSES[name](rng, coat)
+    layers = CLASSES[name](rng, coat)
     area = np.zeros((400, 400), np.uint8)
     for layer in layers:
         for shape in layer.polygons:
@@ -255,7 +260,7 @@ def test_own_part_is_small_and_body_is_coat(name: str) -> None:
     assert (area == 1).sum() / covered >= 0.45
 
 
-_SHARED = (objects.GLASS, objects.TYRE, objects.STEEL)
+_SHARED = (GLASS, TYRE, STEEL)
 
 
 def test_backdrops_of_all_kinds_fill_the_canvas() -> None:

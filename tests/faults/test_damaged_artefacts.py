@@ -24,7 +24,8 @@ from wsss.files.store import MapWriter
 from wsss.files.text_files import write_json
 from wsss.provenance.records import record_of
 from wsss.settings.stage_settings import RetrievalSettings, RowKeys
-from wsss.stages.dataset.checks import SourceRow, check_image
+from wsss.stages.dataset.image_checks import check_image
+from wsss.stages.dataset.source import SourceRow
 from wsss.stages.evaluate.measure_instances import measure_instances
 from wsss.stages.instances.export_instances import export_instances
 from wsss.stages.instances.retrieve_instances import retrieve_instances

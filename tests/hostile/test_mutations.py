@@ -29,9 +29,10 @@ from wsss.nets.checkpoints import load_network
 from wsss.nets.resnet38 import read_params
 from wsss.settings.config import load
 from wsss.settings.sections import FolderSection
-from wsss.stages.dataset.checks import Faults
-from wsss.stages.dataset.coco import read_categories, read_images
-from wsss.stages.dataset.sources import _voc_labels, read_folder
+from wsss.stages.dataset.coco_json import read_categories, read_coco_images
+from wsss.stages.dataset.faults import Faults
+from wsss.stages.dataset.folder import read_folder
+from wsss.stages.dataset.voc import read_annotation
 
 from . import artefacts, images, outlines, stored_maps
 from .attempt import ALLOWED, LONGEST, attempt
@@ -98,12 +99,12 @@ def table_of(folder: Path) -> None:
 
 
 def annotation_of(folder: Path) -> None:
-    assert all(isinstance(name, str) for name in _voc_labels(folder / "file", Faults(), where="x"))
+    assert all(isinstance(name, str) for name in read_annotation(folder / "file", Faults(), where="x"))
 
 
 def coco_of(folder: Path) -> None:
     known = read_categories(folder / "file")
-    for found in read_images(folder / "file", dict.fromkeys(known, 1), Faults()).values():
+    for found in read_coco_images(folder / "file", dict.fromkeys(known, 1), Faults()).values():
         for thing in found.things:
             assert coco_mask.decode({"size": list(found.size), "counts": thing.outline}).shape == found.size
 

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from wsss.files.index import ImageIndex
 from wsss.settings.sections import DatasetSection, FolderSection
 from wsss.settings.stage_settings import IndexSettings
-from wsss.stages.dataset.checks import DataError
+from wsss.stages.dataset.faults import DataError
 from wsss.stages.dataset.index_images import index_images
 
 EVIL = 'it\'s $(touch ran) `touch ran` "q" & ; * é'

@@ -94,7 +94,7 @@ def test_groups_of_several_scales_are_masks_of_legal_size_and_none_twice():
 
 def test_best_overlaps_are_those_of_the_evaluation():
     from benchmarks.bench_proposals import best_overlaps, of_hierarchies
-    from wsss.stages.dataset.scenes import draw_scene
+    from wsss.stages.dataset.drawing.scene import draw_scene
 
     scene = draw_scene(0, "train", 3, min_side=64, max_side=80)
     masks = of_hierarchies(scene.image_u8)

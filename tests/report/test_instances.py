@@ -36,7 +36,7 @@ def run(tmp_path):
     files = {
         m: InstanceFiles(
             method=m,
-            folder=str(tmp_path / m / "instances" / "pictures"),
+            folder=str(tmp_path / m / "instances" / "images"),
             files=[str(tmp_path / m / "instances" / "train-0.json")],
             proposals="watershed",
         )
@@ -149,9 +149,7 @@ def test_the_plan_says_where_the_images_are():
     plan = plan_of(PlanSettings(config=config, rounds={"prm": Graph(config).max_rounds("prm")}))
     folder = "results/x/prm/instances"
     assert plan.instances == [
-        InstanceFiles(
-            method="prm", folder=f"{folder}/pictures", files=[f"{folder}/train-0.json"], proposals="watershed"
-        )
+        InstanceFiles(method="prm", folder=f"{folder}/images", files=[f"{folder}/train-0.json"], proposals="watershed")
     ]
 
 

@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wsss.files.errors import ArtefactError
+from wsss.runtime.extras import absent
 from wsss.settings.config import load
+from wsss.settings.needs import needs
 from wsss.settings.sections import Config, TrainingSection
+from wsss.stages.dataset.source import source_of
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
 
 if TYPE_CHECKING:
     import torch
 
-CLASSES_AN_IMAGE, COCO_CLASSES_AN_IMAGE = 1.6, 2.9
-"""Mean number of labels (VOC train_aug: 1.555; COCO 2014: Chen et al., CVPR 2019)."""
-COCO_SIZE = 480, 640
-"""(height, width) of most of COCO's images, px."""
+LINE_BYTES = 200
+"""Bytes of an image's line in the index."""
 COMPRESSION = {"float16": 0.8, "uint8": 0.35, "mask": 0.04}
 """Rough stored bytes over raw bytes with bitshuffle-lz4: score maps, saliency, masks and regions; not measured on photographs."""
 PEAKS_AN_IMAGE = 6
@@ -35,8 +36,6 @@ PREPARED, TRACED = 3, 2
 """Evaluations of a network that an image whose peaks are traced back costs, and each pass more (docs/METHODS.md), on EfficientNet-Lite0."""
 OUTLINE_BYTES = 300
 """Of a proposal as run lengths."""
-U2NET_SECONDS = 0.55
-"""An image on one process of a shared CPU."""
 
 
 def plan(overlays: list[Path], *, probe: bool) -> str:
@@ -89,6 +88,7 @@ def plan(overlays: list[Path], *, probe: bool) -> str:
         if any(graph.is_auto(m) for m in config.methods)
         else []
     )
+    lines += [f"Install first: {line}" for line in absent(needs(config))]
     return "\n".join(lines)
 
 
@@ -99,40 +99,15 @@ def index_of(config: Config) -> Path:
 
 def count_images(config: Config) -> dict[str, int]:
     """Images a split, from the run's index if it has one, else from the configuration and the lists; no image is opened."""
-    d = config.dataset
     if (index := index_of(config)).exists():
         from wsss.files.index import ImageIndex
 
         return {split: len(ImageIndex(index).split(split)) for split in ("train", "val")}
-    if d.kind == "scenes":
-        return {"train": d.scenes.train, "val": d.scenes.val}
     try:
-        if d.kind == "voc":
-            from wsss.stages.dataset.sources import read_lines
-
-            lists = Path(d.voc.root) / "ImageSets" / "Segmentation"
-            return {
-                s: len(read_lines(lists / f"{n}.txt")) if n else 0
-                for s, n in (("train", d.voc.train), ("val", d.voc.val))
-            }
-        if d.kind == "coco":
-            from wsss.stages.dataset.coco import count_images
-
-            root = Path(d.coco.root)
-            return {
-                s: count_images(root / name) if name else 0
-                for s, name in (("train", d.coco.train_annotations), ("val", d.coco.val_annotations))
-            }
-        from wsss.stages.dataset.checks import Faults
-        from wsss.stages.dataset.table import Table
-
-        labels = Path(d.folder.root) / d.folder.labels
-        labels.stat()
-        rows = Table(labels, Faults()).rows
+        return source_of(config.dataset).count()
     except OSError as error:
-        raise ArtefactError(f"{error.filename}: {error.strerror}; check the paths under dataset.{d.kind}") from None
-    val = sum(cells.get("split") == "val" for _, cells in rows)
-    return {"train": len(rows) - val, "val": val}
+        place = f"dataset.{config.dataset.kind}"
+        raise ArtefactError(f"{error.filename}: {error.strerror}; check the paths under {place}") from None
 
 
 def count_jobs(graph: Graph) -> dict[str, int]:
@@ -271,16 +246,13 @@ def _segmenter_times(config: Config, device: torch.device) -> tuple[float, float
 
 
 def _classes(config: Config) -> float:
-    return COCO_CLASSES_AN_IMAGE if config.dataset.kind == "coco" else CLASSES_AN_IMAGE
+    return source_of(config.dataset).labels_an_image
 
 
 def _image_size(config: Config) -> tuple[int, int]:
-    """A typical image: scenes by their configuration, COCO's, other photographs as VOC's 375x500 or the training size if smaller."""
-    if config.dataset.kind == "coco":
-        return COCO_SIZE
-    if config.dataset.kind == "scenes":
-        side = (config.dataset.scenes.min_side + config.dataset.scenes.max_side) // 2
-        return side, side
+    """A typical image: of its kind of data set, or as VOC's 375x500, or the training size if that is smaller."""
+    if (size := source_of(config.dataset).image_size()) is not None:
+        return size
     longest = min(500, config.seeds.classifier.augment.resize_max)
     return longest * 3 // 4, longest
 
@@ -300,19 +272,16 @@ def _crf_time(config: Config) -> float:
 
 
 def _saliency_time(config: Config) -> float:
-    if config.saliency.kind != "barrier":
-        return U2NET_SECONDS / 2 if config.saliency.kind == "u2net" else 0.01  # two processes a job
-    from wsss.stages.saliency.barrier import barrier_saliency
+    if not config.saliency.place:
+        return 0.0
+    from wsss.stages.saliency.estimator import estimator_of
 
-    b = config.saliency.barrier
-    image = np.random.default_rng(0).integers(0, 255, (*_image_size(config), 3), dtype=np.uint8)
-    return (
-        _timed(
-            lambda: barrier_saliency(image, passes=b.passes, colour=b.colour, backgroundness=b.backgroundness),
-            repeats=1,
-        )
-        / 2
-    )
+    estimator = estimator_of(config.saliency)
+    image_u8 = np.random.default_rng(0).integers(0, 255, (*_image_size(config), 3), dtype=np.uint8)
+    seconds = estimator.seconds
+    if seconds is None:
+        seconds = _timed(lambda: estimator.of_image(image_u8), repeats=1)
+    return seconds / 2  # two processes a job
 
 
 def _job_start() -> float:
@@ -332,9 +301,9 @@ def _disk(graph: Graph, images: dict[str, int]) -> dict[str, float]:
     pixels, cells = height * width, height * width / config.backbone.output_stride**2
     jobs, train = count_jobs(graph), len(graph.shards("train"))
     maps, masks = cells * _classes(config) * 2 * COMPRESSION["float16"], pixels * COMPRESSION["mask"]
-    n, drawn = images["train"], {"scenes": pixels * 1.5, "coco": masks}  # images and truth; two PNGs of truth
+    n = images["train"]
     return {
-        "index_images": sum(images.values()) * drawn.get(config.dataset.kind, 200),
+        "index_images": sum(images.values()) * (pixels * source_of(config.dataset).written or LINE_BYTES),
         "estimate_saliency": n * pixels * COMPRESSION["uint8"] * len(graph.all_saliency()) / len(graph.shards("train")),
         "extract_scores": jobs["extract_scores"] / train * n * maps,
         "claim_regions": jobs["claim_regions"] / train * n * masks * _classes(config),

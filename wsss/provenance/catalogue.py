@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from wsss.files.json_files import StopFigures, read_checked
-from wsss.methods import rounds_until_stop
 from wsss.provenance.records import stage_code
+from wsss.settings.kinds import kind_modules
 from wsss.settings.reading import relevant
 from wsss.settings.sections import Config, Section
 from wsss.settings.stage_settings import IndexSettings, PlanSettings, SaliencySettings
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
+from wsss.workflow.rounds import rounds_until_stop
 from wsss.workflow.stages import STAGES
 
 SHARD = r"(?P<shard>(train|val)-\d+)"
@@ -79,7 +80,8 @@ def catalogue(config: Config, *, rounds: Mapping[str, int]) -> dict[str, Product
         stage, names = place(inside)
         settings = given.settings(stage, names)
         kind = str(settings.get("settings", {}).get("kind", ""))
-        found[inside] = Product(stage=stage, settings=settings, code=_code(stage, kind))
+        modules = kind_modules(settings.get("settings", {}))
+        found[inside] = Product(stage=stage, settings=settings, code=_code(stage, kind, modules))
     return found
 
 
@@ -114,8 +116,8 @@ def _stopped(graph: Graph, method: str, *, run: Path) -> int:
 
 
 @cache
-def _code(stage: str, kind: str) -> str:
-    return stage_code(stage, STAGES[stage], kind=kind)
+def _code(stage: str, kind: str, modules: tuple[str, ...]) -> str:
+    return stage_code(stage, STAGES[stage], kind=kind, modules=modules)
 
 
 def _outputs(graph: Graph, rounds: Mapping[str, int]) -> list[str]:

@@ -12,8 +12,9 @@ from wsss.files.errors import ArtefactError
 from wsss.files.index import ImageIndex
 from wsss.files.text_files import open_text
 from wsss.settings.sections import DatasetSection
-from wsss.stages.dataset.checks import LISTED, DataError, Faults, SourceRow, check_images
-from wsss.stages.dataset.sources import Source, read_folder, read_voc
+from wsss.stages.dataset.faults import LISTED, DataError, Faults
+from wsss.stages.dataset.image_checks import check_images
+from wsss.stages.dataset.source import Description, SourceRow, source_of
 
 Found = tuple[str, str]
 """File, and what was found and expected."""
@@ -48,7 +49,8 @@ def index_lines(path: Path) -> list[dict[str, str]]:
 def label_faults(index: ImageIndex, record: Mapping[str, Any]) -> list[Found]:
     """Labels, splits or classes that changed since the index was made; the order of the listing does not matter.
 
-    A folder's CSV and VOC's lists and annotations are read again. The embedded scenes have no listing, and COCO's is compared by its digest.
+    Only kinds of data sets whose reading writes nothing are read again. The digests of the others' files are compared
+    (`named_files`).
 
     Args:
         index: The run's index.
@@ -58,18 +60,19 @@ def label_faults(index: ImageIndex, record: Mapping[str, Any]) -> list[Found]:
         dataset = DatasetSection.model_validate_json(json.dumps(record["settings"]["settings"]["dataset"]))
     except (ValueError, KeyError):
         return [(str(index.path), "found a record whose settings this version does not know, expected one of its own")]
-    if dataset.kind not in ("folder", "voc"):
+    source = source_of(dataset)
+    if source.written:
         return []
     faults = Faults()
     try:
-        source = read_folder(dataset.folder, faults) if dataset.kind == "folder" else read_voc(dataset.voc, faults)
-        faults.stop(source.where)
+        found = source.read(faults, folder=index.path.parent / dataset.kind, workers=1)
+        faults.stop(found.where)
     except DataError as error:
         return [(str(index.path), f"its data set cannot be read any more: {str(error).splitlines()[-1].strip()}")]
-    return _compare(index, source)
+    return _compare(index, found)
 
 
-def _compare(index: ImageIndex, source: Source) -> list[Found]:
+def _compare(index: ImageIndex, source: Description) -> list[Found]:
     """Classes and rows of the source that differ from the index."""
     out: list[Found] = []
     known = index.class_names[1:]

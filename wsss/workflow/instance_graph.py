@@ -93,7 +93,7 @@ class InstanceGraph:
         """Exactly the keys that a stage reads; `kind` is that of the proposals."""
         if stage == "propose_masks":
             given = self.graph.config.instances.proposals
-            chosen = {kind: getattr(given, kind)} if kind != "truth" else {}
+            chosen = {kind: getattr(given, kind)} if hasattr(given, kind) else {}  # a kind's settings have its name
             return stage_settings.ProposalSettings(proposals=sections.ProposalsSection(kind=kind, **chosen))  # type: ignore[arg-type]
         section = self.section(method)
         if stage == "respond_peaks":

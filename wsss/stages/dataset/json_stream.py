@@ -1,4 +1,4 @@
-"""Lists of a large JSON file, one member after the other, within limits (no torch)."""
+"""Lists of a large JSON file, one member after another, within limits (no torch)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import ijson
 
 from wsss.files.limits import MOST_JSON_DEPTH, MOST_MEMBER_VALUES, MOST_TEXT_BYTES, regular
-from wsss.stages.dataset.checks import DataError
+from wsss.stages.dataset.faults import DataError
 
 BLOCK = 1 << 16
 """Bytes read at once."""
 CHANGES = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
-"""Of the depth, by ijson's events."""
+"""Change of the depth at ijson's events."""
 MEMBER = 3
 """Depth of an object in a list of the file: {"annotations": [{...}]}."""
 
 
 def members(path: Path, prefix: str) -> Iterator[Any]:
-    """The members of one list of a JSON file, which `check_members` has been asked about.
+    """The members of one list of a JSON file. Call `check_members` on the file first.
 
     Args:
         path: The file.
@@ -36,13 +36,15 @@ def members(path: Path, prefix: str) -> Iterator[Any]:
 
 
 def check_members(path: Path) -> None:
-    """Go over the whole file once without building anything: a member is built in memory whole, so none may be too large or too deep.
+    """Go over the whole file once without building anything.
+
+    `members` builds each member in memory whole, so none may be too large or too deep.
 
     Args:
         path: The file.
 
     Raises:
-        DataError: If the file is missing, no JSON, or a member of a list has more values or lists in each other than wsss/files/limits.py allows.
+        DataError: If the file is missing or no JSON, or if a member exceeds the limits of wsss/files/limits.py.
     """
     depth = values = place = 0
     meter = _Meter(path, place=lambda: place)
@@ -53,18 +55,19 @@ def check_members(path: Path) -> None:
             continue
         depth += change
         if depth > MOST_JSON_DEPTH:
-            raise DataError(
-                f"{path}: lists and objects more than {MOST_JSON_DEPTH} deep; expected an instances file of COCO"
-            )
+            deep = f"lists and objects more than {MOST_JSON_DEPTH} deep"
+            raise DataError(f"{path}: {deep}; expected an instances file of COCO")
         values = values + 1 if depth >= MEMBER else 0
         if values > MOST_MEMBER_VALUES:
-            raise DataError(
-                f"{path}: one member of a list holds more than {MOST_MEMBER_VALUES:,} values (value {place:,} of the file); mend or remove it"
-            )
+            large = f"one member of a list holds more than {MOST_MEMBER_VALUES:,} values (value {place:,} of the file)"
+            raise DataError(f"{path}: {large}; correct or remove it")
 
 
 class _Meter:
-    """A file whose blocks are counted as long as nothing is found in them: the parser goes over an unfinished text from its beginning with each."""
+    """A file whose blocks are counted while the parser finds nothing in them.
+
+    With each block the parser goes over an unfinished text again, from its beginning, so a long text takes for ever.
+    """
 
     def __init__(self, path: Path, *, place: Callable[[], int]) -> None:
         self.path, self.place = path, place
@@ -79,7 +82,7 @@ class _Meter:
         place = self.place()
         self.blocks, self.found = (self.blocks + 1 if place == self.found else 0), place
         if self.blocks * BLOCK > MOST_TEXT_BYTES:
-            raise DataError(f"{self.path}: a text of more than {MOST_TEXT_BYTES:,} bytes; mend or remove it")
+            raise DataError(f"{self.path}: a text of more than {MOST_TEXT_BYTES:,} bytes; correct or remove it")
         data: bytes = self.file.read(min(size, BLOCK))
         return data
 
@@ -95,6 +98,5 @@ def _reported(path: Path, read: Any) -> Iterator[Any]:
     except DataError:
         raise
     except (ijson.JSONError, ValueError, OverflowError) as error:  # UnicodeDecodeError is a ValueError
-        raise DataError(
-            f"{path}: not valid JSON, or cut short ({' '.join(str(error).split())[:200]}); fetch it again"
-        ) from None
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not valid JSON, or cut short ({reason}); fetch it again") from None

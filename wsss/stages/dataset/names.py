@@ -1,13 +1,25 @@
-"""What class names may be, and two spellings of one (no torch of its own)."""
+"""What class names may be, and how two spellings of one are found (no torch of its own)."""
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
+from collections.abc import Iterable
 
 from wsss.files.limits import CONTROL, MOST_NAME
+from wsss.files.mask_values import MOST_CLASSES
 from wsss.runtime.console import warn
-from wsss.stages.dataset.checks import MOST_CLASSES, Faults, SourceRow
+from wsss.runtime.text import nearest
+from wsss.stages.dataset.faults import Faults
+from wsss.stages.dataset.source import SourceRow
+
+CORRECT = "correct it, or list the classes under dataset.folder.classes"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'aeroplane'?`, the end of a message; "" if no known name is similar."""
+    hint = nearest(name, known, listed=False)
+    return f"; {hint}" if hint else ""
 
 
 def check_names(names: list[str], faults: Faults, *, where: str) -> None:
@@ -23,24 +35,32 @@ def check_names(names: list[str], faults: Faults, *, where: str) -> None:
     if len(names) > MOST_CLASSES:
         faults.add("class", f"{where}: {len(names)} classes, at most {MOST_CLASSES} fit into an 8-bit mask")
         return
-    faults_of = {n: f"occurs {k} times" for n, k in Counter(names).items() if k > 1}
-    faults_of |= {n: f"has {len(n)} characters, at most {MOST_NAME} are taken" for n in names if len(n) > MOST_NAME}
-    faults_of |= {n: "holds a control character" for n in names if CONTROL.search(n)}
-    faults_of |= {
-        n: "holds a comma, semicolon or line break: names in a cell are joined by ';'"
-        for n in names
-        if set(n) & set(",;\r\n")
-    }
-    faults_of |= {n: "is empty or has blanks around it" for n in names if not n or n != n.strip()}
-    faults_of |= {n: "is reserved for id 0" for n in names if n.casefold() == "background"}
-    for name, text in faults_of.items():
-        faults.add("class", f"{where}: class name {name!r} {text}")
+    counts = Counter(names)
+    for name in counts:
+        if wrong := _name_fault(name, count=counts[name]):
+            faults.add("class", f"{where}: class name {name!r} {wrong}")
+
+
+def _name_fault(name: str, *, count: int) -> str:
+    """What is wrong with a class name, or ""; `count`: how often it occurs."""
+    if name.casefold() == "background":
+        return "is reserved for id 0"
+    if not name or name != name.strip():
+        return "is empty or has blanks around it"
+    if set(name) & set(",;\r\n"):
+        return "holds a comma, semicolon or line break: names in a cell are joined by ';'"
+    if CONTROL.search(name):
+        return "holds a control character"
+    if len(name) > MOST_NAME:
+        return f"has {len(name)} characters, at most {MOST_NAME} are taken"
+    return f"occurs {count} times" if count > 1 else ""
 
 
 def check_similar(rows: list[SourceRow], names: list[str], faults: Faults, *, where: str) -> None:
     """Look for two spellings of one class among names that come from the labels alone.
 
-    A name on one row only, much like a name on several, is a fault of that row. Two names that look alike otherwise are a warning: cat and cats may both be meant.
+    If a name is on one row only and looks like a name on several, that row has a fault. Two other names that look
+    alike give a warning: cat and cats may both be meant.
 
     Args:
         rows: All images.
@@ -53,24 +73,17 @@ def check_similar(rows: list[SourceRow], names: list[str], faults: Faults, *, wh
     found: dict[str, list[SourceRow]] = {n: [] for n in names}
     for row in rows:
         for label in row.labels:
-            found.get(label, []).append(row)  # names that are no names are faults already
+            found.get(label, []).append(row)  # labels that are no names are faults already
     for k, name in enumerate(names):
-        if (other := next((n for n in names[:k] if _alike(n.casefold(), name.casefold())), None)) is None:
+        other = next((n for n in names[:k] if _alike(n.casefold(), name.casefold())), None)
+        if other is None:
             continue
         rare, common = sorted((name, other), key=lambda n: len(found[n]))
         if len(found[rare]) == 1 and len(found[common]) > 1:
-            faults.add(
-                "class",
-                f"{found[rare][0].where}: class {rare!r} is on this row alone and looks like {common!r} ({len(found[common])} rows); "
-                "correct it, or list the classes under dataset.folder.classes",
-            )
+            looks = f"class {rare!r} is on this row alone and looks like {common!r} ({len(found[common])} rows)"
+            faults.add("class", f"{found[rare][0].where}: {looks}; {CORRECT}")
         else:
-            warn(
-                "%s: classes %r and %r look alike; if one is misspelt, correct it, or list the classes under dataset.folder.classes",
-                where,
-                other,
-                name,
-            )
+            warn("%s: classes %r and %r look alike; if one is misspelt, %s", where, other, name, CORRECT)
 
 
 def _alike(a: str, b: str) -> bool:

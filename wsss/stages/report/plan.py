@@ -31,7 +31,7 @@ def plan_of(settings: PlanSettings) -> RunPlan:
     instances = [
         InstanceFiles(
             method=method,
-            folder=str(Path(product).parent / "pictures"),
+            folder=str(Path(product).parent / "images"),
             files=branch.results(method),
             proposals=branch.proposal_kind(method),
         )

@@ -6,29 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from wsss.settings.kinds import PROPOSALS, ProposalKind, SaliencyKind, saliency_kinds
+from wsss.settings.segment import NETWORKS
 from wsss.stages.report.data_facts import DataFacts
 from wsss.workflow.rows import FULL_SUPERVISION, RunPlan
-
-SALIENCY = {
-    "barrier": ("none", "Saliency by minimum barrier distance: unsupervised, nothing was trained for it."),
-    "u2net": (
-        "pixels",
-        "Saliency by U²-Net-p, a network trained on the pixel masks of DUTS-TR (10,553 photographs, no classes): pixel-level supervision of another data set.",
-    ),
-    "folder": ("given", "Saliency maps were given; whatever supervision made them went in."),
-    "none": ("none", "No saliency."),
-}
-
-
-PROPOSALS = {
-    "watershed": ("none", "Mask proposals by hierarchical watershed: unsupervised, nothing was trained for them."),
-    "folder": (
-        "given",
-        "Mask proposals were given; whatever supervision made them went in. "
-        "MCG and COB, for example, were trained on pixel masks.",
-    ),
-    "truth": ("truth", "The true instances are the mask proposals: the ceiling of retrieval, no fair result."),
-}
 
 
 class Teacher(NamedTuple):
@@ -58,7 +39,7 @@ def supervision(plan: RunPlan, facts: DataFacts) -> list[Teacher]:
     found = [
         Teacher("labels", "Image-level labels", labels),
         _pretraining(config),
-        *_by_kind("Saliency", plan.cues, SALIENCY),
+        *_by_kind("Saliency", plan.cues, saliency_kinds()),
         *_by_kind("Proposals", proposals, PROPOSALS, everyone=plan.methods),
     ]
     if _reads_labels_at_prediction(config["segment"]):
@@ -81,7 +62,7 @@ REFERENCE = (
 def _pretraining(config: Mapping[str, Any]) -> Teacher:
     backbone, segment = config["backbone"], config["segment"]
     used = [f"{backbone['name']} ({backbone['weights']})"] if backbone["weights"] != "none" else []
-    if segment["network"] != "deeplabv3plus" and segment["weights"] != "none":
+    if NETWORKS[segment["network"]] and segment["weights"] != "none":
         used.append(f"{segment['network']} ({segment['weights']})")
     if not used:
         return Teacher("none", "Pretraining", "None: every network starts from random weights.")
@@ -90,15 +71,18 @@ def _pretraining(config: Mapping[str, Any]) -> Teacher:
 
 
 def _by_kind(
-    heading: str, users: Mapping[str, str], kinds: Mapping[str, tuple[str, str]], *, everyone: Sequence[str] = ()
+    heading: str,
+    users: Mapping[str, str],
+    kinds: Mapping[str, SaliencyKind] | Mapping[str, ProposalKind],
+    *,
+    everyone: Sequence[str] = (),
 ) -> list[Teacher]:
     """A sentence a kind. It names the methods that use the kind, unless all of `everyone` or of `users` do."""
     found = []
     for kind in dict.fromkeys(users.values()):
-        level, text = kinds.get(kind, ("given", f"{heading}: {kind}."))
-        own = [m for m, k in users.items() if k == kind]
+        text, own = kinds[kind].supervision, [m for m, k in users.items() if k == kind]
         whole = len(own) == len(everyone or users)
-        found.append(Teacher(level, heading, text if whole else f"{', '.join(own)}: {text}"))
+        found.append(Teacher(kinds[kind].level, heading, text if whole else f"{', '.join(own)}: {text}"))
     return found
 
 

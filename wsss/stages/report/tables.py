@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from wsss.settings.kinds import saliency_kinds
 from wsss.stages.report.cells import DASH, Cell, cell_of, mark_best, percent
 from wsss.stages.report.metrics import Metrics
 from wsss.stages.report.names import name_of, short_name
@@ -162,10 +163,13 @@ def _detail(metrics: Metrics, key: ArtefactKey, name: str) -> str:
 
 
 SOURCES = {
-    "u2net": "image-level labels and a trained saliency model",
-    "folder": "image-level labels and given saliency maps",
+    "pixels": "image-level labels and a trained saliency model",
+    "given": "image-level labels and given saliency maps",
 }
-"""What masks are made from, by the methods' kinds of saliency, the strongest first; otherwise image-level labels alone."""
+"""What masks are made from, by what trained the saliency (`SaliencyKind.level`), the strongest first.
+
+If no method has saliency of these levels: image-level labels alone.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +198,8 @@ CLAIMS = {
 
 def headline(plan: RunPlan, metrics: Metrics) -> Headline:
     """The best pseudo masks, the final validation prediction (the last, not the best), and its share of full."""
-    source = next((words for cue, words in SOURCES.items() if cue in plan.cues.values()), "image-level labels alone")
+    levels = {saliency_kinds()[cue].level for cue in plan.cues.values()}
+    source = next((words for level, words in SOURCES.items() if level in levels), "image-level labels alone")
     found = _results(plan, metrics)
     if not found:
         return Headline(sentence=f"Masks were made from {source}; none of them is measured against truth.", tiles=[])

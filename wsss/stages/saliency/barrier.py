@@ -1,8 +1,9 @@
 """Saliency without training: minimum barrier distance to the image's border (pure).
 
-Source: J. Zhang, S. Sclaroff, Z. Lin, X. Shen, B. Price, R. Mech, "Minimum Barrier Salient Object Detection at 80 FPS", ICCV 2015: FastMBD (Algorithm 1),
-the backgroundness of MB+ (section 4.2) and the post-processing (section 4.3). The barrier of a path is the largest minus the smallest value on it; a pixel's
-distance is the smallest barrier of any path to the border, and is small where the pixel belongs to something that the border cuts.
+Source: J. Zhang, S. Sclaroff, Z. Lin, X. Shen, B. Price, R. Mech, "Minimum Barrier Salient Object Detection at 80 FPS",
+ICCV 2015: FastMBD (Algorithm 1), the backgroundness of MB+ (section 4.2), the post-processing (section 4.3). The
+barrier of a path is the largest minus the smallest value on it. A pixel's distance is the smallest barrier of any path
+to the border. It is small if the pixel belongs to something that the border cuts.
 
 Frames: H×W the image, h×w the working frame, at most `SIDE` px long, in which the paper's sizes hold.
 """
@@ -14,6 +15,9 @@ from typing import Literal
 import cv2
 import numpy as np
 from numba import njit
+
+from wsss.settings.sections import BarrierSection
+from wsss.stages.saliency.estimator import Estimator
 
 SIDE = 300
 """Longest side of the working frame, px (section 5 of the paper)."""
@@ -27,15 +31,31 @@ RIDGE = 1.0
 """Added to the variance of a strip's colours, squared colour units, so that a strip of one colour has an inverse."""
 
 
+class Barrier(Estimator):
+    """`saliency.kind: barrier`."""
+
+    settings: BarrierSection
+
+    def of_image(self, image_u8: np.ndarray) -> np.ndarray:
+        """As `barrier_saliency`."""
+        s = self.settings
+        return barrier_saliency(image_u8, passes=s.passes, colour=s.colour, backgroundness=s.backgroundness)
+
+
 def barrier_saliency(
     image_u8: np.ndarray, *, passes: int = 3, colour: Literal["lab", "rgb"] = "lab", backgroundness: bool = True
 ) -> np.ndarray:
     """Saliency of an image, MB (barrier distance) or MB+ (with backgroundness).
 
-    What to expect: each map is stretched so that it holds 0 and 1, whatever the image. The sigmoid pushes values apart: a background threshold of 0.06 here is
-    0.23 of the map before it. AE-PSL's 0.06 was set for DRFI maps; here, on 44 photographs of VOC12-sub (MB+, Lab), it calls 49 % of the pixels background, 93 % of them
-    rightly, and 16 % of the objects' pixels are among them (0.02: 33 %, 95 %, 7 %; 0.15, the best single cut: 61 %, 91 %, 26 %, foreground IoU 0.38). An image of one
-    colour gives zeros; a nearly empty one has its noise stretched.
+    What to expect: each map is stretched so that it holds 0 and 1, whatever the image. An image of one colour gives
+    zeros; a nearly empty one has its noise stretched. The sigmoid pushes values apart: a background threshold of 0.06
+    here is 0.23 of the map before it. AE-PSL set 0.06 for DRFI maps. On 44 photographs of VOC12-sub (MB+, Lab):
+
+    | threshold | pixels called background | of these rightly | objects' pixels among them |
+    |---|---|---|---|
+    | 0.02 | 33 % | 95 % | 7 % |
+    | 0.06 | 49 % | 93 % | 16 % |
+    | 0.15, the best single cut (foreground IoU 0.38) | 61 % | 91 % | 26 % |
 
     Args:
         image_u8: (H, W, 3) RGB uint8.
@@ -48,22 +68,18 @@ def barrier_saliency(
     """
     height, width = image_u8.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
-    small = (
-        cv2.resize(
-            image_u8, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
-        )
-        if scale < 1
-        else image_u8
-    )
+    small = image_u8
+    if scale < 1:
+        frame = max(1, round(width * scale)), max(1, round(height * scale))
+        small = cv2.resize(image_u8, frame, interpolation=cv2.INTER_AREA)  # (h, w, 3)
     colours = _colours(small, colour=colour)
     raw = _to_max(barrier_distance(colours, passes=passes))
     if backgroundness:
         raw = _to_max(raw + border_contrast(colours))
     if raw.max() <= 0:
         return np.zeros((height, width), np.float32)
-    smooth = _to_max(
-        smooth_by_reconstruction(raw, width=round(SMOOTHING * max(raw.shape) * float(np.sqrt(raw.mean()))))
-    )
+    kernel = round(SMOOTHING * max(raw.shape) * float(np.sqrt(raw.mean())))
+    smooth = _to_max(smooth_by_reconstruction(raw, width=kernel))
     sharp = (1.0 / (1.0 + np.exp(-CONTRAST * (smooth - 0.5)))).astype(np.float32)
     return _stretch(cv2.resize(sharp, (width, height), interpolation=cv2.INTER_LINEAR) if scale < 1 else sharp)
 
@@ -87,7 +103,8 @@ def barrier_distance(colours: np.ndarray, *, passes: int) -> np.ndarray:
 def border_contrast(colours: np.ndarray) -> np.ndarray:
     """Backgroundness of MB+ (section 4.2): how unlike the border's colours a pixel is.
 
-    Mahalanobis distance to the mean colour of each of the four border strips, each map divided by its maximum, summed without the largest, so that one strip may be covered by the object.
+    Mahalanobis distance to the mean colour of each of the four border strips, each map divided by its maximum. The sum
+    leaves out the largest of the four, so that the object may cover one strip.
 
     Args:
         colours: (h, w, D) float32.
@@ -140,11 +157,9 @@ def _to_max(values: np.ndarray) -> np.ndarray:
 def _stretch(values: np.ndarray) -> np.ndarray:
     """Min-max normalised; a constant becomes zeros."""
     low, high = float(values.min()), float(values.max())
-    return (
-        np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
-        if high - low > 1e-6
-        else np.zeros_like(values, np.float32)
-    )
+    if high - low <= 1e-6:
+        return np.zeros_like(values, np.float32)
+    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from wsss.files.errors import ArtefactError
 from wsss.files.imaging import normalise, resize_image, resize_maps
 from wsss.files.limits import MOST_NAME
-from wsss.nets.checkpoints import MOST_CLASSES, load_network
+from wsss.files.mask_values import MOST_CLASSES
+from wsss.nets.checkpoints import load_network
 from wsss.nets.segmenters import Segmenter, build_segmenter
 from wsss.settings.sections import PredictSection, PslSection
 from wsss.settings.stage_settings import SegmenterSettings

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from wsss.stages.dataset.shapes import Layer
-from wsss.stages.dataset.textures import Coat
+from wsss.stages.dataset.drawing.shapes import Layer
+from wsss.stages.dataset.drawing.textures import Coat
 
 UNIT = 3
 """Canvas px per image px. Odd, so that an image pixel's centre is a canvas pixel: masks are read there."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from wsss.stages.dataset.textures import PALETTE, Colour, noise, receding, shade
+from wsss.stages.dataset.drawing.textures import PALETTE, Colour, noise, receding, shade
 
 DRY = 0.35
 """On a shore, the share of the ground under the horizon that water may take; nothing stands there."""

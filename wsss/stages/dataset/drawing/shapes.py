@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsss.stages.dataset.textures import Coat, Colour
+from wsss.stages.dataset.drawing.textures import Coat, Colour
 
 Point = tuple[float, float]
 
@@ -29,6 +29,20 @@ class Layer:
     relief: float = 0.0
     tone: float = 1.0
     rim: bool = False
+
+
+INK: Colour = (30, 27, 30)
+WHITE: Colour = (250, 248, 240)
+
+
+def flat(paint: Colour, *polygons: np.ndarray) -> Layer:
+    """One plain colour, without shading and without an outline."""
+    return Layer(polygons=list(polygons), paint=paint)
+
+
+def rounded(paint: Coat | Colour, *polygons: np.ndarray, tone: float = 1.0, relief: float = 1.0) -> Layer:
+    """A shaded body with a dark outline."""
+    return Layer(polygons=list(polygons), paint=paint, relief=relief, tone=tone, rim=True)
 
 
 # ---------------------------------------------------------------- shapes

@@ -1,0 +1,1 @@
+"""The embedded scenes: how they are laid out and painted."""
