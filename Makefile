@@ -1,10 +1,12 @@
-# make install: set-up alone.   make run: set-up and the embedded run to its report.   make test: set-up and the tests.   make lint: the linters.
+# make install: set-up alone.   make run: set-up and the embedded run to its report.
+# make test: set-up and the tests.   make lint: the linters.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 STAMP := .venv/installed
+CONSTRAINTS := envs/constraints.txt
 
-.PHONY: install run test test-slow fuzz kills test-slurm test-slurm-slow test-gpu lint claims benchmarks clean
+.PHONY: install run test test-slow test-install fuzz kills test-slurm test-slurm-slow lint claims benchmarks clean
 
 install: $(STAMP)
 
@@ -13,11 +15,16 @@ run: $(STAMP)
 	@echo "report: $(CURDIR)/results/scenes/report/index.html"
 
 # In two processes, each with whole files; `pytest` alone runs them one after the other.
+# pytest exits with 5, and so make fails, where a selection finds no test.
 test: $(STAMP)
 	pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(STAMP)
 	pytest -m "slow and not slurm"
+
+# The package without extras in a new environment, from `pip install .` to masks. PYTHON: which one.
+test-install:
+	envs/try_install.sh $(PYTHON)
 
 # Damaged files of every kind; WSSS_FUZZ: how many of each (2000), WSSS_FUZZ_SEED: other ones.
 fuzz: $(STAMP)
@@ -33,9 +40,6 @@ test-slurm: $(STAMP)
 test-slurm-slow: $(STAMP)
 	pytest -rs -m "slurm and slow"
 
-test-gpu: $(STAMP)
-	pytest -m gpu
-
 lint: $(STAMP)
 	ruff check .
 	ruff format --check .
@@ -49,14 +53,12 @@ claims: $(STAMP)
 benchmarks: $(STAMP)
 	for b in benchmarks/bench_*.py; do python $$b || exit 1; done
 
-# Remade when the requirements change. A C++ compiler is checked first: pydensecrf2 has no wheel.
-$(STAMP): pyproject.toml envs/constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed, found $$($(PYTHON) -V)"; exit 1; }
-	@command -v c++ >/dev/null || command -v g++ >/dev/null || { echo "error: no C++ compiler (c++ or g++): pydensecrf2 is built from source; on Debian and Ubuntu: apt-get install g++"; exit 1; }
-	@$(PYTHON) -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "error: Python.h is missing: pydensecrf2 is built from source; on Debian and Ubuntu: apt-get install python3-dev"; exit 1; }
+# Remade when the requirements change.
+$(STAMP): pyproject.toml $(CONSTRAINTS) envs/check_tools.sh
+	envs/check_tools.sh $(PYTHON)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint envs/constraints.txt --editable '.[dev,cluster]'
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) \
+	  --editable '.[instances,saliency,export,cluster,dev]'
 	touch $@
 
 clean:

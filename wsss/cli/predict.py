@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from wsss.files.errors import ArtefactError
-from wsss.files.imaging import VOC_COLOURS, read_image, resize_image, save_image, save_mask
+from wsss.files.imaging import read_image, resize_image, save_image, save_mask
 from wsss.files.limits import CONTROL
+from wsss.files.overlay import mask_overlay
 from wsss.files.store import MapReader
 from wsss.files.text_files import open_text, write_csv
 from wsss.runtime.console import progress
@@ -74,7 +75,7 @@ def predict_images(
         mask = full_mask(f, size=size)
         save_mask(output / f"{file.stem}.png", mask)
         if overlay:
-            save_image(output / f"{file.stem}_overlay.png", Image.fromarray(blend(image_u8, mask)))
+            save_image(output / f"{file.stem}_overlay.png", Image.fromarray(mask_overlay(image_u8, mask)))
         present = [int(c) for c in np.unique(mask) if c > 0]
         shares = ";".join(f"{(mask == c).mean():.3f}" for c in present)
         rows.append(
@@ -108,21 +109,6 @@ def _earlier(output: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
     with open_text(path) as file:
         known = [row for row in csv.DictReader(file) if set(COLUMNS) <= row.keys()]
     return [row for row in known if row["mask"] not in new and (output / row["mask"]).exists()]
-
-
-def blend(image_u8: np.ndarray, mask: np.ndarray, *, strength: float = 0.55) -> np.ndarray:
-    """The photograph with classes in their colours.
-
-    Args:
-        image_u8: (H, W, 3) uint8.
-        mask: (H, W) uint8.
-        strength: Of the colour, in [0, 1].
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    mixed = (1 - strength) * image_u8 + strength * VOC_COLOURS[mask]
-    return np.where(mask[..., None] > 0, mixed, image_u8).astype(np.uint8)
 
 
 def _shrunk(image_u8: np.ndarray, *, longest: int) -> np.ndarray:

@@ -1,12 +1,14 @@
 """Segmentation networks with a classification branch on the shared features (AE-PSL Fig. 3b).
 
-Each gives (score maps (N, C + 1, h, w), class logits (N, C)) and has `backbone`, `normalisation`, `stride`, `multiple`, `pretrained()` and `fresh()`.
+Each gives score maps (N, C + 1, h, w) and class logits (N, C). `SEGMENTERS` lists them by name.
+
+Shape legend: N images, H×W pixels, h×w cells of the score maps, D channels, C foreground classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,13 +25,13 @@ RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 
 
 class Segmenter(nn.Module):
-    """Base: a backbone, a segmentation decoder, and global average pooling with a linear layer for the class logits.
+    """A backbone, a segmentation decoder, and a linear layer on the features' mean for the class logits.
 
     Attributes:
-        backbone: The feature network; its BatchNorm layers may be frozen, a decoder's never are.
-        normalisation: Of its pixels.
-        stride: Input pixels per cell of the score maps.
-        multiple: The grids of images whose sides are multiples of this fit without a remainder.
+        backbone: The feature network. Settings can freeze its BatchNorm layers, never those of a decoder.
+        normalisation: Of the image's pixels.
+        stride: Pixels per cell of the score maps.
+        multiple: An image whose sides are multiples of this has grids without a remainder.
     """
 
     normalisation: Normalisation
@@ -41,7 +43,7 @@ class Segmenter(nn.Module):
 
         Args:
             backbone: The pretrained part.
-            channels: Of its features.
+            channels: D, of its features.
             num_classes: C.
         """
         super().__init__()
@@ -65,65 +67,74 @@ class Segmenter(nn.Module):
 
 
 class DeepLabV3Plus(Segmenter):
-    """DeepLabV3+ (Chen et al., ECCV 2018) on any backbone, narrowed to 128 channels and separable convolutions so that it trains on a CPU. Score maps at stride 4."""
+    """DeepLabV3+ (Chen et al., ECCV 2018) on the configured backbone; score maps at stride 4.
 
-    def __init__(self, settings: BackboneSection, *, num_classes: int) -> None:
+    It has 128 channels and separable convolutions, so that it trains on a CPU.
+    """
+
+    def __init__(self, *, weights: str = "", backbone: BackboneSection, num_classes: int) -> None:
         """Build the network.
 
         Args:
-            settings: The backbone.
+            weights: Not read: the backbone names its own.
+            backbone: The backbone, with a timm name or resnet38.
             num_classes: C.
+
+        Raises:
+            ValueError: If the backbone has no features at stride 4, or its weights cannot be had.
         """
-        backbone = build_backbone(settings)
-        if isinstance(backbone, LargeFov):
-            raise ValueError(
-                "segment.network deeplabv3plus needs a timm backbone; for vgg16_largefov choose segment.network largefov"
-            )
-        super().__init__(backbone, channels=backbone.channels, num_classes=num_classes)
-        self.normalisation, self.stride, self.multiple = backbone.normalisation, 4, backbone.stride
-        self.reduce = _unit(backbone.channels, WIDTH, 1)
-        self.branches = nn.ModuleList(
-            [_unit(WIDTH, WIDTH, 1), *(_separable(WIDTH, WIDTH, rate) for rate in RATES[backbone.stride])]
-        )
-        # no BatchNorm: there is one value a channel and image
+        net = build_backbone(backbone)
+        if isinstance(net, LargeFov):
+            needed = "segment.network deeplabv3plus needs a timm backbone"
+            raise ValueError(f"{needed}; for vgg16_largefov choose segment.network largefov")
+        super().__init__(net, channels=net.channels, num_classes=num_classes)
+        self.normalisation, self.stride, self.multiple = net.normalisation, 4, net.stride
+        self.reduce = _unit(net.channels, WIDTH, 1)
+        self.branches = nn.ModuleList([_unit(WIDTH, WIDTH, 1)])
+        self.branches.extend(_separable(WIDTH, WIDTH, rate) for rate in RATES[net.stride])
+        # no BatchNorm: there is one value per channel and image
         self.image = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(WIDTH, WIDTH, 1), nn.ReLU())
         self.project = _unit(WIDTH * 5, WIDTH, 1)
-        self.low = _unit(backbone.low_channels, 48, 1)
+        self.low = _unit(net.low_channels, 48, 1)
         self.fuse = _separable(WIDTH + 48, WIDTH, 1)
         self.segment = nn.Conv2d(WIDTH, num_classes + 1, 1)
 
     def forward(self, image_n: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 3, H, W) to score maps at stride 4 and class logits."""
+        # (N, L, H/4, W/4) and (N, D, h, w)
         low, high = self.backbone.pyramid(image_n)  # type: ignore[operator]
-        x = self.reduce(high)
-        pooled = self.image(x).expand(-1, -1, *x.shape[2:])
-        x = self.project(torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1))
-        x = F.interpolate(x, low.shape[2:], mode="bilinear", align_corners=False)
+        x = self.reduce(high)  # (N, 128, h, w)
+        pooled = self.image(x).expand(-1, -1, *x.shape[2:])  # (N, 128, h, w), one value per map
+        x = self.project(torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1))  # (N, 128, h, w)
+        x = F.interpolate(x, low.shape[2:], mode="bilinear", align_corners=False)  # (N, 128, H/4, W/4)
         return self.segment(self.fuse(torch.cat([x, self.low(low)], dim=1))), self.class_logits(high)
 
 
 class DeepLabLargeFov(Segmenter):
-    """DeepLab-LargeFOV VGG16 (the paper's): a 1x1 convolution on conv7, stride 8."""
+    """DeepLab-LargeFOV VGG16, AE-PSL's: a 1x1 convolution on conv7, stride 8."""
 
-    def __init__(self, *, weights: str, fc6_dilation: int, frozen_stride: int = 1, num_classes: int) -> None:
+    def __init__(self, *, weights: str, backbone: BackboneSection, num_classes: int) -> None:
         """Build the network.
 
         Args:
-            weights: hub, none or a path.
-            fc6_dilation: Dilation of conv6.
-            frozen_stride: Blocks up to this stride keep their weights.
+            weights: hub (torchvision), none, or a path to a VGG16 state dict.
+            backbone: Only `largefov.fc6_dilation` and `frozen_stride` are read.
             num_classes: C.
+
+        Raises:
+            ValueError: If the weights cannot be had or do not fit.
         """
-        backbone = LargeFov(weights=weights, fc6_dilation=fc6_dilation, frozen_stride=frozen_stride)
-        super().__init__(backbone, channels=backbone.channels, num_classes=num_classes)
-        self.normalisation, self.stride, self.multiple = backbone.normalisation, backbone.stride, backbone.stride
-        self.segment = nn.Conv2d(backbone.channels, num_classes + 1, 1)
+        dilation = backbone.largefov.fc6_dilation
+        net = LargeFov(weights=weights, fc6_dilation=dilation, frozen_stride=backbone.frozen_stride)
+        super().__init__(net, channels=net.channels, num_classes=num_classes)
+        self.normalisation, self.stride, self.multiple = net.normalisation, net.stride, net.stride
+        self.segment = nn.Conv2d(net.channels, num_classes + 1, 1)
         nn.init.normal_(self.segment.weight, std=0.01)
         nn.init.zeros_(self.segment.bias)  # type: ignore[arg-type]
 
     def forward(self, image_n: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 3, H, W) to score maps at stride 8 and class logits."""
-        features = self.backbone(image_n)
+        features = self.backbone(image_n)  # (N, 1024, h, w)
         return self.segment(features), self.class_logits(features)
 
     def pretrained(self) -> list[nn.Parameter]:
@@ -135,36 +146,21 @@ class DeepLabLargeFov(Segmenter):
 class DeepLabV2(Segmenter):
     """DeepLabV2-ASPP ResNet-101 (Chen et al., TPAMI 2018): the sum of four atrous 3x3 convolutions, stride 8."""
 
-    def __init__(self, *, weights: str, num_classes: int) -> None:
+    def __init__(self, *, weights: str, backbone: BackboneSection | None = None, num_classes: int) -> None:
         """Build the network.
 
         Args:
             weights: hub (torchvision), none, or a path to a ResNet-101 state dict.
+            backbone: Not read.
             num_classes: C.
 
         Raises:
-            ValueError: If the weights cannot be had.
+            ValueError: If the weights cannot be had or do not fit.
         """
-        try:
-            net = torchvision.models.resnet101(
-                weights="IMAGENET1K_V1" if weights == "hub" else None, replace_stride_with_dilation=[False, True, True]
-            )
-        except (OSError, RuntimeError) as error:
-            raise ValueError(
-                f"ResNet-101's weights cannot be fetched ({error}); give segment.weights a path to torchvision's resnet101 state dict"
-            ) from None
-        if weights not in ("hub", "none"):
-            missing = net.load_state_dict(
-                {k: v for k, v in load_state(Path(weights)).items() if not k.startswith("fc.")}, strict=False
-            ).missing_keys
-            if missing := [key for key in missing if not key.startswith("fc.")]:
-                raise ValueError(
-                    f"segment.weights {weights}: {len(missing)} tensors of torchvision's resnet101 are missing, e.g. {missing[0]}"
-                )
-        backbone = nn.Sequential(
-            net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4
-        )
-        super().__init__(backbone, channels=2048, num_classes=num_classes)
+        net = _resnet101(weights)
+        stem = [net.conv1, net.bn1, net.relu, net.maxpool]
+        layers = nn.Sequential(*stem, net.layer1, net.layer2, net.layer3, net.layer4)
+        super().__init__(layers, channels=2048, num_classes=num_classes)
         self.normalisation, self.stride, self.multiple = IMAGENET, 8, 8
         self.branches = nn.ModuleList(
             [nn.Conv2d(2048, num_classes + 1, 3, padding=rate, dilation=rate) for rate in (6, 12, 18, 24)]
@@ -176,28 +172,25 @@ class DeepLabV2(Segmenter):
 
     def forward(self, image_n: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 3, H, W) to score maps at stride 8 and class logits."""
-        features = self.backbone(image_n)
+        features = self.backbone(image_n)  # (N, 2048, h, w)
         return torch.stack([branch(features) for branch in self.branches]).sum(0), self.class_logits(features)
 
 
-def parameter_groups(model: Segmenter) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """(pretrained, new) parameters of a network: each in exactly one list."""
-    return model.pretrained(), model.fresh()
+SEGMENTERS: dict[str, Callable[..., Segmenter]] = {
+    "deeplabv3plus": DeepLabV3Plus,
+    "largefov": DeepLabLargeFov,
+    "deeplabv2": DeepLabV2,
+}
+"""Networks by their name in segment.network; `NETWORKS` in wsss/settings/segment.py says which bring a backbone."""
 
 
-def build_segmenter(
-    *,
-    network: Literal["deeplabv3plus", "largefov", "deeplabv2"],
-    weights: str,
-    backbone: BackboneSection,
-    num_classes: int,
-) -> Segmenter:
+def build_segmenter(*, network: str, weights: str, backbone: BackboneSection, num_classes: int) -> Segmenter:
     """The network that the settings name.
 
     Args:
-        network: Its name.
-        weights: ImageNet weights of largefov and deeplabv2.
-        backbone: Backbone of deeplabv3plus, and fc6_dilation of largefov.
+        network: A key of `SEGMENTERS`.
+        weights: ImageNet weights of a network that brings its own backbone: hub, none or a path.
+        backbone: The section `backbone`.
         num_classes: C.
 
     Returns:
@@ -206,16 +199,30 @@ def build_segmenter(
     Raises:
         ValueError: If weights cannot be had or do not fit.
     """
-    if network == "deeplabv3plus":
-        return DeepLabV3Plus(backbone, num_classes=num_classes)
-    if network == "largefov":
-        return DeepLabLargeFov(
-            weights=weights,
-            fc6_dilation=backbone.largefov.fc6_dilation,
-            frozen_stride=backbone.frozen_stride,
-            num_classes=num_classes,
-        )
-    return DeepLabV2(weights=weights, num_classes=num_classes)
+    return SEGMENTERS[network](weights=weights, backbone=backbone, num_classes=num_classes)
+
+
+def parameter_groups(model: Segmenter) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """(pretrained, new) parameters of a network: each in exactly one list."""
+    return model.pretrained(), model.fresh()
+
+
+def _resnet101(weights: str) -> torchvision.models.ResNet:
+    """ResNet-101 with the strides of its last two stages replaced by dilation."""
+    hub = "IMAGENET1K_V1" if weights == "hub" else None
+    try:
+        net = torchvision.models.resnet101(weights=hub, replace_stride_with_dilation=[False, True, True])
+    except (OSError, RuntimeError) as error:
+        remedy = "give segment.weights a path to torchvision's resnet101 state dict"
+        raise ValueError(f"ResNet-101's weights cannot be fetched ({error}); {remedy}") from None
+    if weights in ("hub", "none"):
+        return net
+    state = {key: value for key, value in load_state(Path(weights)).items() if not key.startswith("fc.")}
+    missing = [key for key in net.load_state_dict(state, strict=False).missing_keys if not key.startswith("fc.")]
+    if missing:
+        found = f"{len(missing)} tensors of torchvision's resnet101 are missing, e.g. {missing[0]}"
+        raise ValueError(f"segment.weights {weights}: {found}")
+    return net
 
 
 def _unit(wide: int, out: int, size: int) -> nn.Sequential:

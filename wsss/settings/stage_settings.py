@@ -26,6 +26,7 @@ from wsss.settings.sections import (
     TrainingSection,
     setting,
 )
+from wsss.settings.segment import NetworkName
 
 
 class IndexSettings(Section):
@@ -94,7 +95,7 @@ class SegmenterSettings(Section):
     seed: int = setting(0, "seed", ge=0)
     cycle: int = setting(0, "cycle", ge=0)
     full_supervision: bool = setting(False, "train with the truth masks (evaluation only)")
-    network: Literal["deeplabv3plus", "largefov", "deeplabv2"] = setting("deeplabv3plus", "network")
+    network: NetworkName = setting("deeplabv3plus", "network")
     weights: str = setting("hub", "weights")
     start: Literal["pretrained", "classifier"] = setting("pretrained", "weights that the backbone starts from")
     backbone: BackboneSection = BackboneSection()
