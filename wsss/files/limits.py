@@ -48,8 +48,6 @@ MOST_MATLAB_BYTES = 512 << 20
 """Bytes of the MATLAB file with one image's proposals. 2,000 masks of 500 x 375 pixels take 375 MB."""
 MOST_COORDINATE = 1e6
 """Coordinate of a polygon, in pixels on either side of 0."""
-MOST_OUTLINE = 20_000_000
-"""Length of one polygon in pixels. pycocotools needs about 40 bytes of memory for each pixel."""
 
 MOST_PICKLE_BYTES = 64 << 20
 """Bytes of cls_labels.npy. VOC's file has 2 MB."""

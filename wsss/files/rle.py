@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from wsss.files.limits import MOST_COORDINATE, MOST_OUTLINE
+from wsss.files.limits import MOST_COORDINATE
 from wsss.runtime.text import short
 
 
@@ -34,15 +34,19 @@ def encode(outline: Any, *, size: tuple[int, int]) -> dict[str, Any]:
         counts = outline.get("counts")
         if isinstance(counts, str):
             return {"size": [height, width], "counts": _checked(counts, pixels=height * width)}
-        numbers = isinstance(counts, list) and all(isinstance(c, int) and c >= 0 for c in counts)
-        if not numbers or sum(counts) != height * width:
+        if not isinstance(counts, list) or not all(isinstance(c, int) and c >= 0 for c in counts):
+            raise _wrong_sum(height * width)
+        if sum(counts) != height * width:
             raise _wrong_sum(height * width)
         return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     if not isinstance(outline, list) or not outline or not all(map(_is_polygon, outline)):
         expected = "polygons of at least three x, y pairs, or run lengths"
         raise ValueError(f"segmentation is {short(outline)}, expected {expected}")
     for polygon in outline:
-        _check_polygon(polygon)
+        # pycocotools crashes on NaN and infinity, for which the comparison is false, too
+        if not all(-MOST_COORDINATE <= v <= MOST_COORDINATE for v in polygon):
+            limit = f"{MOST_COORDINATE:,.0f} px of the image"
+            raise ValueError(f"segmentation {short(polygon)} holds a coordinate that is not within {limit}")
     return coco_mask.merge(coco_mask.frPyObjects([[float(v) for v in p] for p in outline], height, width))
 
 
@@ -54,24 +58,6 @@ def _is_polygon(value: Any) -> bool:
     if not isinstance(value, list) or len(value) < 6 or len(value) % 2:
         return False
     return all(isinstance(v, int | float) for v in value)
-
-
-def _check_polygon(polygon: list[float]) -> None:
-    """Refuse what pycocotools cannot draw: it reserves memory by the outline's length, and crashes on NaN and infinity.
-
-    Raises:
-        ValueError: If a coordinate is not finite or too large, or the outline too long.
-    """
-    if not all(-MOST_COORDINATE <= v <= MOST_COORDINATE for v in polygon):  # false for NaN as well
-        limit = f"{MOST_COORDINATE:,.0f} px of the image"
-        raise ValueError(f"segmentation {short(polygon)} holds a coordinate that is not within {limit}")
-    if len(polygon) * (max(polygon) - min(polygon)) <= MOST_OUTLINE:  # the usual case, without counting
-        return
-    points = np.array(polygon, np.float64).reshape(-1, 2)
-    length = np.abs(points - np.roll(points, 1, axis=0)).max(1).sum()
-    if length > MOST_OUTLINE:
-        found = f"an outline of {length:,.0f} px, at most {MOST_OUTLINE:,} are drawn"
-        raise ValueError(f"segmentation {short(polygon)} is {found}")
 
 
 def _checked(text: str, *, pixels: int) -> bytes:

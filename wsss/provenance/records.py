@@ -1,8 +1,9 @@
-"""Provenance records: a JSON beside each product that says what made it, from what (no torch).
+"""Provenance records: a JSON file beside each product that says what made it, and from what (no torch).
 
-`{product}.provenance.json` lies beside a stage's `output` and covers every file that the job wrote. It is written by the stage command when the product is whole, and taken away when the
-stage begins again: a killed job leaves no record or a right one. What varies between equal runs (date, host, seconds) is held here and never in a product. No rule declares it.
-Paths are relative to the working directory; `run` says which of them is the run's folder, so that a run that was moved can still be checked.
+`{product}.provenance.json` is beside a stage's `output` and covers every file that the job wrote. The stage command
+writes it when the product is whole, and removes it when the stage begins again: a killed job leaves no record or a
+right one. What varies between equal runs (date, host, seconds) is here and never in a product. No rule declares it.
+Paths are relative to the working directory. `run` names the run's folder, so that a moved run can still be checked.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from wsss.files.provenance_files import (  # noqa: F401
     record_of,
     stale_inputs,
 )
+from wsss.files.run_folder import enclosing_run
 from wsss.files.text_files import open_text, write_json
 from wsss.methods import FACTS
 from wsss.runtime.console import revision
@@ -45,30 +47,34 @@ from wsss.workflow.graph import Graph
 from wsss.workflow.listing import given_folder
 
 PRODUCTS = {"train_classifier": ("output", "record"), "train_segmenter": ("output", "record")}
-"""Parameters of a stage that name its products, the main one first; `output` alone where a stage is not listed. Every other path parameter is an input."""
+"""Parameters of a stage that name its products, the main one first; `output` if a stage is not listed.
+
+Every other path parameter is an input."""
 BESIDE = {
     "index_images": ("classes.csv", "statistics.json", "shards/*.csv"),
     "export_masks": ("{stem}/*.png",),
     "export_instances": ("images/*.png",),
     "write_report": ("gallery.jpg",),
 }
-"""Further products, as patterns in the folder of `output`. Images that index_images draws are not among them: the index holds their digests."""
+"""Further products, as patterns in the folder of `output`. Images that index_images draws are left out: the index has
+their digests."""
 READ_BESIDE = {"index": ("classes.csv", "statistics.json")}
 """Files that every stage reads beside one of its inputs."""
 METHOD_STAGES = ("train_classifier", "extract_scores", "respond_peaks")
 """Stages that run code of a method's own module."""
 LIBRARIES = (
-    "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "h5py", "hdf5plugin",
-    "pydensecrf2", "onnxruntime", "higra", "pycocotools",
-)  # fmt: skip
-"""Distributions whose version can change results."""
+    *("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "numba"),
+    *("opencv-python-headless", "pillow", "h5py", "hdf5plugin", "pydensecrf2", "onnxruntime", "higra", "pycocotools"),
+)
+"""Distributions whose versions can change results."""
 
 
 @contextmanager
 def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[dict[str, list[dict[str, Any]]]]:
-    """A `with` block around a stage, after which the record of its products lies beside its `output`.
+    """Write the record of a stage's products beside its `output` when the block ends well.
 
-    Inputs and code are digested before the block: one that changes meanwhile no longer fits the record, and `wsss verify` says so.
+    Inputs and code are digested before the block. If one changes during it, `wsss verify` reports that it no longer
+    fits the record.
 
     Args:
         stage: Name of the stage.
@@ -91,17 +97,26 @@ def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[
     began = time.monotonic()
     yield inputs
     seconds = round(time.monotonic() - began, 2)
-    products = [arguments[n] for n in names] + [
-        p
-        for pattern in BESIDE.get(stage, ())
-        for p in sorted(output.parent.glob(pattern.format(stem=glob.escape(output.stem))))
-    ]
+    patterns = [pattern.format(stem=glob.escape(output.stem)) for pattern in BESIDE.get(stage, ())]
+    beside = [p for pattern in patterns for p in sorted(output.parent.glob(pattern))]
     content = {
-        "format": FORMAT, "stage": stage, "run": spelt(run_folder(output)), "products": file_states(products), "inputs": inputs,
-        "settings": {k: v.model_dump(mode="json") for k, v in settings.items()}, "seed": seed_of(settings), "code": code,
-        **machine(settings.get("compute")), "libraries": library_versions(), "python": platform.python_version(), "wsss": __version__, "revision": revision(),
-        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"), "host": platform.node(), "seconds": seconds,
-    }  # fmt: skip
+        "format": FORMAT,
+        "stage": stage,
+        "run": spelt(enclosing_run(output) or output.absolute().parent),
+        "products": file_states([*(arguments[n] for n in names), *beside]),
+        "inputs": inputs,
+        "settings": {k: v.model_dump(mode="json") for k, v in settings.items()},
+        "seed": seed_of(settings),
+        "code": code,
+        **machine(settings.get("compute")),
+        "libraries": library_versions(),
+        "python": platform.python_version(),
+        "wsss": __version__,
+        "revision": revision(),
+        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "host": platform.node(),
+        "seconds": seconds,
+    }
     write_json(record, {**content, "digest": own_digest(content)})
 
 
@@ -116,7 +131,7 @@ def input_files(stage: str, arguments: Mapping[str, Any]) -> dict[str, list[Path
         arguments: Its keyword arguments.
 
     Returns:
-        Paths; those that do not exist are left out, for the stage to complain about.
+        Paths. Those that do not exist are left out: the stage reports them.
     """
     products = PRODUCTS.get(stage, ("output",))
     found: dict[str, list[Path]] = {}
@@ -135,7 +150,7 @@ def input_files(stage: str, arguments: Mapping[str, Any]) -> dict[str, list[Path
 
 
 def named_files(settings: BaseModel) -> list[Path]:
-    """Files that settings lead to: weights, a data set's list of labels, the records of trainings that are collected."""
+    """Files that settings name: weights, a data set's list of labels, the records of trainings that are collected."""
     if isinstance(settings, IndexSettings):
         return source_of(settings.dataset).labels()
     if isinstance(settings, PlanSettings):
@@ -144,7 +159,7 @@ def named_files(settings: BaseModel) -> list[Path]:
 
 
 def given_maps(settings: BaseModel, *, shard: Path | None) -> list[Path]:
-    """Saliency maps and proposals that were given in a folder, of the images of a shard."""
+    """The files of a given folder of saliency maps or proposals, for the images of a shard."""
     folder = given_folder(settings)
     if folder is None or shard is None or not shard.is_file():
         return []
@@ -154,7 +169,7 @@ def given_maps(settings: BaseModel, *, shard: Path | None) -> list[Path]:
 
 
 def _weights(values: Mapping[str, Any]) -> Iterator[str]:
-    """Every setting `weights`, at any depth."""
+    """Every setting named `weights`, at any depth."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _weights(value)
@@ -163,27 +178,20 @@ def _weights(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def file_states(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Path, size in bytes and digest of each file, repeated ones once."""
+    """Path, size in bytes and digest of each file; a repeated file once."""
     return [{"path": spelt(p), "size": p.stat().st_size, "digest": file_digest(p)} for p in dict.fromkeys(paths)]
 
 
 def file_digest(path: Path) -> str:
-    """BLAKE2b of a file's bytes, 128 bits as hexadecimal digits: what `b2sum --length=128` prints."""
+    """BLAKE2b digest of a file's bytes, 128 bits as hexadecimal digits, as `b2sum --length=128` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def spelt(path: Path) -> str:
-    """A path relative to the working directory if it lies under it, else absolute; links are not followed."""
+    """A path relative to the working directory if it is below it, else absolute; links are not followed."""
     absolute, here = path.absolute(), Path.cwd()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
-
-
-def run_folder(output: Path) -> Path:
-    """The run that a product belongs to: the nearest folder above it that holds dataset/index.csv, else its own."""
-    return next(
-        (p for p in output.absolute().parents if (p / "dataset" / "index.csv").is_file()), output.absolute().parent
-    )
 
 
 # ---------------------------------------------------------------- code and machine
@@ -208,13 +216,13 @@ def kind_of(settings: Mapping[str, BaseModel]) -> str:
 
 
 def seed_of(settings: Mapping[str, BaseModel]) -> int | None:
-    """The seed among a stage's settings, in the keys of its rows or in the configuration; None where it has none."""
+    """The seed in a stage's settings, in the keys of its rows or in the configuration; None: it has none."""
     holders = [*settings.values(), *(getattr(v, "config", None) for v in settings.values())]
     return next((s for h in holders if isinstance(s := getattr(h, "seed", None), int)), None)
 
 
 def machine(compute: BaseModel | None) -> dict[str, Any]:
-    """The device that was used, and with `compute` threads and precision, which change the last bits."""
+    """The device that was used; with `compute` also threads and precision, which change the last bits."""
     out: dict[str, Any] = {"device": "cpu", "processor": processor()}
     if isinstance(compute, ComputeSection):
         torch = sys.modules.get("torch")  # a stage with `compute` has imported it
@@ -225,7 +233,7 @@ def machine(compute: BaseModel | None) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, or its architecture where the system does not say more."""
+    """The processor's name, or its architecture if the system does not name it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
