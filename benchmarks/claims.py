@@ -66,9 +66,8 @@ def run_workflow(seed: int, generator: int, *, claims: ClaimSet, cores: str, ext
     ]
     subprocess.run(command, cwd=ROOT, check=True)
     tables = sorted((ROOT / "results" / name).glob(claims.tables))
-    return pd.concat(
-        [pd.read_csv(t) for t in tables], ignore_index=True
-    )  # before another set of the same seed writes its own
+    # read now, before another set of the same seed writes its own
+    return pd.concat([pd.read_csv(t) for t in tables], ignore_index=True)
 
 
 def value(table: pd.DataFrame, metric: str, *, of_class: bool = False, **where: object) -> float:

@@ -91,12 +91,8 @@ class Study:
         matrix = sum(confusion(self.truth[r.image_id], masks(r), num_classes=n) for r in self.rows)
         assert isinstance(matrix, np.ndarray)
         f = figures(matrix)
-        print(
-            f"| {self.method}: {name} | "
-            + " | ".join(f"{100 * float(f[k]):.1f}" for k in ("miou", "coverage", "mean_precision", "mean_recall"))
-            + " |",
-            flush=True,
-        )  # type: ignore[arg-type]
+        shown = [f"{100 * float(f[k]):.1f}" for k in ("miou", "coverage", "mean_precision", "mean_recall")]
+        print(f"| {self.method}: {name} | {' | '.join(shown)} |", flush=True)
 
 
 def main() -> None:

@@ -65,6 +65,22 @@ def test_rows_are_joined_unchanged_in_one_order(tmp_path):
     assert whole.count(b"run,method") == 1
 
 
+def test_numbers_are_ordered_by_value_round_before_cycle_and_nothing_first(tmp_path):
+    rows = [{"round": r, "cycle": c, "threshold": t} for r in ("", 2, 10) for c in ("", 0, 1) for t in ("", 0.5, 1e-05)]
+    file = fragment(tmp_path / "a.csv", *rows[::-1], {"stage": "unknown"}, {"stage": "timing"})
+    found = [(r["round"], r["cycle"], r["threshold"]) for r in collect(tmp_path, file)]
+    in_order = [(r, c, t) for r in ("", "2", "10") for c in ("", "0", "1") for t in ("", "1e-05", "0.5")]
+    assert found[:-2] == in_order
+    assert [r["stage"] for r in collect(tmp_path, file)][-2:] == ["timing", "unknown"]
+
+
+def test_classes_keep_the_order_of_their_fragment(tmp_path):
+    names = [f"class {k * 37 % 101}" for k in range(101)]
+    rows = [{"metric": "iou", "class": name, "value": k * 61 % 101} for k, name in enumerate(names)]
+    file = fragment(tmp_path / "a.csv", *rows)
+    assert [r["class"] for r in collect(tmp_path, file)] == names
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "", "high"])
 def test_what_is_no_finite_number_is_refused(tmp_path, value):
     with pytest.raises(ArtefactError, match=rf"a\.csv: row 2: value is '{value}', expected a finite number"):

@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from wsss.files.store import MapRecord
 from wsss.stages.evaluate.instance_metrics import (
     POINTS,
     InstanceTally,
@@ -22,6 +23,7 @@ from wsss.stages.evaluate.instance_metrics import (
     precision_recall,
     response_quality,
 )
+from wsss.stages.evaluate.measure_instances import PeakTally
 
 
 def strip(*ranges, width=10):
@@ -43,11 +45,8 @@ def test_overlap_with_and_without_void():
 def test_a_true_instance_is_taken_once_by_the_best_score():
     iou = np.array([[0.6, 0.0], [0.9, 0.55], [0.8, 0.0]])
     scores = np.array([0.9, 0.8, 0.7])
-    assert match(iou, scores, threshold=0.5).tolist() == [
-        True,
-        True,
-        False,
-    ]  # the second takes the free instance, although it overlaps the other more
+    # the second takes the free instance, although it overlaps the other more
+    assert match(iou, scores, threshold=0.5).tolist() == [True, True, False]
     assert match(iou, scores, threshold=0.6).tolist() == [True, False, False]  # exactly the threshold is enough
     assert match(iou, scores[::-1], threshold=0.5).tolist() == [False, True, True]
     assert match(iou[:, :0], scores, threshold=0.5).tolist() == [False] * 3
@@ -248,6 +247,17 @@ def test_pointing():
     boxes = [(2, 3, 5, 6), (8, 8, 9, 9)]
     assert pointing_hits([(2, 3), (5, 6), (5.5, 6), (8.5, 8.5), (0, 0)], boxes) == [True, True, False, True, False]
     assert pointing_hits([(2, 3)], []) == [False]
+
+
+def test_a_response_counts_by_the_instances_of_its_own_class():
+    """A peak of class 1, its response half on the only instance of class 1 and whole on one of class 2."""
+    truth = strip((0, 2), (0, 4), width=4)
+    peaks = {"peak": np.array([[1, 0, 1, 0.9]]), "response": np.full((1, 4), 0.25)}
+    record, tally = MapRecord(image_id="a", class_ids=np.array([1]), arrays=peaks), PeakTally(2)
+    tally.add(record, masks=truth, class_ids=np.array([1, 2]))
+    assert (tally.hits, tally.good) == ({1: [True], 2: []}, [False])  # good needs more than half
+    tally.add(record, masks=truth, class_ids=np.array([2, 1]))
+    assert tally.good == [False, True]
 
 
 def test_response_quality():

@@ -150,3 +150,9 @@ def test_guards_keep_quiet_where_the_result_may_be_true(truth_set, tmp_path, fig
 
 def test_one_class_is_right_where_the_labels_name_one(truth_set, tmp_path, figures_of):
     assert guards(truth_set, tmp_path, figures_of, [[0, 1, 1]], labels=(1,)) == {}
+
+
+def test_an_empty_class_is_counted_with_the_images_that_name_it(truth_set, tmp_path, figures_of):
+    """Classes train, dog, cat: 3 images name dog, 1 names cat; dog is never guessed."""
+    found = guards(truth_set, tmp_path, figures_of, [[0, 1, 3]], labels=(2, 2, 2, 3))
+    assert found == {"warning_empty_class dog": 3}

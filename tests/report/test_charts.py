@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from tests.report.drawn_plan import ARTEFACTS, MIOU, PLAN, numbers
 from tests.report.sample_run import make_run
 from wsss.stages.report import curves
 from wsss.stages.report.charts import Axis, Series, bars, line_chart, ticks
@@ -89,6 +91,31 @@ def test_stage_chart_has_a_line_a_variant_and_split(run):
     ]
     colours = re.findall(r'<g style="--c:var\(--s(\d)\)', chart)
     assert colours == ["0", "1", "1", "2", "2"]
+
+
+def test_every_line_of_the_stage_chart_has_its_own_figures():
+    chart = curves.stage_chart(PLAN, numbers({k: v for k, v in enumerate(MIOU) if k > 3}))
+    points = re.findall(r"<title>([^:]+): (\S+), (\S+)</title>", chart)
+    lines = {name: {int(x): y for n, x, y in points if n == name} for name, _, _ in points}
+    assert lines == {
+        "erasing · plain": {0: "40", 1: "45", 2: "41", 3: "48", 4: "50"},
+        "erasing · plain, val": {4: "46"},
+        "erasing · psl": {0: "40", 1: "45", 2: "41", 3: "48", 4: "53", 5: "55", 6: "57"},
+        "erasing · psl, val": {4: "49", 6: "52"},
+    }
+    assert re.findall(r'<g style="--c:var\(--s(\d)\)', chart) == ["0", "0", "1", "1"]  # cam has no line
+
+
+def test_masks_that_no_segmenter_reads_are_called_exported():
+    exported = replace(ARTEFACTS[13], cycle=2, exported=True)
+    plan = replace(PLAN, artefacts=[*ARTEFACTS, exported])
+    names = [step.name.replace("\n", " ") for step in curves._steps(plan)]
+    assert names == [
+        *("scores best thr.", "fused best thr.", "seed"),
+        *("pseudo cycle 0", "prediction cycle 0", "pseudo cycle 1", "prediction cycle 1", "exported masks"),
+    ]
+    shared = replace(plan, artefacts=[*ARTEFACTS, replace(exported, cycle=1)])  # another variant trains with cycle 1's
+    assert "exported\nmasks" not in [step.name for step in curves._steps(shared)]
 
 
 def test_class_bars_show_each_class_at_each_stage(run):

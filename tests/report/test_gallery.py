@@ -106,6 +106,12 @@ def test_the_erased_image_hides_round_1s_regions_with_the_mean_colour(gallery):
     np.testing.assert_allclose(np.median(erased[changed], axis=0), MEAN_RGB, atol=6)
 
 
+def test_a_method_that_does_not_erase_sees_the_photograph_in_every_round(run):
+    plan = replace(run.plan, kinds={"erasing": "esol"})
+    trail = Gallery(index=ImageIndex(run.index), plan=plan).trails(1)[0]
+    assert [r.figures[0].caption for r in trail.rounds] == ["photo", "photo"]
+
+
 def test_validation_images_show_every_segmenter_and_the_reference(gallery):
     trails = gallery.val_trails(3)
     assert {t.image_id for t in trails} == {"img4", "img5"}

@@ -40,7 +40,7 @@ from wsss.workflow.stages import STAGES
 READ_BESIDE = {"index": ("classes.csv", "statistics.json")}
 """Files that every stage reads beside one of its inputs."""
 LIBRARIES = (
-    *("torch", "torchvision", "timm", "segmentation-models-pytorch", "lightning-fabric", "numpy", "scipy", "numba"),
+    *("torch", "torchvision", "timm", "numpy", "scipy", "numba"),
     *("opencv-python-headless", "pillow", "h5py", "hdf5plugin", "pydensecrf2", "onnxruntime", "higra", "pycocotools"),
 )
 """Distributions whose versions can change results."""

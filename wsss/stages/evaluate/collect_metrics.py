@@ -20,8 +20,8 @@ ROUND_FIGURES = ("final_loss", "new_area", "claimed_share", "erased_share")
 TIMING_FIGURES = ("seconds", "peak_memory_mb")
 STAGES = ("scores", "fused", "round", "seed", "pseudo", "prediction", "instances", "timing")
 """Order of the rows, as data flows; other stages come last."""
-ORDER = ("run", "method", "variant", "place", "stage", "round", "cycle", "split", "metric", "threshold")
-"""What the rows are sorted by; `place` is the position in STAGES."""
+ORDER = ("run", "method", "variant", "place", "stage", "round", "cycle", "split", "metric", "threshold", "line")
+"""What the rows are sorted by; `place` is the position in STAGES, `line` the place before sorting."""
 KEYS = [column for column in METRIC_COLUMNS if column != "value"]
 SOURCE = "file"
 """Column that says where a row came from. It is not written."""
@@ -113,5 +113,6 @@ def in_order(rows: pd.DataFrame) -> pd.DataFrame:
     """
     places = {stage: k for k, stage in enumerate(STAGES)}
     numbers = {column: pd.to_numeric(rows[column], errors="coerce").fillna(-1.0) for column in NUMBERS}
-    order = rows.assign(place=rows["stage"].map(places).fillna(len(STAGES)), **numbers)
-    return rows.loc[order.sort_values([*ORDER], kind="stable").index]
+    place = rows["stage"].map(places).fillna(len(STAGES))
+    order = rows.assign(place=place, line=range(len(rows)), **numbers).sort_values([*ORDER])
+    return rows.loc[order.index]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wsss.settings.kinds import PROPOSALS, ProposalKind, SaliencyKind, saliency_kinds
+from wsss.settings.segment import NETWORKS
 from wsss.stages.report.data_facts import DataFacts
 from wsss.workflow.rows import FULL_SUPERVISION, RunPlan
 
@@ -61,7 +62,7 @@ REFERENCE = (
 def _pretraining(config: Mapping[str, Any]) -> Teacher:
     backbone, segment = config["backbone"], config["segment"]
     used = [f"{backbone['name']} ({backbone['weights']})"] if backbone["weights"] != "none" else []
-    if segment["network"] != "deeplabv3plus" and segment["weights"] != "none":
+    if NETWORKS[segment["network"]] and segment["weights"] != "none":
         used.append(f"{segment['network']} ({segment['weights']})")
     if not used:
         return Teacher("none", "Pretraining", "None: every network starts from random weights.")
@@ -72,17 +73,16 @@ def _pretraining(config: Mapping[str, Any]) -> Teacher:
 def _by_kind(
     heading: str,
     users: Mapping[str, str],
-    kinds: Mapping[str, SaliencyKind | ProposalKind],
+    kinds: Mapping[str, SaliencyKind] | Mapping[str, ProposalKind],
     *,
     everyone: Sequence[str] = (),
 ) -> list[Teacher]:
     """A sentence a kind. It names the methods that use the kind, unless all of `everyone` or of `users` do."""
     found = []
     for kind in dict.fromkeys(users.values()):
-        level, text = kinds[kind].level, kinds[kind].supervision
-        own = [m for m, k in users.items() if k == kind]
+        text, own = kinds[kind].supervision, [m for m, k in users.items() if k == kind]
         whole = len(own) == len(everyone or users)
-        found.append(Teacher(level, heading, text if whole else f"{', '.join(own)}: {text}"))
+        found.append(Teacher(kinds[kind].level, heading, text if whole else f"{', '.join(own)}: {text}"))
     return found
 
 
