@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.segment.drawn_set import COLOURS, COMPUTE
-from wsss.cli.predict import blend, predict_images
+from wsss.cli.predict import predict_images
 from wsss.files.errors import ArtefactError
-from wsss.files.imaging import VOC_COLOURS
 from wsss.files.store import MapWriter
 from wsss.settings.sections import PredictSection, PslSection
 from wsss.settings.stage_settings import PredictSettings
@@ -96,10 +95,3 @@ def test_a_second_call_into_a_folder_keeps_the_rows_of_the_first(segmenter, fold
     assert [line.split(",")[1] for line in lines] == ["mask", "large.png", "one.png"]
     with pytest.raises(ArtefactError, match="is a file"):
         predict(segmenter, [folder / "one.png"], tmp_path / "out" / "one.png")
-
-
-def test_blend_leaves_the_background_alone():
-    image, mask = photo((8, 8))
-    mixed = blend(image, mask, strength=0.5)
-    assert (mixed[mask == 0] == image[mask == 0]).all()
-    assert (np.abs(mixed[4, 4].astype(int) - (image[4, 4].astype(int) + VOC_COLOURS[1]) / 2) <= 1).all()

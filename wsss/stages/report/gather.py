@@ -25,7 +25,6 @@ from wsss.runtime.console import revision
 from wsss.settings.config_text import describe
 from wsss.settings.kinds import saliency_kinds
 from wsss.settings.sections import Config
-from wsss.settings.segment import NETWORKS
 
 FULL = "full"
 """Stands for a method in the rows of the fully supervised reference."""
@@ -411,7 +410,7 @@ def _weights(config: Mapping[str, Any]) -> tuple[str, str, str]:
         else []
     )
     segment = config["segment"]
-    if NETWORKS[segment["network"]] and segment["weights"] != "none":
+    if segment["network"] != "deeplabv3plus" and segment["weights"] != "none":
         used.append(f"{segment['network']} ({segment['weights']})")
     if not used:
         return ("none", "Pretraining", "None: every network starts from random weights.")
