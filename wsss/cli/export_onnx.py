@@ -122,7 +122,7 @@ def export_onnx(*, model: Path, output: Path) -> None:
         program = _program(exported, example)
     except (ValueError, torch.onnx.OnnxExporterError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0][:300]
-        name = trained.settings.network
+        name: str = trained.settings.network
         if not NETWORKS[name]:
             name = f"{name} on {trained.settings.backbone.name}"
         raise ValueError(f"{model}: torch's ONNX exporter cannot express {name}: {reason}") from error

@@ -1,9 +1,10 @@
-"""`wsss predict`: a trained segmenter on new photographs."""
+"""`wsss predict`: masks of new photographs from a trained segmenter."""
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from wsss.training.loop import pick_device
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 LISTED = 20
+"""Faults named in an error; then a count."""
 COLUMNS = ("image", "mask", "classes", "shares")
 
 
@@ -35,73 +37,72 @@ def predict_images(
     scales: list[float] | None = None,
     compute: ComputeSection,
 ) -> str:
-    """Segment photographs; masks have their size. The network sees none larger than its training images were.
+    """Segment photographs. Masks have their size; the network sees none larger than its training images.
 
     Args:
         model: segmenter.pt.
         images: Files, or folders of them.
         output: Folder for NAME.png (palette mask), NAME_overlay.png and predictions.csv.
         overlay: Also write the photograph under its mask.
-        scales: Image scales to average; those of the model's own run if None.
+        scales: Image scales to average; None: those of the model's own run.
         compute: Device and threads.
 
     Returns:
-        What was chosen, in words: scales, flip, and where they come from.
+        The number of masks, the scales, flip, and where these come from, as a sentence.
 
     Raises:
-        ArtefactError: If the output is a file, the model or any image cannot be read, or two images have one name; then nothing is written.
+        ArtefactError: If the output is a file, the model or any image cannot be read, or two images have one name.
+            Then nothing is written.
     """
     if output.is_file():
         raise ArtefactError(f"{output}: is a file; --output names a folder")
     files = _files(images, output=output)
     trained = load_segmenter(model, device=pick_device(compute))
-    chosen, origin = _settings(model, trained)
-    if scales:
-        chosen, origin = (
-            chosen.model_copy(update={"predict": chosen.predict.model_copy(update={"scales": scales})}),
-            "as asked for",
-        )
-    psl, longest = chosen.psl, trained.settings.train.augment.resize_max
-    if psl.test_weighting == "labels":
-        psl = psl.model_copy(
-            update={"test_weighting": "predicted"}
-        )  # new photographs have no labels: the upper bound cannot be had
+    chosen, origin = _settings(model, trained, scales=scales)
+    psl = chosen.psl
+    if psl.test_weighting == "labels":  # the upper bound: new photographs have no labels
+        psl = psl.model_copy(update={"test_weighting": "predicted"})
     rows = []
     output.mkdir(parents=True, exist_ok=True)
     for file in progress(files, what="prediction"):
         image_u8 = read_image(file)
-        size = image_u8.shape[:2]
-        f = probabilities(trained, _shrunk(image_u8, longest=longest), psl=psl, predict=chosen.predict)
-        mask = full_mask(f, size=size)
+        shrunk = _shrunk(image_u8, longest=trained.settings.train.augment.resize_max)
+        f = probabilities(trained, shrunk, psl=psl, predict=chosen.predict)
+        mask = full_mask(f, size=image_u8.shape[:2])
         save_mask(output / f"{file.stem}.png", mask)
         if overlay:
             save_image(output / f"{file.stem}_overlay.png", Image.fromarray(mask_overlay(image_u8, mask)))
-        present = [int(c) for c in np.unique(mask) if c > 0]
-        shares = ";".join(f"{(mask == c).mean():.3f}" for c in present)
-        rows.append(
-            {
-                "image": str(file),
-                "mask": f"{file.stem}.png",
-                "classes": ";".join(trained.class_names[c] for c in present),
-                "shares": shares,
-            }
-        )
+        rows.append(_row(file, mask, class_names=trained.class_names))
     write_csv(output / "predictions.csv", COLUMNS, [*_earlier(output, rows), *rows])
     return f"{len(rows)} masks, scales {chosen.predict.scales}{', flip' if chosen.predict.flip else ''} ({origin})"
 
 
-def _settings(model: Path, trained: TrainedSegmenter) -> tuple[PredictSettings, str]:
-    """Test phase and scales that the model's run predicted with, and where they were found; the defaults for a model that was moved away from its run."""
-    for file in sorted((model.parent / "predictions").glob("*.h5")):
+def _row(file: Path, mask: np.ndarray, *, class_names: list[str]) -> dict[str, str]:
+    """A row of predictions.csv: the classes of a mask and their shares of its pixels."""
+    present = [int(c) for c in np.unique(mask) if c > 0]
+    return {
+        "image": str(file),
+        "mask": f"{file.stem}.png",
+        "classes": ";".join(class_names[c] for c in present),
+        "shares": ";".join(f"{(mask == c).mean():.3f}" for c in present),
+    }
+
+
+def _settings(model: Path, trained: TrainedSegmenter, *, scales: list[float] | None) -> tuple[PredictSettings, str]:
+    """PSL's test phase and scales, and where they come from: `scales`, the model's run, or the defaults."""
+    chosen = PredictSettings(psl=trained.settings.psl)
+    origin = "the default: the run's predictions are not beside the model; --scale changes it"
+    for file in sorted((model.parent / "predictions").glob("*.h5"))[:1]:
         with MapReader(file) as maps:
-            return PredictSettings.model_validate(maps.settings), "as its run predicted"
-    return PredictSettings(
-        psl=trained.settings.psl
-    ), "the default: the run's predictions are not beside the model; --scale changes it"
+            chosen, origin = PredictSettings.model_validate(maps.settings), "as its run predicted"
+    if scales:
+        predict = chosen.predict.model_copy(update={"scales": scales})
+        chosen, origin = chosen.model_copy(update={"predict": predict}), "as asked for"
+    return chosen, origin
 
 
 def _earlier(output: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Rows of an earlier call into the same folder whose masks are still there and are not written anew."""
+    """Rows of an earlier call into the same folder whose masks are still there, and are not among `rows`."""
     path = output / "predictions.csv"
     if not path.exists():
         return []
@@ -112,48 +113,48 @@ def _earlier(output: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _shrunk(image_u8: np.ndarray, *, longest: int) -> np.ndarray:
-    """The image as large as training images are: objects of a camera's 4000 px would be of a size that the network has never seen."""
+    """The image, no larger than training images: the network has never seen objects as large as a camera's."""
     factor = longest / max(image_u8.shape[:2])
     if factor >= 1:
         return image_u8
-    return resize_image(
-        image_u8, size=(max(1, round(image_u8.shape[0] * factor)), max(1, round(image_u8.shape[1] * factor)))
-    )
+    height, width = (max(1, round(side * factor)) for side in image_u8.shape[:2])
+    return resize_image(image_u8, size=(height, width))
 
 
 def _files(images: list[Path], *, output: Path) -> list[Path]:
-    """All files, each read once, so that nothing is written if one is bad."""
+    """All files. Each is read once, so that nothing is written if one is bad."""
     files = [f for i in images for f in (_images(i, output=output) if i.is_dir() else [i])]
     if not files:
-        raise ArtefactError(
-            f"no images in {', '.join(map(str, images))}; expected files ending in {', '.join(SUFFIXES)}"
-        )
-    faults = []
+        named = ", ".join(map(str, images))
+        raise ArtefactError(f"no images in {named}; expected files ending in {', '.join(SUFFIXES)}")
     stems = Counter(f.stem for f in files)
-    for file in files:
-        if CONTROL.search(str(file)):
-            faults.append(f"{str(file)!r}: the name holds a control character or is not UTF-8; rename the file")
-            continue
-        if file.resolve().parent == output.resolve():
-            faults.append(f"{file}: lies in the output folder, where masks would overwrite it; give another --output")
-        if stems[file.stem] > 1:
-            faults.append(
-                f"{file}: {stems[file.stem]} images are called {file.stem}; their masks would overwrite each other"
-            )
-        if f"{file.stem}_overlay" in stems:
-            faults.append(f"{file}: its overlay would overwrite the mask of {file.stem}_overlay; rename one")
-        try:
-            read_image(file)
-        except ArtefactError as error:
-            faults.append(str(error))
+    faults = [fault for file in files for fault in _faults(file, stems=stems, output=output)]
     if faults:
         more = f"\nand {len(faults) - LISTED} more" if len(faults) > LISTED else ""
         raise ArtefactError("\n".join(faults[:LISTED]) + more)
     return files
 
 
+def _faults(file: Path, *, stems: Mapping[str, int], output: Path) -> list[str]:
+    """Why a file cannot be segmented into the output folder; `stems` counts the images of each name."""
+    if CONTROL.search(str(file)):
+        return [f"{str(file)!r}: the name holds a control character or is not UTF-8; rename the file"]
+    faults, stem = [], file.stem
+    if file.resolve().parent == output.resolve():
+        faults.append(f"{file}: is in the output folder, where masks would overwrite it; give another --output")
+    if stems[stem] > 1:
+        faults.append(f"{file}: {stems[stem]} images are called {stem}; their masks would overwrite each other")
+    if f"{stem}_overlay" in stems:
+        faults.append(f"{file}: its overlay would overwrite the mask of {stem}_overlay; rename one")
+    try:
+        read_image(file)
+    except ArtefactError as error:
+        faults.append(str(error))
+    return faults
+
+
 def _images(folder: Path, *, output: Path) -> list[Path]:
-    """The images of a folder, sorted; those of an output folder inside it are earlier results."""
+    """The images of a folder, sorted. Those of an output folder inside it are left out: they are earlier results."""
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     inside = output.resolve() != folder.resolve() and output.resolve().is_relative_to(folder.resolve())
     return [p for p in found if not (inside and p.resolve().is_relative_to(output.resolve()))]

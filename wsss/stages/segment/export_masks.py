@@ -1,4 +1,4 @@
-"""Stage: masks as palette PNGs, what users take away."""
+"""Stage: masks as palette PNGs, which users take away."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ COLUMNS = ("image_id", "file", "classes")
 
 
 def export_masks(*, index: Path, masks: list[Path], output: Path) -> None:
-    """Write every mask as a palette PNG (VOC coding and colours), then the list of them.
+    """Write every mask as a palette PNG (VOC's coding and colours), then the list of them.
 
     Args:
         index: The data set's index.csv.
         masks: Store files with `mask` (H, W) uint8, all shards of a split.
-        output: masks/{split}.csv: image_id, file (relative to it), classes joined by ;. The images lie in the folder of the same name.
+        output: masks/{split}.csv: image_id, file (relative to this one), classes joined by ;. The masks are in the
+            folder of the same name.
 
     Raises:
         ArtefactError: If an input is missing or damaged.
@@ -35,18 +36,13 @@ def export_masks(*, index: Path, masks: list[Path], output: Path) -> None:
     for path in masks:
         with MapReader(path) as reader:
             for image_id in progress(reader.image_ids, what="masks"):
-                if image_id not in data.rows:  # its name becomes a file's
+                if image_id not in data.rows:  # the id becomes the name of a file
                     raise ArtefactError(f"{path}: image {image_id!r} is not in {index}; delete it and rerun")
                 mask = reader.read(image_id, "mask")["mask"]
                 save_mask(folder / f"{image_id}.png", mask)
                 present = [int(c) for c in np.unique(mask) if 0 < c < len(names)]
-                rows.append(
-                    {
-                        "image_id": image_id,
-                        "file": f"{folder.name}/{image_id}.png",
-                        "classes": ";".join(names[c] for c in present),
-                    }
-                )
+                classes = ";".join(names[c] for c in present)
+                rows.append({"image_id": image_id, "file": f"{folder.name}/{image_id}.png", "classes": classes})
     wanted = {Path(r["file"]).name for r in rows}
     for stale in folder.glob("*.png"):
         if stale.name not in wanted:

@@ -29,7 +29,7 @@ class TrainedSegmenter:
     Attributes:
         model: On its device.
         class_names: By id, background first.
-        settings: It was trained with these.
+        settings: Those of its training.
         device: Where it is.
     """
 
@@ -53,19 +53,17 @@ def load_segmenter(path: Path, *, device: torch.device) -> TrainedSegmenter:
         ArtefactError: If the file is no segmenter of this package.
     """
     state, meta = load_network(path)
-    if meta.get("stage") != "train_segmenter":
-        raise ArtefactError(
-            f"{path}: holds a network of stage {meta.get('stage')!r}, expected a segmenter (segmenter.pt)"
-        )
+    if (stage := meta.get("stage")) != "train_segmenter":
+        raise ArtefactError(f"{path}: holds a network of stage {stage!r}, expected a segmenter (segmenter.pt)")
     settings, names = _description(path, meta)
     backbone = settings.backbone.model_copy(update={"weights": "none"})
     model = build_segmenter(network=settings.network, weights="none", backbone=backbone, num_classes=len(names) - 1)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ArtefactError(
-            f"{path}: its weights do not fit the network that it names ({str(error).splitlines()[-1].strip()[:200]}); train it again"
-        ) from None
+        found = str(error).splitlines()[-1].strip()[:200]
+        message = f"{path}: its weights do not fit the network that it names ({found}); train it again"
+        raise ArtefactError(message) from None
     model.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return TrainedSegmenter(model=model, class_names=names, settings=settings, device=device)
 
@@ -74,18 +72,14 @@ def _description(path: Path, meta: Mapping[str, Any]) -> tuple[SegmenterSettings
     """Settings and class names that the file says it was trained with."""
     try:
         names = meta["classes"]
-        if (
-            not isinstance(names, list)
-            or not 2 <= len(names) <= MOST_CLASSES + 1
-            or not all(isinstance(n, str) and len(n) <= MOST_NAME for n in names)
-        ):
+        count = len(names) if isinstance(names, list) else 0
+        if not 2 <= count <= MOST_CLASSES + 1 or not all(isinstance(n, str) and len(n) <= MOST_NAME for n in names):
             raise ValueError("its classes are no list of names")
         return SegmenterSettings.model_validate(meta["settings"]), names
     except (KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ArtefactError(
-            f"{path}: says of itself what this version does not know ({reason}); train it again"
-        ) from None
+        message = f"{path}: this version does not know what the file says of itself ({reason}); train it again"
+        raise ArtefactError(message) from None
 
 
 @torch.inference_mode()
@@ -97,45 +91,37 @@ def probabilities(
     predict: PredictSection,
     labels: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Class probabilities, mean over scales and flips, weighted as PSL's test phase says.
+    """Class probabilities, the mean over scales and flips, weighted as PSL's test phase says.
 
     Args:
         segmenter: The network.
-        image_u8: (H, W, 3) uint8.
+        image_u8: (H, W, 3) RGB uint8.
         psl: Whether and how score maps are weighted.
         predict: Scales and flip.
         labels: (C,) multi-hot, for test_weighting labels; without it the predicted scores weigh.
 
     Returns:
-        (C + 1, h, w) float32 on the network's grid at scale 1, whose cells divide the image evenly (half-pixel centres); sums to 1 over classes.
+        (C + 1, h, w) float32 on the network's grid at scale 1; sums to 1 over classes. Its cells divide the image
+        evenly (half-pixel centres).
 
     Raises:
-        ValueError: If psl weights by predicted scores and the network was trained without PSL: its classification branch has learnt nothing.
+        ValueError: If psl weights by predicted scores and the network was trained without PSL. Then its
+            classification branch has learnt nothing.
     """
     if psl.enabled and psl.test_weighting == "predicted" and not segmenter.settings.psl.enabled:
-        raise ValueError(
-            "psl.test_weighting is 'predicted', but this segmenter was trained with psl.enabled false and has no class scores; use none, or train with PSL"
-        )
-
-    model, (height, width) = segmenter.model, image_u8.shape[:2]
-    grid = (-(-height // model.stride), -(-width // model.stride))
+        found = "psl.test_weighting is 'predicted', but this segmenter was trained with psl.enabled false"
+        raise ValueError(f"{found} and has no class scores; use none, or train with PSL")
+    grid = tuple(-(-side // segmenter.model.stride) for side in image_u8.shape[:2])
     maps, scores = [], []
     for scale in predict.scales:
-        scaled = (
-            image_u8
-            if scale == 1
-            else resize_image(image_u8, size=(max(32, round(height * scale)), max(32, round(width * scale))))
-        )
-        padded = _padded(scaled, multiple=model.multiple)
+        scaled = _scaled(image_u8, scale=scale)
+        padded = _padded(scaled, multiple=segmenter.model.multiple)
         share = (scaled.shape[0] / padded.shape[0], scaled.shape[1] / padded.shape[1])
         for mirrored in (False, True) if predict.flip else (False,):
-            image_n = torch.from_numpy(normalise(padded[:, ::-1] if mirrored else padded, model.normalisation)).to(
-                segmenter.device
-            )
-            logits, class_logits = model(image_n[None].contiguous(memory_format=torch.channels_last))
-            f = logits.float().softmax(1)
-            maps.append(_sampled(f.flip(-1) if mirrored else f, size=grid, share=share))
-            scores.append(class_scores(class_logits.float(), kind=psl.score))
+            logits, class_logits = _forward(segmenter, padded[:, ::-1] if mirrored else padded)
+            f = logits.float().softmax(1)  # (1, C + 1, h', w')
+            maps.append(_sampled(f.flip(-1) if mirrored else f, size=grid, share=share))  # (1, C + 1, h, w)
+            scores.append(class_scores(class_logits.float(), kind=psl.score))  # (1, C)
     f = torch.stack(maps).mean(0)
     if psl.enabled and psl.test_weighting != "none":
         v = stricter(torch.stack(scores).mean(0), p=psl.test_p)
@@ -145,14 +131,33 @@ def probabilities(
     return f[0].cpu().numpy()
 
 
+def _scaled(image_u8: np.ndarray, *, scale: float) -> np.ndarray:
+    """The image at a scale, no side under 32 px."""
+    height, width = image_u8.shape[:2]
+    size = (max(32, round(height * scale)), max(32, round(width * scale)))
+    return image_u8 if scale == 1 else resize_image(image_u8, size=size)
+
+
+def _forward(segmenter: TrainedSegmenter, image_u8: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score maps (1, C + 1, h, w) and class logits (1, C) of one image."""
+    image_n = torch.from_numpy(normalise(image_u8, segmenter.model.normalisation)).to(segmenter.device)
+    outputs: tuple[torch.Tensor, torch.Tensor] = segmenter.model(
+        image_n[None].contiguous(memory_format=torch.channels_last)
+    )
+    return outputs
+
+
 def _padded(image_u8: np.ndarray, *, multiple: int) -> np.ndarray:
     """The image with its last row and column repeated up to sides that are multiples of `multiple`."""
     height, width = image_u8.shape[:2]
     return np.pad(image_u8, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="edge")
 
 
-def _sampled(maps: torch.Tensor, *, size: tuple[int, int], share: tuple[float, float]) -> torch.Tensor:
-    """Maps (1, K, h, w) of a padded image on an even grid of `size` over the upper left `share` of it that is the image, bilinear."""
+def _sampled(maps: torch.Tensor, *, size: tuple[int, ...], share: tuple[float, float]) -> torch.Tensor:
+    """Maps of a padded image, (1, K, h, w), on an even grid over the image alone, bilinear.
+
+    `size` is the grid's height and width, `share` the part of the padded image's height and width that is the image.
+    """
     if share == (1.0, 1.0) and maps.shape[2:] == size:
         return maps
     y, x = (2 * part * (torch.arange(n, device=maps.device) + 0.5) / n - 1 for n, part in zip(size, share, strict=True))
@@ -170,7 +175,7 @@ def full_mask(probabilities: np.ndarray, *, size: tuple[int, int]) -> np.ndarray
     Returns:
         (H, W) uint8; the lower class where two are equal.
     """
-    # one class at a time: 21 maps of a 12-megapixel photograph would be 1 GB
+    # one class at a time: 21 maps of a photograph of 12 megapixels would take 1 GB
     best, mask = resize_maps(probabilities[:1], size=size)[0], np.zeros(size, np.uint8)
     for k in range(1, len(probabilities)):
         plane = resize_maps(probabilities[k : k + 1], size=size)[0]

@@ -1,4 +1,4 @@
-"""Stage: a segmenter's masks of one shard."""
+"""Stage: the masks that a segmenter predicts for one shard."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from wsss.stages.segment.inference import full_mask, load_segmenter, probabiliti
 from wsss.training.loop import pick_device
 
 LEAST_IMAGES = 4
+"""Fewer images than this can all be background without a warning."""
 
 
 def predict_masks(
@@ -30,26 +31,27 @@ def predict_masks(
         segmenter: segmenter.pt.
         settings: PSL's test phase, scales and flip.
         compute: Device, precision, threads.
-        output: Store file with `mask` (H, W) uint8, argmax over all classes, and `probs` (K, h, w) float16 on the network's grid: of background and the image's labels
-            (training images: the next cycle's CRF starts from them), or of background and the classes of the mask.
+        output: Store file with `mask` (H, W) uint8, argmax over all classes, and `probs` (K, h, w) float16 in [0, 1]
+            on the network's grid. For training images, `probs` are of the background and the image's labels: the
+            next cycle's CRF starts from them. For others, they are of the background and the classes of the mask.
 
     Raises:
         ArtefactError: If an input is missing or damaged, or the segmenter knows other classes.
-        ValueError: If predicted scores are to weigh and the segmenter was trained without PSL.
+        ValueError: If psl.test_weighting is predicted and the segmenter was trained without PSL.
     """
     data = ImageIndex(index)
     rows = data.shard(shard)
     trained = load_segmenter(segmenter, device=pick_device(compute))
     if trained.class_names != data.class_names:
+        found, expected = trained.class_names[1:], data.class_names[1:]
         raise ArtefactError(
-            f"{segmenter}: trained for classes {trained.class_names[1:]}, but the data set has {data.class_names[1:]}; train it again"
+            f"{segmenter}: trained for classes {found}, but the data set has {expected}; train it again"
         )
     empty = 0
     with MapWriter(output, stage="predict_masks", settings=settings.model_dump(mode="json")) as writer:
         for row in progress(rows, what="prediction"):
-            f = probabilities(
-                trained, read_indexed_image(row), psl=settings.psl, predict=settings.predict, labels=row.labels
-            )
+            image_u8 = read_indexed_image(row)
+            f = probabilities(trained, image_u8, psl=settings.psl, predict=settings.predict, labels=row.labels)
             mask = full_mask(f, size=(row.height, row.width))
             empty += not mask.any()
             own = row.class_ids if row.split == "train" else np.unique(mask[mask > 0])
@@ -57,7 +59,5 @@ def predict_masks(
             writer.write(row.image_id, kept, mask=mask, probs=f[kept].astype(np.float16))
     log.info("%d images, %d all background", len(rows), empty)
     if len(rows) >= LEAST_IMAGES and empty == len(rows):
-        warn(
-            "all %d predicted masks are background: check the pseudo masks (coverage, classes) and the segmenter's loss curve",
-            len(rows),
-        )
+        check = "check the pseudo masks (coverage, classes) and the segmenter's loss curve"
+        warn("all %d predicted masks are background: %s", len(rows), check)

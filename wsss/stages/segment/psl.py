@@ -27,7 +27,7 @@ def with_background(v: torch.Tensor) -> torch.Tensor:
 
 
 def weigh(probabilities: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """[1, v] ⊗ f, made to sum to 1 again (a dense CRF wants probabilities).
+    """[1, v] ⊗ f, normalised to sum to 1 over classes (a dense CRF needs probabilities).
 
     Args:
         probabilities: (N, C + 1, h, w) in [0, 1].
@@ -42,10 +42,11 @@ def weigh(probabilities: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def online_mask(score_maps: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Ŝ = argmax over classes of [1, v] ⊗ f, a constant target.
+    """Ŝ = argmax over classes of [1, v] ⊗ f. It is a target without a gradient.
 
     Args:
-        score_maps: (N, C + 1, h, w) logits; f is their softmax (negative logits times v < 1 would be raised).
+        score_maps: (N, C + 1, h, w) logits; f is their softmax. Logits themselves may be negative, and v < 1 would
+            raise those.
         v: (N, C) class scores.
 
     Returns:
@@ -55,16 +56,22 @@ def online_mask(score_maps: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 
 def to_grid(mask: torch.Tensor, *, size: tuple[int, int]) -> torch.Tensor:
-    """Masks (N, c, c) uint8 or bool sampled at the centres of the score grid's cells, (N, h, w) int64 (the paper: at 41 x 41)."""
+    """Masks (N, c, c) uint8 or bool, sampled at the centres of the score grid's cells: (N, h, w) int64.
+
+    The paper samples them at 41 x 41.
+    """
     return F.interpolate(mask[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
 
 
 def segmentation_loss(score_maps: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """J(f, S) = - 1/sum_c |S_c| sum_{c in O^seg} sum_{u in S_c} log f_{u,c}: each image's mean over its own labelled pixels, then the mean over images.
+    """J(f, S) = - 1/sum_c |S_c| sum_{c in O^seg} sum_{u in S_c} log f_{u,c}.
+
+    Each image has the mean over its own labelled pixels; the loss is the mean of these.
 
     Args:
         score_maps: (N, C + 1, h, w) logits; f is their softmax.
-        mask: (N, h, w) int64: 0..C, 255. Pixels of 255, or of a class the image is not labelled with, enter neither sum nor normaliser.
+        mask: (N, h, w) int64: 0..C, 255. Neither sum nor normaliser counts pixels of 255, or of classes that are not
+            among the image's labels.
         labels: (N, C) multi-hot.
 
     Returns:
@@ -83,7 +90,10 @@ def segmentation_loss(score_maps: torch.Tensor, mask: torch.Tensor, labels: torc
 def classification_loss(
     class_logits: torch.Tensor, labels: torch.Tensor, *, kind: Literal["softmax", "sigmoid"]
 ) -> torch.Tensor:
-    """Loss of the classification branch: for softmax scores the squared loss 1/(2N) sum (v - y/|y|_1)^2 (the paper's), for sigmoid ones the multi-label soft margin."""
+    """Loss of the classification branch, a scalar.
+
+    Softmax scores have the paper's squared loss 1/(2N) sum (v - y/|y|_1)^2, sigmoid ones the multi-label soft margin.
+    """
     if kind == "sigmoid":
         return F.multilabel_soft_margin_loss(class_logits.float(), labels)
     target = labels / labels.sum(1, keepdim=True).clamp(min=1)
@@ -97,34 +107,31 @@ def psl_losses(
 
     Args:
         outputs: Score maps (N, C + 1, h, w) and class logits (N, C).
-        batch: labels (N, C) float32, mask (N, c, c) uint8 and, where crops are padded, inside (N, c, c) float32: 1 on the image. Ŝ labels every pixel of the image, none of the padding.
-            progress, if given, is the share of the training done, in [0, 1): before settings.warmup Ŝ does not count.
+        batch: labels (N, C) float32 and mask (N, c, c) uint8. Where crops are padded also inside (N, c, c) float32,
+            which is 1 on the image: Ŝ labels every pixel of the image, none of the padding. If given, progress is
+            the share of the training done, in [0, 1): Ŝ does not count before settings.warmup.
         settings: The section.
 
     Returns:
-        seed, and if enabled online and classification.
+        Scalars: seed, and if PSL is enabled online and classification.
     """
     score_maps, class_logits = (o.float() for o in outputs)
     labels = batch["labels"]
     size = (score_maps.shape[2], score_maps.shape[3])
     out = {"seed": segmentation_loss(score_maps, to_grid(batch["mask"], size=size), labels)}
     if settings.enabled:
-        v = {
-            "predicted": class_scores(class_logits, kind=settings.score),
-            "labels": labels,
-            "none": torch.ones_like(labels),
-        }[settings.train_weighting]
+        predicted = class_scores(class_logits, kind=settings.score)
+        v = {"predicted": predicted, "labels": labels, "none": torch.ones_like(labels)}[settings.train_weighting]
         online = online_mask(score_maps, v)
         if "inside" in batch:
             online = torch.where(to_grid(batch["inside"] > 0.5, size=size) > 0, online, IGNORE)
         warm = batch.get("progress", 1.0) >= settings.warmup
         out["online"] = segmentation_loss(score_maps, online, labels) * float(warm)
-        out["classification"] = settings.classification_weight * classification_loss(
-            class_logits, labels, kind=settings.score
-        )
+        classification = classification_loss(class_logits, labels, kind=settings.score)
+        out["classification"] = settings.classification_weight * classification
     return out
 
 
 def stricter(v: torch.Tensor, *, p: float) -> torch.Tensor:
-    """Test phase: scores below p become 0, others stay (AE-PSL: p = 0.1)."""
+    """Test phase: scores v (N, C) below p become 0, others stay (AE-PSL: p = 0.1)."""
     return torch.where(v < p, torch.zeros_like(v), v)

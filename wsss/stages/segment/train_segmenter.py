@@ -45,10 +45,11 @@ def train_segmenter(
         index: The data set's index.csv.
         masks: Pseudo masks of the training shards; none with full supervision, which reads the truth masks.
         previous: The previous cycle's network, to start from its weights.
-        classifier: A seed method's classifier, to start from its backbone; with neither the backbone starts from its pretrained weights.
+        classifier: A seed method's classifier, to start from its backbone. Without it and `previous`, the backbone
+            starts from its pretrained weights.
         settings: Network, training, PSL, seed and cycle.
         compute: Device, precision, threads, workers.
-        output: The network, segmenter.pt; its meta holds all that prediction needs.
+        output: The network, segmenter.pt. Its meta holds all that prediction needs.
         record: Loss curves, time and memory, metrics.json.
 
     Raises:
