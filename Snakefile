@@ -61,9 +61,7 @@ rule pseudo_masks:
 
 rule segmentation:
     input:
-        lambda w: some(
-            [f for row in measured() if row.stage == "prediction" for f in row.files], "segment.methods"
-        ),
+        lambda w: some([f for row in measured() if row.stage == "prediction" for f in row.files], "segment.methods"),
 
 
 rule instances:
