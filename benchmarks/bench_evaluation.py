@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from wsss.files.imaging import resize_maps
-from wsss.stages.evaluate.confusion import Sweep, confusion, max_normalise_irn
+from wsss.stages.evaluate.confusion import Sweep, confusion, relu_over_max_plus_epsilon
 
 CLASSES, SIZE, STRIDE, STEPS = 20, (375, 500), 16, 61
 THRESHOLDS = np.linspace(0, 0.6, STEPS).astype(np.float32)
@@ -42,7 +42,7 @@ def draw_case(rng: np.random.Generator) -> Case:
         truth[full > 0.4] = k
         truth[(full > 0.38) & (full <= 0.4)] = 255
     maps = np.stack(raw).astype(np.float16)
-    return truth, maps, class_ids, max_normalise_irn(resize_maps(maps.astype(np.float32), size=SIZE))
+    return truth, maps, class_ids, relu_over_max_plus_epsilon(resize_maps(maps.astype(np.float32), size=SIZE))
 
 
 def seam_way(cases: list[Case]) -> np.ndarray:
@@ -101,7 +101,8 @@ def with_upsampling(cases: list[Case]) -> np.ndarray:
     """Ours, from the stored float16 maps: upsampling and normalising included."""
     sweep = Sweep(CLASSES, thresholds=THRESHOLDS)
     for truth, raw, class_ids, _ in cases:
-        sweep.add(truth, max_normalise_irn(resize_maps(raw.astype(np.float32), size=SIZE)), class_ids=class_ids)
+        maps = relu_over_max_plus_epsilon(resize_maps(raw.astype(np.float32), size=SIZE))
+        sweep.add(truth, maps, class_ids=class_ids)
     return sweep.matrices()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsss.stages.evaluate.confusion import BUCKETS, EPSILON, Sweep, confusion, figures, max_normalise_irn
+from wsss.stages.evaluate.confusion import BUCKETS, EPSILON, Sweep, confusion, figures, relu_over_max_plus_epsilon
 
 
 def slow_confusion(truth: np.ndarray, guess: np.ndarray, *, num_classes: int) -> np.ndarray:
@@ -205,7 +205,7 @@ def test_the_sweep_from_raw_maps_equals_the_naive_loop() -> None:
     sweep, slow = Sweep(5, thresholds=thresholds), 0
     for k in range(3):
         raw = rng.normal(size=(2, 5, 7)).astype(np.float16)
-        full = max_normalise_irn(resize_maps(raw.astype(np.float32), size=(43, 61 + k)))
+        full = relu_over_max_plus_epsilon(resize_maps(raw.astype(np.float32), size=(43, 61 + k)))
         truth = rng.integers(0, 6, full.shape[1:]).astype(np.uint8)
         sweep.add(truth, full, class_ids=np.array([2, 4]))
         slow = slow + naive_sweep(truth, full, class_ids=np.array([2, 4]), thresholds=thresholds, num_classes=5)
@@ -256,10 +256,10 @@ def test_thresholds_must_ascend() -> None:
 def test_max_normalise() -> None:
     maps = np.array([[[-2.0, 0.5], [1.0, 2.0]], [[-1.0, -3.0], [-0.5, -1.0]]], np.float32)
     kept = maps.copy()
-    out = max_normalise_irn(maps)
+    out = relu_over_max_plus_epsilon(maps)
     assert out.dtype == np.float32
     np.testing.assert_allclose(out[0], [[0, 0.5 / (2 + EPSILON)], [1 / (2 + EPSILON), 2 / (2 + EPSILON)]], rtol=1e-6)
     assert not out[1].any()  # nowhere positive: stays 0, no division by 0
     assert out.max() < 1
     np.testing.assert_array_equal(maps, kept)
-    assert max_normalise_irn(np.zeros((0, 3, 4), np.float32)).shape == (0, 3, 4)
+    assert relu_over_max_plus_epsilon(np.zeros((0, 3, 4), np.float32)).shape == (0, 3, 4)

@@ -146,7 +146,7 @@ class Sweep:
         return out
 
 
-def max_normalise_irn(maps: np.ndarray) -> np.ndarray:
+def relu_over_max_plus_epsilon(maps: np.ndarray) -> np.ndarray:
     """Normalise score maps as IRN does: relu(m) / (max(relu(m)) + 1e-5).
 
     A map's maximum becomes slightly less than 1: the threshold of the sweep is compared with these values.

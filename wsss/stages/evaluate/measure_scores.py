@@ -15,7 +15,7 @@ from wsss.files.store import MapSet
 from wsss.files.text_files import write_csv
 from wsss.runtime.console import log, progress, warn
 from wsss.settings.stage_settings import RowKeys, SweepSettings
-from wsss.stages.evaluate.confusion import Sweep, figures, max_normalise_irn
+from wsss.stages.evaluate.confusion import Sweep, figures, relu_over_max_plus_epsilon
 
 LEAST_IMAGES = 4
 """Below this, an all-background result may be true."""
@@ -45,7 +45,7 @@ def measure_scores(*, index: Path, maps: list[Path], row: RowKeys, settings: Swe
             record = store.read(image.image_id, "scores")
             foreground = record.class_ids > 0
             raw = record["scores"][foreground].astype(np.float32)
-            full = max_normalise_irn(resize_maps(raw, size=(image.height, image.width)))
+            full = relu_over_max_plus_epsilon(resize_maps(raw, size=(image.height, image.width)))
             assert image.mask is not None
             try:
                 sweep.add(read_mask(image.mask), full, class_ids=record.class_ids[foreground])
