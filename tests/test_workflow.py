@@ -223,6 +223,30 @@ def test_a_replaced_saliency_map_of_a_folder_is_seen(finished, tmp_path):
     assert finished.reruns(over, *targets) == {"estimate_saliency": 2}
 
 
+def test_a_replaced_map_of_a_folder_of_proposals_is_seen(tmp_path):
+    """As of saliency: the listing of the given maps is in the rule's params."""
+    project, given = Project(tmp_path / "run"), tmp_path / "given"
+    given.mkdir()
+    over = {
+        "run": "given",
+        "methods": ["prm"],
+        "segment": {"methods": []},
+        "dataset": {"scenes": {"train": 4, "val": 2}},
+    }
+    over |= {"instances": {"methods": ["prm"], "proposals": {"kind": "folder", "folder": {"root": str(given)}}}}
+    targets = [f"results/given/proposals/folder/train-{k}.json" for k in (0, 1)]
+    index = project.snakemake("results/given/dataset/index.csv", over=over)
+    assert index.returncode == 0, index.stdout + index.stderr
+    sizes = pd.read_csv(project.folder / "results/given/dataset/index.csv").query("split == 'train'")
+    for row in sizes.itertuples():
+        (given / f"{row.image_id}.json").write_text(json.dumps([[[1, 1, 20, 1, 20, 20]]]))
+    done = project.snakemake(*targets, over=over)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert project.reruns(over, *targets) == {}
+    (given / f"{row.image_id}.json").write_text(json.dumps([[[1, 1, 20, 1, 20, 20, 1, 20]]]))
+    assert project.reruns(over, *targets) == {"propose_masks": 2}
+
+
 def test_an_unknown_key_is_refused_before_any_job(project):
     done = project.snakemake("-n", over={"seedz": 1})
     assert done.returncode != 0

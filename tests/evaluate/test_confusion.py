@@ -63,6 +63,7 @@ def test_confusion_equals_the_plain_loop(seed: int, num_classes: int) -> None:
     [
         ([[0, 3]], [[0, 0]], "truth holds 3"),
         ([[0, 1]], [[0, 7]], "guess holds 7"),
+        ([[0, 1]], [[3, 0]], "guess holds 3"),
         ([[255, 1]], [[254, 1]], "guess holds 254"),
     ],
 )
@@ -253,7 +254,7 @@ def test_thresholds_must_ascend() -> None:
 # ---------------------------------------------------------------- normalising
 
 
-def test_max_normalise() -> None:
+def test_relu_over_max_plus_epsilon() -> None:
     maps = np.array([[[-2.0, 0.5], [1.0, 2.0]], [[-1.0, -3.0], [-0.5, -1.0]]], np.float32)
     kept = maps.copy()
     out = relu_over_max_plus_epsilon(maps)
@@ -263,3 +264,15 @@ def test_max_normalise() -> None:
     assert out.max() < 1
     np.testing.assert_array_equal(maps, kept)
     assert relu_over_max_plus_epsilon(np.zeros((0, 3, 4), np.float32)).shape == (0, 3, 4)
+
+
+def test_a_maximum_is_divided_by_itself_and_a_hundred_thousandth() -> None:
+    np.testing.assert_allclose(
+        relu_over_max_plus_epsilon(np.array([[[0.0, 0.5, 1.0]]])), [[[0, 0.5 / 1.00001, 1 / 1.00001]]], rtol=1e-7
+    )
+    np.testing.assert_allclose(relu_over_max_plus_epsilon(np.array([[[1e-5, 0.0]]])), [[[0.5, 0]]], rtol=1e-6)
+
+
+def test_each_map_has_its_own_maximum() -> None:
+    found = relu_over_max_plus_epsilon(np.array([[[8.0, 2.0]], [[1.0, 0.25]], [[0.0, -3.0]]]))
+    np.testing.assert_allclose(found, [[[1, 0.25]], [[1, 0.25]], [[0, 0]]], atol=2e-5)

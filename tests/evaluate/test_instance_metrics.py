@@ -235,6 +235,7 @@ def test_a_hit_that_reaches_into_void_stays_a_hit():
         void=void,
     )
     assert tally.average_precisions(0.75) == {1: 1.0}
+    assert tally.average_precisions(0.5) == {1: 1.0}  # seven tenths of it are void, more than the threshold
     assert tally.best_overlaps()[1].tolist() == [1.0]
     only = InstanceTally()
     only.add(

@@ -97,6 +97,19 @@ def test_the_confusion_ratio_by_hand(truth_set, tmp_path, figures_of):
     assert (f.table["metric"] == "confusion_ratio").sum() == 1
 
 
+def test_the_confusion_ratio_is_over_right_pixels_of_the_class_most_often_beside_its_context(
+    truth_set, tmp_path, figures_of
+):
+    """Two images of trains, 3 px of 4 right and 1 px of rails called train; in the one of a dog all rails are called dog."""
+    rails = [[0, 0, 1, 1]]
+    truth_set.add("a", [[1, 1, 0, 0]], labels=[1], context=rails)
+    truth_set.add("b", [[1, 1, 0, 0]], labels=[1], context=rails)
+    truth_set.add("c", [[2, 2, 0, 0]], labels=[2], context=rails)
+    f = figures_of(measure(truth_set, tmp_path, {"a": [[1, 0, 0, 0]], "b": [[1, 1, 1, 0]], "c": [[2, 2, 2, 2]]}))
+    assert f("confusion_ratio", "train") == pytest.approx(1 / 3)
+    assert f("confusion_ratio", "dog") is None
+
+
 def test_no_confusion_ratio_without_context_or_without_a_right_pixel(truth_set, tmp_path, figures_of):
     truth_set.add("a", [[1, 1, 0, 0]], labels=[1], context=[[0, 0, 0, 0]])
     assert "confusion_ratio" not in set(figures_of(measure(truth_set, tmp_path, {"a": [[1, 1, 1, 1]]})).table["metric"])

@@ -123,3 +123,10 @@ def test_missing_and_unfit_files_are_named_and_leave_nothing(truth_set, tmp_path
     with pytest.raises(ValueError, match="expected train or val"):
         measure(truth_set, tmp_path, maps, row=RowKeys(stage="scores"))
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_sweep_ends_where_it_is_told_to(one, tmp_path, figures_of):
+    f = figures_of(measure(*one[:1], tmp_path, one[1], threshold=0.3, sweep_max=0.5, sweep_steps=6))
+    assert sorted(f.table[f.table["metric"] == "miou_curve"]["threshold"]) == pytest.approx(
+        [0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    )

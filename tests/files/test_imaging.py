@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from wsss.files import imaging
@@ -16,12 +19,14 @@ from wsss.files.imaging import (
     erase,
     normalise,
     read_image,
+    read_indexed_image,
     read_mask,
     resize_image,
     resize_maps,
     resize_mask,
     save_mask,
 )
+from wsss.files.index import ImageRow
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -201,3 +206,119 @@ def test_erase_fills_a_copy():
     assert tuple(found[1, 2]) == (10, 21, 255)
     np.testing.assert_array_equal(image_u8, two_halves())
     np.testing.assert_array_equal(found[~region], image_u8[~region])
+
+
+# ---------------------------------------------------------------- numbers of the field, and edges of the rules
+
+
+def test_the_normalisation_of_imagenet_is_the_published_one():
+    """Means 0.485, 0.456, 0.406 and deviations 0.229, 0.224, 0.225 of red, green, blue in 0..1."""
+    np.testing.assert_allclose(imaging.IMAGENET.mean, np.multiply(255, [0.485, 0.456, 0.406]))
+    np.testing.assert_allclose(imaging.IMAGENET.std, np.multiply(255, [0.229, 0.224, 0.225]))
+
+
+def test_images_and_masks_of_files_have_red_first(tmp_path):
+    Image.fromarray(np.array([[[250, 100, 10]]], np.uint8)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png")[0, 0].tolist() == [250, 100, 10]
+    found = normalise(read_image(tmp_path / "a.png"), Normalisation(mean=(50, 10, 0), std=(100, 30, 5)))
+    np.testing.assert_allclose(found[:, 0, 0], [2, 3, 2])
+
+
+def test_a_networks_input_has_rows_before_columns():
+    image_u8 = np.random.default_rng(0).integers(0, 256, (2, 5, 3), dtype=np.uint8)
+    found = normalise(image_u8, Normalisation(mean=(0, 0, 0), std=(1, 1, 1)))
+    assert found.shape == (3, 2, 5)
+    np.testing.assert_array_equal(found[2], image_u8[..., 2])
+
+
+def test_an_image_that_was_turned_after_indexing_is_refused(tmp_path):
+    Image.fromarray(two_halves(4, 6)).save(tmp_path / "a.png")
+    row = {
+        "image_id": "a",
+        "split": "train",
+        "measured": False,
+        "labels": np.zeros(1, np.uint8),
+        "image": tmp_path / "a.png",
+    }
+    row |= {"mask": None, "instances": None, "context": None}
+    np.testing.assert_array_equal(read_indexed_image(ImageRow(**row, height=4, width=6)), two_halves(4, 6))
+    with pytest.raises(ArtefactError, match=r"a\.png: found \(4, 6\), the index says \(6, 4\)"):
+        read_indexed_image(ImageRow(**row, height=6, width=4))
+
+
+def test_a_level_of_255_is_no_sign_of_16_bits(tmp_path):
+    for levels, expected in (([0, 255], [0, 255]), ([0, 256], [0, 1])):
+        Image.fromarray(np.array([levels], np.int32)).save(
+            tmp_path / "a.tif"
+        )  # mode I, which does not say how many bits are used
+        assert read_image(tmp_path / "a.tif")[0, :, 0].tolist() == expected
+
+
+def test_an_image_is_averaged_over_areas_where_it_shrinks_to_less_than_half():
+    """Stripes of 0, 0, 240 down: averaged each third row is 80; bilinear takes the middle row of three, 0."""
+    stripes = np.zeros((12, 4, 3), np.uint8)
+    stripes[2::3] = (240, 120, 60)
+    assert resize_image(stripes, size=(4, 4)).tolist() == [[[80, 40, 20]] * 4] * 4
+
+
+def test_an_image_that_shrinks_to_no_less_than_half_is_bilinear():
+    """Two thirds of the rows 0, 100, 0: bilinear takes 1/4 of the middle one; areas would take 1/3."""
+    ramp = np.zeros((3, 2, 3), np.uint8)
+    ramp[1] = 100
+    assert resize_image(ramp, size=(2, 2))[:, 0, 0].tolist() == [25, 25]
+    assert cv2.resize(ramp, (2, 2), interpolation=cv2.INTER_AREA)[:, 0, 0].tolist() != [25, 25]
+
+
+def slow_bilinear(plane, height, width):
+    """Half-pixel centres, the border repeated."""
+    out = np.empty((height, width))
+    for y, x in np.ndindex(height, width):
+        at = [
+            min(max((i + 0.5) * n / m - 0.5, 0), n - 1)
+            for i, n, m in ((y, plane.shape[0], height), (x, plane.shape[1], width))
+        ]
+        top, left = (int(a) for a in at)
+        bottom, right = min(top + 1, plane.shape[0] - 1), min(left + 1, plane.shape[1] - 1)
+        v, u = at[0] - top, at[1] - left
+        out[y, x] = (1 - v) * ((1 - u) * plane[top, left] + u * plane[top, right]) + v * (
+            (1 - u) * plane[bottom, left] + u * plane[bottom, right]
+        )
+    return out
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.integers(1, 7), st.integers(1, 15), st.integers(1, 15))
+def test_maps_of_any_size_are_resized_as_by_a_plain_loop(seed, height, width, new_height, new_width):
+    maps = np.random.default_rng(seed).normal(size=(2, height, width)).astype(np.float32)
+    found = resize_maps(maps, size=(new_height, new_width))
+    np.testing.assert_allclose(found, [slow_bilinear(plane, new_height, new_width) for plane in maps], atol=1e-5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9), st.integers(1, 20), st.integers(1, 20))
+def test_a_resized_mask_takes_the_pixel_whose_square_holds_the_centre(seed, height, width, new_height, new_width):
+    mask = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+    found = resize_mask(mask, size=(new_height, new_width))
+    assert found.shape == (new_height, new_width)
+    for y, x in np.ndindex(new_height, new_width):
+        (row, on_edge), (column, on_side) = (
+            divmod((2 * y + 1) * height, 2 * new_height),
+            divmod((2 * x + 1) * width, 2 * new_width),
+        )
+        assert found[y, x] == mask[row, column] or not (
+            on_edge and on_side
+        )  # a centre on the line between two pixels may take either
+
+
+def test_an_image_that_grows_is_bilinear():
+    image_u8 = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
+    expected = np.stack([slow_bilinear(image_u8[..., k].astype(float), 7, 8) for k in range(3)], -1)
+    assert (
+        np.abs(resize_image(image_u8, size=(7, 8)) - expected).max() < 1.01
+    )  # rounded, in OpenCV's fixed-point numbers
+
+
+def test_erasing_rounds_and_limits_the_colour():
+    image_u8 = np.full((2, 3, 3), 9, np.uint8)
+    found = erase(image_u8, np.ones((2, 3), bool), colour=np.array([-5.0, 99.6, 260.0], np.float32))
+    assert found[1, 2].tolist() == [0, 100, 255]

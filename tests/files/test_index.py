@@ -144,3 +144,12 @@ def test_the_mean_colour(tmp_path):
             _ = index.mean_rgb
     write_json(tmp_path / "statistics.json", {"mean_rgb": [1, 2, 3.5]})
     np.testing.assert_array_equal(index.mean_rgb, np.array([1, 2, 3.5], np.float32))
+    for wrong in ([1, 2], [-1, 2, 3], [1, 2, 256]):
+        write_json(tmp_path / "statistics.json", {"mean_rgb": wrong})
+        with pytest.raises(ArtefactError, match=r"no mean_rgb of three numbers in \[0, 255\]"):
+            _ = ImageIndex(tmp_path / "index.csv").mean_rgb
+
+
+def test_truth_of_images_counts_only_where_the_index_says_so(tmp_path):
+    index = ImageIndex(write_index(tmp_path, {"measured": 0}, {"image_id": "b", "measured": 1}))
+    assert [row.measured for row in index.rows.values()] == [False, True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -195,3 +197,87 @@ def test_epoch_order(rows):
     assert len(orders) > 5
     assert batches(3, 5, round=2) != batches(3, 5)
     assert len(EpochOrder(images([]), batch_size=4)) == 0
+
+
+def test_crops_of_an_image_that_is_no_square(rows):
+    """40 x 60 px cropped to 32: rows begin at 0..8, columns at 0..28, and the crop is that piece of the image, or of its mirror image."""
+    y, x = np.mgrid[:40, :60]
+    ramp = np.stack([y * 6, x * 4, y * 3 + x], axis=2).astype(np.uint8)
+    Image.fromarray(ramp).save(rows[0].image)
+    for flip in (False, True):
+        corners, mirrored = set(), 0
+        for epoch in range(250):
+            found = pixels(images(rows[:1], crop=32, low=60, high=60, flip=flip)[(epoch, 0)]).transpose(1, 2, 0)
+            turned = found[0, 1, 1] < found[0, 0, 1]
+            whole = ramp[:, ::-1] if turned else ramp
+            top, left = int(found[0, 0, 0]) // 6, int(found[0, 0, 1]) // 4
+            left = 59 - left if turned else left
+            np.testing.assert_array_equal(found, whole[top : top + 32, left : left + 32])
+            corners.add((top, left))
+            mirrored += turned
+        assert {top for top, _ in corners} == set(range(9))
+        assert {0, 28} <= {left for _, left in corners} <= set(range(29))
+        assert 80 < mirrored < 170 if flip else mirrored == 0
+
+
+def test_the_longest_side_is_drawn_between_the_limits(rows):
+    """A mask of ones shows how large the image became; 40 x 60 px keep their shape."""
+    ones = {"mask": lambda r: np.ones((r.height, r.width), np.uint8)}
+    sides = []
+    for epoch in range(80):
+        mask = images(rows[:1], crop=80, low=32, high=72, planes=ones)[(epoch, 0)]["mask"].numpy() == 1
+        height, width = int(mask[:, 0].sum()), int(mask[0].sum())
+        assert mask.sum() == height * width
+        assert abs(height - width * 40 / 60) <= 1
+        sides.append(width)
+    assert 32 <= min(sides) < 36
+    assert 68 < max(sides) <= 72
+
+
+def test_a_resumed_epoch_goes_on_where_it_stopped_and_each_process_loads_its_rows(rows):
+    def order(**given):
+        out = EpochOrder(images(rows * 3), batch_size=4, **given)
+        out.epoch = 2
+        return out
+
+    whole = list(order())
+    assert [len(b) for b in whole] == [4, 4, 4]
+    assert sorted({key for batch in whole for key in batch}) == sorted(
+        key for batch in whole for key in batch
+    )  # none twice
+    assert {epoch for batch in whole for epoch, _ in batch} == {2}
+    later = order()
+    later.begin = 2
+    assert list(later) == whole[2:]
+    halves = [list(order(rows=lambda size, k=k: slice(k * size // 2, (k + 1) * size // 2))) for k in (0, 1)]
+    assert [a + b for a, b in zip(*halves, strict=True)] == whole
+
+
+def test_processes_share_the_memory_of_decoded_images(rows, monkeypatch):
+    size = rows[0].height * rows[0].width * 3
+    monkeypatch.setattr("wsss.training.loading.CACHE_BYTES", 2 * size)
+    for processes, kept in ((1, 2), (2, 1), (3, 0)):
+        data = images([rows[0]] * 3)
+        data.processes = processes
+        for k in range(3):
+            data[(0, k)]
+        assert len(data._cache) == kept
+
+
+def test_loader_processes_share_the_memory_of_decoded_images(rows, monkeypatch):
+    size = rows[0].height * rows[0].width * 3
+    monkeypatch.setattr("wsss.training.loading.CACHE_BYTES", 2 * size)
+    for loaders, kept in ((1, 2), (2, 1), (3, 0)):
+        data = images([rows[0]] * 3)
+        monkeypatch.setattr(
+            torch.utils.data, "get_worker_info", lambda loaders=loaders: SimpleNamespace(num_workers=loaders)
+        )
+        for k in range(3):
+            data[(0, k)]
+        assert len(data._cache) == kept
+
+
+def test_a_turned_plane_is_refused(rows):
+    for dtype in (np.uint8, np.float32):
+        with pytest.raises(ArtefactError, match=r"mask of \(60, 40\), expected \(40, 60\)"):
+            images(rows, planes={"mask": lambda r, dtype=dtype: np.zeros((r.width, r.height), dtype)})[(0, 0)]

@@ -26,6 +26,8 @@ from ..conftest import ROOT
 from ..interrupted_fit import equal, losses, train, train_free, train_frozen, write_set
 
 pytestmark = pytest.mark.usefixtures("usual_signals")
+SEED = int(os.environ.get("WSSS_KILLS_SEED", "0"))
+"""Of the moments at which a process is killed."""
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +223,7 @@ def test_a_process_that_is_killed_or_stopped_goes_on(index, tmp_path, number, pr
         assert process.poll() is None, "the training ended by itself"
         assert time.monotonic() < end
         time.sleep(0.005)
-    time.sleep(random.random() * 0.2)
+    time.sleep(random.Random(f"{SEED} {number} {processes}").random() * 0.2)
     os.killpg(process.pid, number)
     told = process.communicate()[1]
     assert process.returncode == (-number if number == signal.SIGKILL else 1), (
