@@ -17,7 +17,7 @@ import torch
 
 from wsss.cli.convert_labels import convert_labels
 from wsss.files.artefacts import INDEX_COLUMNS, ImageIndex, read_json
-from wsss.nets.backbones import load_state
+from wsss.nets.weights import load_state
 from wsss.nets.checkpoints import load_network, save_network
 from wsss.nets.resnet38 import read_params
 from wsss.stages.saliency.u2net import find_weights

@@ -7,7 +7,7 @@ import torch
 
 from wsss.nets.segmenters import build_segmenter
 from wsss.settings.sections import BackboneSection
-from wsss.training.loop import set_train_mode
+from wsss.training.modes import set_train_mode
 
 TINY = BackboneSection(name="test_efficientnet", weights="none", output_stride=16)
 CASES = {"deeplabv3plus": ((64, 96), (16, 24)), "largefov": ((33, 65), (5, 9)), "deeplabv2": ((33, 65), (5, 9))}

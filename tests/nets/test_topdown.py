@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from wsss.nets.backbones import SubgridConv2d
+from wsss.nets.subgrid import SubgridConv2d
 from wsss.nets.topdown import (
     EPSILON,
     PUBLISHED,

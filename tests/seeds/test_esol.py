@@ -22,6 +22,7 @@ from wsss.settings.stage_settings import ClassifierSettings
 from wsss.stages.seeds import cam
 from wsss.stages.seeds.esol import EXPANSION, SHRINKAGE, Method, area_loss, clip_features
 from wsss.stages.seeds.train_classifier import train_classifier
+from wsss.training.schedule import epochs_of
 from wsss.workflow.graph import Graph
 
 BACKBONE = BackboneSection(name="test_efficientnet", weights="none", freeze_batchnorm=False, frozen_stride=1)
@@ -189,10 +190,9 @@ def test_stages_have_their_own_length_and_rate():
         0.0,
     )
     assert own.augment == CLASSIFIER.augment
-    assert own.passes(steps=30) == 3
-    assert (
-        method.training(CLASSIFIER.model_copy(update={"min_steps": 150}), round=EXPANSION).passes(steps=30) == 5
-    )  # a small set is passed over more often, as in round 1
+    assert epochs_of(own, steps=30) == 3
+    small = method.training(CLASSIFIER.model_copy(update={"min_steps": 150}), round=EXPANSION)
+    assert epochs_of(small, steps=30) == 5  # a small set is passed over more often, as in round 1
     assert method.training(CLASSIFIER, round=SHRINKAGE).epochs == EsolSection().shrinkage.epochs
 
 

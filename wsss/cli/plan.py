@@ -18,6 +18,7 @@ import numpy as np
 from wsss.files.artefacts import ArtefactError
 from wsss.settings.config import load
 from wsss.settings.sections import Config, TrainingSection
+from wsss.training.schedule import epochs_of
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
 
@@ -169,14 +170,14 @@ def count_jobs(graph: Graph) -> dict[str, int]:
 
 
 def _passes(training: TrainingSection, images: int) -> int:
-    return training.passes(max(images // training.batch_size, 1))
+    return epochs_of(training, steps=max(images // training.batch_size, 1))
 
 
 def _seconds(graph: Graph, images: dict[str, int]) -> dict[str, float]:
     """Measured seconds a stage, all its jobs together, process starts left out."""
     import torch
 
-    from wsss.training.loop import pick_device
+    from wsss.training.devices import pick_device
 
     config = graph.config
     torch.set_num_threads(config.compute.threads)

@@ -17,7 +17,7 @@ from wsss.runtime.console import progress
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import PredictSettings
 from wsss.stages.segment.inference import TrainedSegmenter, full_mask, load_segmenter, probabilities
-from wsss.training.loop import pick_device
+from wsss.training.devices import pick_device
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 LISTED = 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import model_validator
@@ -114,7 +113,3 @@ class TrainingSection(Section):
     batch_size: int = setting(8, "images a step", unit="images", source="ours; AE-PSL: 30", ge=1, le=1024)
     optimiser: OptimiserSection = OptimiserSection()
     augment: AugmentSection = AugmentSection()
-
-    def passes(self, steps: int) -> int:
-        """Epochs of a training with `steps` steps an epoch: `epochs`, or as many as make `min_steps` steps."""
-        return max(self.epochs, math.ceil(self.min_steps / steps))

@@ -14,7 +14,7 @@ from wsss.methods import SeedMethod, load_method
 from wsss.nets.checkpoints import restore_network
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import ResponseSettings, ScoresSettings
-from wsss.training.loop import pick_device
+from wsss.training.devices import pick_device
 
 
 def restore_classifier(

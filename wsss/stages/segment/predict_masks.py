@@ -13,7 +13,7 @@ from wsss.runtime.console import log, progress, warn
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import PredictSettings
 from wsss.stages.segment.inference import full_mask, load_segmenter, probabilities
-from wsss.training.loop import pick_device
+from wsss.training.devices import pick_device
 
 LEAST_IMAGES = 4
 
