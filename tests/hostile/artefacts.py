@@ -1,79 +1,26 @@
-"""Files of the package's own kinds from another hand: networks (torch's archives), pickled labels, u2net's weights, indices. Maps are in `stored_maps.py`."""
+"""Files of the package's own kinds from another hand: pickled labels, u2net's weights, indices.
+
+Maps are in `stored_maps.py`, networks in `networks.py`.
+"""
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import pickletools
 import struct
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from wsss.cli.convert_labels import convert_labels
 from wsss.files.artefacts import INDEX_COLUMNS, ImageIndex, read_json
-from wsss.nets.weights import load_state
-from wsss.nets.checkpoints import load_network, save_network
-from wsss.nets.resnet38 import read_params
 from wsss.stages.saliency.u2net import find_weights
-from wsss.stages.segment.inference import load_segmenter
 
 from .attempt import Case
 
-# ---------------------------------------------------------------- networks
-
-
-def good_network(path: Path, *, meta: Mapping[str, Any] | None = None, state: Any = None) -> Path:
-    save_network(
-        path,
-        state=state or {"w": torch.arange(8.0), "b": torch.ones(2, 3)},
-        meta={"stage": "train_segmenter", "classes": ["background", "cat"]} | dict(meta or {}),
-    )
-    return path
-
-
-def read_net(folder: Path) -> None:
-    state, _ = load_network(folder / "a.pt")
-    assert sum(float(v.clone().double().sum()) for v in state.values()) == 34.0
-
-
-def read_segmenter(folder: Path) -> None:
-    load_segmenter(folder / "a.pt", device=torch.device("cpu"))
-
-
-def read_backbone(folder: Path) -> None:
-    load_state(folder / "a.pt")
-
-
-def network(folder: Path, *, change: Callable[[str, bytes], bytes | None], packing: int = zipfile.ZIP_STORED) -> str:
-    """A good file whose members are changed one by one."""
-    path = good_network(folder / "good.pt")
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(folder / "a.pt", "w", packing) as new:
-        for name in old.namelist():
-            if (data := change(name, old.read(name))) is not None:
-                new.writestr(name, data)
-    path.unlink()
-    return "a.pt"
-
-
-def program(code: bytes) -> Callable[[str, bytes], bytes | None]:
-    """In the place of the description of tensors."""
-    return lambda name, data: code if name.endswith(".pkl") else data
-
-
-def swapped(old: bytes, new: bytes) -> Callable[[str, bytes], bytes | None]:
-    def change(name: str, data: bytes) -> bytes:
-        if not name.endswith(".pkl"):
-            return data
-        assert old in data
-        return data.replace(old, new)
-
-    return change
+# ---------------------------------------------------------------- pickles
 
 
 class Calls:
@@ -139,70 +86,13 @@ PROGRAMS: dict[str, bytes] = {
     "outside objects": b"\x80\x02" + text("anything") + b"Q.",
     "a call of a text": b"\x80\x02" + text("print") + text("x") + b"\x85R.",
 }
-"""Pickles for a network's file and for cls_labels.npy; all are refused."""
+"""Pickles for cls_labels.npy; all are refused."""
 assert all(pickletools.dis is not None for _ in PROGRAMS)
 
 
-def empty_state() -> bytes:
-    return b"\x80\x02}q\x00(" + text("format") + b"K\x01" + text("state") + b"K\x05" + text("meta") + b"K\x06u."
-
-
-NETWORKS: dict[str, Callable[[str, bytes], bytes | None]] = {
-    **{f"pickle: {name}": program(code) for name, code in PROGRAMS.items()},
-    "a tensor of 2^28 numbers": swapped(b"K\x08tq", number(2**28) + b"tq"),
-    "a storage that is a text": swapped(b"ctorch\nFloatStorage\n", text("FloatStorage")),
-    "a storage of another type": swapped(b"FloatStorage", b"Quint8Storage"),
-    "a state that is a number": program(empty_state()),
-    "no description": lambda name, data: None if name.endswith(".pkl") else data,
-    "no data": lambda name, data: None if "/data/" in name else data,
-    "data cut short": lambda name, data: data[:5] if "/data/" in name else data,
-    "another format": swapped(text("format") + b"q\x01K\x01", text("format") + b"q\x01K\x63"),
-}  # fmt: skip
-METAS: dict[str, Mapping[str, Any]] = {
-    "no settings": {},
-    "settings that are a number": {"settings": 5},
-    "settings with unknown keys": {"settings": {"evil": 1}},
-    "settings of 200,000 values": {"settings": {"a": list(range(200_000))}},
-    "a backbone on the hub": {"settings": {"backbone": {"name": "hf-hub:evil/model"}}},
-    "a backbone of a local folder": {"settings": {"backbone": {"name": "local-dir:/etc"}}},
-    "a backbone that timm does not know": {"settings": {"backbone": {"name": "../../etc/passwd"}}},
-    "classes that are a number": {"classes": 5, "settings": {}},
-    "300 classes": {"classes": ["c"] * 300, "settings": {}},
-    "no classes": {"classes": [], "settings": {}},
-    "classes that are lists": {"classes": [["background"], ["cat"]], "settings": {}},
-    "of another stage": {"stage": "train_classifier"},
-    "weights that do not fit": {"settings": {}},
-}
-
-
-def described(folder: Path, *, meta: Mapping[str, Any]) -> str:
-    good_network(folder / "a.pt", meta=meta)
-    return "" if "backbone" in str(meta) else "a.pt"
-
-
-def binary(folder: Path, *, content: bytes | Callable[[], bytes], name: str = "a.pt") -> str:
-    (folder / name).write_bytes(content() if callable(content) else content)
+def binary(folder: Path, *, content: bytes, name: str) -> str:
+    (folder / name).write_bytes(content)
     return name
-
-
-def overlapping() -> bytes:
-    """One member that the directory names a thousand times."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("archive/data.pkl", bytes(100_000))
-        entry = archive.filelist[0]
-        archive.filelist += [entry] * 1000
-    return out.getvalue()
-
-
-def legacy(*codes: bytes) -> bytes:
-    """torch's form before version 1.6."""
-    return (
-        pickle.dumps(0x1950A86A20F9469CFC6C, 2)
-        + pickle.dumps(1001, 2)
-        + pickle.dumps({"little_endian": True}, 2)
-        + b"".join(codes)
-    )
 
 
 # ---------------------------------------------------------------- pickled labels
@@ -285,10 +175,6 @@ def read_u2net(folder: Path) -> None:
     find_weights(str(folder / "a.onnx"))
 
 
-def read_published(folder: Path) -> None:
-    read_params(folder / "a.params")
-
-
 def read_index(folder: Path) -> None:
     ImageIndex(folder / "index.csv")
 
@@ -323,66 +209,18 @@ INDICES: dict[str, Mapping[str, str]] = {
     "a field of 10 MB": {"labels": "x" * 10_000_000},
     "another class": {"labels": "dog"},
 }
-PARAMS: dict[str, bytes] = {
-    "empty": b"",
-    "4 billion axes": struct.pack("<QQQ", 0x112, 0, 1) + struct.pack("<I", 0xFFFFFFF0) + bytes(40),
-    "10^18 arrays": struct.pack("<QQQ", 0x112, 0, 10**18) + bytes(100),
-    "negative sizes": struct.pack("<QQQ", 0x112, 0, 1) + struct.pack("<IiI2q", 0xF993FAC9, 0, 2, -1, -5) + bytes(64),
-    "a name of 10^18": struct.pack("<QQQ", 0x112, 0, 0) + struct.pack("<QQ", 1, 10**18),
-}
 
 
 def cases() -> list[Case]:
     """All of them."""
     out = [
-        Case(kind="network", name=name, build=partial(network, change=change), read=read_net)
-        for name, change in NETWORKS.items()
-    ]
-    out += [
-        Case(kind="network", name=f"says of itself: {name}", build=partial(described, meta=meta), read=read_segmenter)
-        for name, meta in METAS.items()
-    ]
-    packed = partial(
-        network, change=lambda n, d: bytes(300_000_000) if n.endswith("/data/0") else d, packing=zipfile.ZIP_DEFLATED
-    )
-    out.append(Case(kind="network", name="300 MB in 300 kB", build=packed, read=read_net))
-    files: dict[str, bytes | Callable[[], bytes]] = {
-        "empty": b"", "text": b"no network", "a bare pickle that calls os.system": PROGRAMS["os.system"], "a member named a thousand times": overlapping,
-        "the old form, with os.system": legacy(PROGRAMS["os.system"]), "the old form, with 2 GB of bytes": legacy(PROGRAMS["2 GB of bytes"]),
-        "the old form, with a key of a million tuples": legacy(PROGRAMS["a key of a million tuples"]), "the old form, cut": legacy(),
-    }  # fmt: skip
-    for name, content in files.items():
-        out.append(Case(kind="network", name=name, build=partial(binary, content=content), read=read_net))
-        out.append(
-            Case(
-                kind="network",
-                name=f"backbone.weights: {name}",
-                build=partial(binary, content=content),
-                read=read_backbone,
-            )
-        )
-    out += [
         Case(kind="pickled labels", name=name, build=partial(binary, content=content, name="a.npy"), read=read_labels)
         for name, content in TAGS.items()
-    ]
-    out += [
-        Case(
-            kind="published weights",
-            name=name,
-            build=partial(binary, content=content, name="a.params"),
-            read=read_published,
-        )
-        for name, content in PARAMS.items()
     ]
     out += [Case(kind="published weights", name=f"u2net: {name}", build=partial(binary, content=content, name="a.onnx"), read=read_u2net)
             for name, content in {"empty": b"", "one bit off": bytes(4_574_861), "text": b"onnx"}.items()]  # fmt: skip
     out.append(
         Case(kind="published weights", name="u2net: 64 GB", build=partial(large, name="a.onnx"), read=read_u2net)
-    )
-    out.append(
-        Case(
-            kind="published weights", name="resnet38: 64 GB", build=partial(large, name="a.params"), read=read_published
-        )
     )
     out += [
         Case(kind="index", name=name, build=partial(index, row=row), read=read_index) for name, row in INDICES.items()

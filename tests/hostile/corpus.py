@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import artefacts, configurations, images, outlines, stored_maps, tables
+from . import artefacts, configurations, images, networks, outlines, stored_maps, tables
 from .attempt import Case
 
 CASES: list[Case] = [
@@ -10,6 +10,7 @@ CASES: list[Case] = [
     *images.cases(),
     *outlines.cases(),
     *stored_maps.cases(),
+    *networks.cases(),
     *artefacts.cases(),
     *configurations.cases(),
 ]

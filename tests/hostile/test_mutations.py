@@ -26,14 +26,13 @@ from wsss.files.imaging import read_image, read_mask
 from wsss.files.limits import id_fault
 from wsss.files.store import MapReader
 from wsss.nets.checkpoints import load_network
-from wsss.nets.resnet38 import read_params
 from wsss.settings.config import load
 from wsss.settings.sections import FolderSection
 from wsss.stages.dataset.checks import Faults
 from wsss.stages.dataset.coco import read_categories, read_images
 from wsss.stages.dataset.sources import _voc_labels, read_folder
 
-from . import artefacts, images, outlines, stored_maps
+from . import images, networks, outlines, stored_maps
 from .attempt import ALLOWED, LONGEST, attempt
 
 USUAL = 200
@@ -156,10 +155,6 @@ def index_of(folder: Path) -> None:
     assert not any(map(id_fault, ImageIndex(folder / "index.csv").rows))
 
 
-def params_of(folder: Path) -> None:
-    assert all(value.dtype == torch.float32 for value in read_params(folder / "file").values())
-
-
 def made(build: Callable[[Path], Any]) -> Callable[[Path], bytes]:
     """The bytes of a file that `build` writes."""
 
@@ -189,14 +184,6 @@ def whole_coco(_: Path) -> bytes:
     for outline in ({"size": [8, 8], "counts": packed}, {"size": [8, 8], "counts": [10, 20, 34]}):
         content["annotations"].append({"image_id": 1, "category_id": 1, "segmentation": outline})
     return json.dumps(content).encode()
-
-
-def params(_: Path) -> bytes:
-    import struct
-
-    array = struct.pack("<IiI2qiii", 0xF993FAC9, 0, 2, 2, 3, 1, 0, 0) + np.ones(6, "<f4").tobytes()
-    name = b"arg:bn7_gamma"
-    return struct.pack("<QQQ", 0x112, 0, 1) + array + struct.pack("<QQ", 1, len(name)) + name
 
 
 def index_file(_: Path) -> bytes:
@@ -239,9 +226,8 @@ KINDS: dict[str, tuple[Callable[[Path], bytes], Callable[[Path], None]]] = {
     "proposals JSON": (lambda _: PROPOSALS.encode(), functools.partial(proposals_of, suffix=".json")),
     "proposals .mat": (mat, functools.partial(proposals_of, suffix=".mat")),
     "maps": (made(stored_maps.good_maps), maps_of),
-    "network": (made(artefacts.good_network), network_of),
+    "network": (made(networks.good_network), network_of),
     "pickled labels": (made(labels), labels_of),
-    "published weights": (params, params_of),
     "configuration": (lambda _: CONFIG.encode(), configuration_of),
     "index": (index_file, index_of),
 }
