@@ -6,7 +6,7 @@ rule train_classifier:
         saliency=lambda w: GRAPH.saliency(w.method) if "saliency" in GRAPH.facts(w.method).needs else [],
         previous=lambda w: GRAPH.previous_classifier(w.method, int(w.round)),
     output:
-        network=f"{BASE}/{{method}}/seeds/round-{{round}}/classifier.pt",
+        network=f"{BASE}/{{method}}/seeds/round-{{round}}/classifier.safetensors",
         record=f"{BASE}/{{method}}/seeds/round-{{round}}/training.json",
     log:
         log_of("train_classifier", "{method}-round-{round}"),

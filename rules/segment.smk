@@ -6,7 +6,7 @@ rule train_segmenter:
         previous=lambda w: GRAPH.previous_segmenter(w.method, w.variant, int(w.cycle)),
         classifier=lambda w: GRAPH.starting_classifier(w.method, w.variant, int(w.cycle)),
     output:
-        network=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/segmenter.pt",
+        network=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/segmenter.safetensors",
         record=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/metrics.json",
     log:
         log_of("train_segmenter", "{method}-{variant}-cycle-{cycle}"),
@@ -37,7 +37,7 @@ rule predict_masks:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
         shard=GRAPH.dataset("shards/{shard}.csv"),
-        segmenter=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/segmenter.pt",
+        segmenter=f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/segmenter.safetensors",
     output:
         f"{BASE}/{{method}}/segment/{{variant}}/cycle-{{cycle}}/predictions/{{shard}}.h5",
     log:

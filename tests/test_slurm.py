@@ -30,7 +30,7 @@ MACHINE = (
     "5",
 )
 ONCE = (*MACHINE, "--retries", "0")
-CLASSIFIER = "results/toy/cam/seeds/round-1/classifier.pt"
+CLASSIFIER = "results/toy/cam/seeds/round-1/classifier.safetensors"
 LOG = "results/toy/logs/train_classifier/cam-round-1.log"
 LONG = {
     "methods": ["cam"],

@@ -57,7 +57,7 @@ def assert_nothing_lost(run: KilledRun, reference: Project, *, part: bool = Fals
 def test_a_few_kills(prepared, tmp_path):
     """The stage alone and Snakemake alone during a training, everything at once during the score maps."""
     draw = random.Random(SEED)
-    training, scores = ("results/toy/cam/seeds/round-1/" + name for name in ("classifier.pt", "scores/train-0.h5"))
+    training, scores = ("results/toy/cam/seeds/round-1/" + name for name in ("classifier.safetensors", "scores/train-0.h5"))
     first, second = (draw.randint(a, a + 4) for a in (1, 6))
     plan = {
         training: [

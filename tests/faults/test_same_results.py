@@ -46,7 +46,7 @@ def test_jobs_shards_and_loaders_change_no_mask(finished):
     done = finished.snakemake("pseudo_masks", over=over, machine=("--cores", "1"))
     assert done.returncode == 0, done.stdout + done.stderr
     again, toy = (finished.folder / "results" / name for name in ("again", "toy"))
-    network = "cam/seeds/round-1/classifier.pt"
+    network = "cam/seeds/round-1/classifier.safetensors"
     assert (again / network).read_bytes() == (toy / network).read_bytes()
     found = stores_of(again)
     assert set(found) >= {

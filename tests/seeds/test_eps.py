@@ -250,10 +250,10 @@ def run_round(folder, *, number, index, shard, saliency, kind, earlier):
     common = {"kind": kind, "round": number, "backbone": backbone, "options": {"overlap": 0.3}}
     train_classifier(
         index=index, regions=earlier, saliency=[saliency], settings=ClassifierSettings(**common, classifier=classifier), compute=compute,
-        output=folder / "classifier.pt", record=folder / "training.json",
+        output=folder / "classifier.safetensors", record=folder / "training.json",
     )  # fmt: skip
     extract_scores(
-        index=index, shard=shard, classifier=folder / "classifier.pt", regions=earlier,
+        index=index, shard=shard, classifier=folder / "classifier.safetensors", regions=earlier,
         settings=ScoresSettings(**common, scores=ScoresSection(scales=[1.0, 0.5])), compute=compute, output=folder / "scores.h5",
     )  # fmt: skip
     claim_regions(

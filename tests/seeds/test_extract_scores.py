@@ -86,7 +86,7 @@ def run(
 ) -> tuple[MapReader, Path]:
     index, shard = write_tiny_set(folder, IMAGES)
     save_network(
-        folder / "classifier.pt",
+        folder / "classifier.safetensors",
         state=model.state_dict(),
         meta={"classes": ["background", "class1", "class2", "class3"]},
     )
@@ -94,7 +94,7 @@ def run(
     extract_scores(
         index=index,
         shard=shard,
-        classifier=folder / "classifier.pt",
+        classifier=folder / "classifier.safetensors",
         regions=regions or [],
         settings=settings,
         compute=CPU,
@@ -157,7 +157,7 @@ def test_a_network_of_other_classes_or_another_order_is_refused(model: Classifie
         match=r"network of the classes class1, class2, class3, expected class2, class1, class3, in this order; train it again",
     ):
         extract_scores(
-            index=index, shard=index.parent / "shards" / "train-0.csv", classifier=tmp_path / "classifier.pt", regions=[], settings=settings, compute=CPU,
+            index=index, shard=index.parent / "shards" / "train-0.csv", classifier=tmp_path / "classifier.safetensors", regions=[], settings=settings, compute=CPU,
             output=tmp_path / "other.h5",
         )  # fmt: skip
     assert not (tmp_path / "other.h5").exists()

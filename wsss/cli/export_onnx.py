@@ -45,7 +45,7 @@ def export_onnx(*, model: Path, output: Path, size: int = 160) -> None:
     """Write FILE.onnx (image (N, 3, H, W) float32 normalised to probabilities (N, C + 1, h, w); N, H, W free) and FILE.json (classes, normalisation, and the multiple to pad sides to).
 
     Args:
-        model: segmenter.pt.
+        model: segmenter.safetensors.
         output: The .onnx file.
         size: Side of the image used for tracing, px.
 

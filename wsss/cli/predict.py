@@ -36,7 +36,7 @@ def predict_images(
     """Segment photographs; masks have their size. The network sees none larger than its training images were.
 
     Args:
-        model: segmenter.pt.
+        model: segmenter.safetensors.
         images: Files, or folders of them.
         output: Folder for NAME.png (palette mask), NAME_overlay.png and predictions.csv.
         overlay: Also write the photograph under its mask.

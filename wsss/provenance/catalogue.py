@@ -27,14 +27,14 @@ SHARD = r"(?P<shard>(train|val)-\d+)"
 PLACES = {
     "index_images": r"dataset/index\.csv",
     "estimate_saliency": rf"saliency/(?P<cue>[^/]+)/{SHARD}\.h5",
-    "train_classifier": r"(?P<method>[^/]+)/seeds/round-(?P<round>\d+)/classifier\.pt",
+    "train_classifier": r"(?P<method>[^/]+)/seeds/round-(?P<round>\d+)/classifier\.safetensors",
     "extract_scores": rf"(?P<method>[^/]+)/seeds/round-(?P<round>\d+)/scores/{SHARD}\.h5",
     "claim_regions": rf"(?P<method>[^/]+)/seeds/round-(?P<round>\d+)/regions/{SHARD}\.h5",
     "measure_round": r"(?P<method>[^/]+)/seeds/round-(?P<round>\d+)/metrics\.json",
     "fuse_regions": rf"(?P<method>[^/]+)/seeds/fused/{SHARD}\.h5",
     "make_seeds": rf"(?P<method>[^/]+)/pseudo/seed/{SHARD}\.h5",
     "refine_masks": rf"(?P<method>[^/]+)/pseudo/(?P<variant>[^/]+)/cycle-(?P<cycle>\d+)/{SHARD}\.h5",
-    "train_segmenter": r"(?P<method>[^/]+)/segment/(?P<variant>[^/]+)/cycle-(?P<cycle>\d+)/segmenter\.pt",
+    "train_segmenter": r"(?P<method>[^/]+)/segment/(?P<variant>[^/]+)/cycle-(?P<cycle>\d+)/segmenter\.safetensors",
     "predict_masks": rf"(?P<method>[^/]+)/segment/(?P<variant>[^/]+)/cycle-(?P<cycle>\d+)/predictions/{SHARD}\.h5",
     "export_masks": r"(?P<method>[^/]+)/masks/(?P<split>train|val)\.csv",
     "propose_masks": rf"proposals/(?P<kind>[^/]+)/{SHARD}\.json",
@@ -132,7 +132,7 @@ def _outputs(graph: Graph, rounds: Mapping[str, int]) -> list[str]:
                 graph.round_metrics(method, r),
             ]
         out += [*graph.fused(method), *graph.seed_masks(method)]
-    out += [f"{Path(r['file']).parent}/segmenter.pt" for r in records if r["kind"] == "segmenter"]
+    out += [f"{Path(r['file']).parent}/segmenter.safetensors" for r in records if r["kind"] == "segmenter"]
     out += [f for row in measured for f in row["files"]]
     lists = {(m, s): graph.final_masks(m, s) for m in methods for s in ("train", "val")}
     out += [f for files in lists.values() for f in files] + [

@@ -28,7 +28,7 @@ def restore_classifier(
     """A round's method and network, as trained, on the stage's device.
 
     Args:
-        path: classifier.pt.
+        path: classifier.safetensors.
         class_names: The data set's, background first; they must be those that the network was trained for.
         settings: Method kind, its own settings, backbone.
         round: From 1.

@@ -142,7 +142,7 @@ class Graph:
         """Folder of a round's scores, at their owner."""
         return f"{self.base}/{self.round_source(method, round)}/seeds/round-{round}"
 
-    def classifier(self, method: str, round: int, file: str = "classifier.pt") -> str:
+    def classifier(self, method: str, round: int, file: str = "classifier.safetensors") -> str:
         """A round's network (or training.json), at its owner."""
         return f"{self.base}/{self._owner(method, round, 'classifier')}/seeds/round-{round}/{file}"
 
@@ -194,7 +194,7 @@ class Graph:
     def previous_segmenter(self, method: str, variant: str, cycle: int) -> list[str]:
         """The segmenter that this cycle's training starts from, if it starts from one."""
         starts = cycle > 0 and self.segment(method, variant).cycle_start == "previous"
-        return [f"{self.segment_folder(method, variant, cycle - 1)}/segmenter.pt"] if starts else []
+        return [f"{self.segment_folder(method, variant, cycle - 1)}/segmenter.safetensors"] if starts else []
 
     def starting_classifier(self, method: str, variant: str, cycle: int) -> list[str]:
         """The classifier whose backbone this cycle's training starts from, if it does; the fully supervised reference starts as the first segmented method does."""

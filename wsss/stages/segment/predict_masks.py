@@ -26,7 +26,7 @@ def predict_masks(
     Args:
         index: The data set's index.csv.
         shard: The shard's list of images.
-        segmenter: segmenter.pt.
+        segmenter: segmenter.safetensors.
         settings: PSL's test phase, scales and flip.
         compute: Device, precision, threads.
         output: Store file with `mask` (H, W) uint8, argmax over all classes, and `probs` (K, h, w) float16 on the network's grid: of background and the image's labels

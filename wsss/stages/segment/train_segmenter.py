@@ -45,7 +45,7 @@ def train_segmenter(
         classifier: A seed method's classifier, to start from its backbone; with neither the backbone starts from its pretrained weights.
         settings: Network, training, PSL, seed and cycle.
         compute: Device, precision, threads, workers.
-        output: The network, segmenter.pt; its meta holds all that prediction needs.
+        output: The network, segmenter.safetensors; its meta holds all that prediction needs.
         record: Loss curves, time and memory, metrics.json.
 
     Raises:
