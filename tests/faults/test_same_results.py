@@ -72,7 +72,7 @@ def test_a_whole_run_again_in_another_way(finished, tmp_path):
     again, toy = (p.folder / "results/toy" for p in (project, finished))
     assert figures_of(again) == figures_of(toy)
     assert stores_of(again) == stores_of(toy)
-    for path in sorted(toy.rglob("*.pt")):
+    for path in sorted(toy.rglob("*.safetensors")):
         ours, theirs = load_network(path)[0], load_network(again / path.relative_to(toy))[0]
         assert all(bool((ours[name] == theirs[name]).all()) for name in ours)
     for method in ("cam", "erasing"):

@@ -74,7 +74,7 @@ def test_the_workflow_stops_there_too(finished, tmp_path):
     assert "Traceback" not in said
     base = finished.folder / "results/wild"
     assert {p.parent.name for p in base.rglob("*.provenance.json")} == {"dataset"}
-    assert list(base.rglob("*.h5")) == list(base.rglob("*.pt")) == []
+    assert list(base.rglob("*.h5")) == list(base.rglob("*.safetensors")) == []
 
 
 def test_a_loss_that_explodes_is_said_and_stands_in_the_report(there):

@@ -80,7 +80,7 @@ def test_a_finished_run_is_sound_by_its_own_settings_and_by_its_configuration(ru
     products = {
         str(p.relative_to(run))
         for p in run.rglob("*")
-        if p.suffix in (".h5", ".pt", ".png", ".jpg", ".html") and "scenes" not in p.parts
+        if p.suffix in (".h5", ".safetensors", ".png", ".jpg", ".html") and "scenes" not in p.parts
     }
     assert products <= {
         e["path"].removeprefix("results/toy/") for p in find_records(run) for e in read_record(p)["products"]

@@ -32,7 +32,7 @@ def run(tmp_path):
     make(
         "train_classifier",
         "seeds",
-        tmp_path / "cam" / "b.pt",
+        tmp_path / "cam" / "b.safetensors",
         record=regions,
         regions=[regions],
         settings=ClassifierSettings(seed=7),
@@ -63,7 +63,7 @@ def test_a_product_made_again_is_a_bad_result(run, tmp_path):
     make("claim_regions", "seeds", tmp_path / "cam" / "regions.h5", settings=ClaimSettings())
     assert [level for level, _ in read_made(tmp_path).faults] == ["bad"]
     page = render(run.content, index=run.index, metrics=run.metrics)
-    assert "regions.h5 was made again after cam/b.pt had been made from it" in page
+    assert "regions.h5 was made again after cam/b.safetensors had been made from it" in page
     assert "The provenance records of 2 products do not agree" in page
     assert "failed silently" in page
 
@@ -94,8 +94,8 @@ def test_several_versions_are_a_note():
 
 
 def test_a_damaged_record_and_none_at_all(run, tmp_path):
-    record_of(tmp_path / "cam" / "b.pt").write_text("{")
-    assert ("bad", "the record of cam/b.pt cannot be used") in read_made(tmp_path).faults
+    record_of(tmp_path / "cam" / "b.safetensors").write_text("{")
+    assert ("bad", "the record of cam/b.safetensors cannot be used") in read_made(tmp_path).faults
     for path in tmp_path.rglob("*.provenance.json"):
         path.unlink()
     assert read_made(tmp_path).products == 0

@@ -213,7 +213,7 @@ def test_a_round_moves_its_sampler_and_nothing_else(tmp_path, gradient, moved):
             classifier=CLASSIFIER,
             options={} if round == 1 else options,
         )
-        output = tmp_path / f"{round}.pt"
+        output = tmp_path / f"{round}.safetensors"
         train_classifier(
             index=index, regions=[], saliency=[], previous=previous, settings=settings, compute=ComputeSection(device="cpu", threads=1, workers=0),
             output=output, record=tmp_path / f"{round}.json",

@@ -166,18 +166,18 @@ def test_a_classifier_that_does_not_fit_is_refused(drawn, segmenter, tmp_path):
     torch.manual_seed(5)
     other = Classifier(2, backbone=BackboneSection(name="resnet18", weights="none", output_stride=16))
     save_network(
-        tmp_path / "other.pt",
+        tmp_path / "other.safetensors",
         state=other.state_dict(),
         meta={"stage": "train_classifier", "classes": ["background", "class1", "class2"]},
     )
     save_network(
-        tmp_path / "names.pt",
+        tmp_path / "names.safetensors",
         state=other.state_dict(),
         meta={"stage": "train_classifier", "classes": ["background", "cat", "dog"]},
     )
     for path, words in (
-        (tmp_path / "other.pt", "its backbone is not that of"),
-        (tmp_path / "names.pt", "data set's 2 classes"),
+        (tmp_path / "other.safetensors", "its backbone is not that of"),
+        (tmp_path / "names.safetensors", "data set's 2 classes"),
         (segmenter, "expected a classifier"),
     ):
         with pytest.raises(ArtefactError, match=words):

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import nn
 
 from wsss.files.artefacts import ArtefactError, atomic
+from wsss.files.described_tensors import describe, read_description
 from wsss.files.limits import MOST_DESCRIPTION, check_plain, regular
 from wsss.runtime.out_of_memory import lack_of_memory
 
-FORMAT = 2
-"""Of the description; 1 was that of files written by torch.save."""
-KEY = "wsss"
-"""The one key of a file's metadata: with several, their order in the file would change from run to run."""
 MOST_CLASSES = 254
 """Class ids are 1..254, as in masks."""
 
@@ -39,10 +33,9 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], *, descriptio
         BaseException: Whatever interrupts it, e.g. a signal.
     """
     copies = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
-    plain = json.loads(json.dumps(description))  # as it will be read
-    whole = {"format": FORMAT, "checksum": _checksum(copies, plain), "description": plain}
+    data = describe(save(copies), description)
     with atomic(path) as temporary:
-        temporary.write_bytes(save(copies, {KEY: json.dumps(whole)}))
+        temporary.write_bytes(data)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -52,35 +45,12 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         Tensors on the CPU by name, and their description.
 
     Raises:
-        ArtefactError: If the file is of another format.
-        Exception: Of any kind, if it is damaged or not one of these files.
+        Exception: Of any kind, if the file is damaged or not one of these.
     """
     regular(path)
-    with safe_open(path, framework="pt", device="cpu") as file:
-        metadata = file.metadata() or {}
-        if KEY not in metadata:
-            raise ValueError(f"its metadata has no {KEY!r}")
-        whole = json.loads(metadata[KEY])
-        if whole["format"] != FORMAT:
-            raise ArtefactError(f"{path}: format {whole['format']}, expected {FORMAT}; train it again")
-        # cloned: tensors of a mapped file would change with the file
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    description = whole["description"]
-    if not isinstance(description, dict):
-        raise ValueError("it does not say what it is")
-    if whole["checksum"] != _checksum(tensors, description):
-        raise ValueError("flipped bits")
-    return tensors, description
-
-
-def _checksum(tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> str:
-    """Digest of a file's content; safetensors itself has none."""
-    out = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=16)
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        out.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        out.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return out.hexdigest()
+    data = path.read_bytes()
+    description = read_description(data)
+    return load(data), description
 
 
 def read_pickled(path: Path) -> Any:
@@ -148,7 +118,7 @@ def _read_pt(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read a network of an earlier version: a mapping of format, meta and state by torch.save."""
     saved = read_pickled(path)
     if saved["format"] != 1:
-        raise ArtefactError(f"{path}: format {saved['format']}, expected 1; train it again")
+        raise ValueError(f"format {saved['format']}, expected 1")
     state, meta = saved["state"], saved["meta"]
     check_state(state)
     if not isinstance(meta, dict):

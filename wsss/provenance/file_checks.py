@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from wsss.files.described_tensors import read_description
 from wsss.files.store import MapReader
 from wsss.files.temporaries import writer_lives
 from wsss.provenance.catalogue import PLACES, Product
@@ -40,7 +40,7 @@ def _check_unrecorded(state: RunState) -> None:
         )
     patterns = [re.compile(pattern) for pattern in PLACES.values()]
     for path in sorted(
-        p for p in state.folder.rglob("*") if p.suffix in (".csv", ".h5", ".pt", ".json", ".html") and p.is_file()
+        p for p in state.folder.rglob("*") if p.suffix in (".csv", ".h5", ".safetensors", ".json", ".html") and p.is_file()
     ):
         inside = str(path.relative_to(state.folder))
         if (
@@ -90,13 +90,11 @@ def damage(path: Path) -> str:
             with MapReader(path) as reader:
                 for image_id in reader.image_ids:
                     reader.read(image_id)
-        elif path.suffix == ".pt":
-            with zipfile.ZipFile(path) as archive:
-                if member := archive.testzip():
-                    return f"damaged: flipped bits in {member}"
+        elif path.suffix == ".safetensors":
+            read_description(path.read_bytes())
         elif path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ").split("; ")[0]
         return f"damaged: {reason}"
     return ""

@@ -22,7 +22,7 @@ TOLERANCE = 5.0
 """Seconds by which clocks of machines may differ unnoticed."""
 STEP = 1_000_000
 """Nanoseconds between the times that are given: more than file systems and Snakemake round away."""
-PRODUCED = (".csv", ".json", ".h5", ".pt", ".html")
+PRODUCED = (".csv", ".json", ".h5", ".safetensors", ".html")
 """Endings of what rules have as input or output."""
 
 

@@ -66,7 +66,8 @@ class State:
         """Set torch's random states to those noted; False if these are of another number of processes."""
         if len(self.draws["cpu"]) != collectives.size():
             return False
-        own = {kind: states[collectives.rank()] for kind, states in self.draws.items()}
+        # cloned: torch crashes on a state that is a part of another tensor
+        own = {kind: states[collectives.rank()].clone() for kind, states in self.draws.items()}
         torch.set_rng_state(own["cpu"])
         if device.type == "cuda":
             torch.cuda.set_rng_state(own["cuda"], device)
