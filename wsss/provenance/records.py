@@ -49,7 +49,7 @@ READ_BESIDE = {"index": ("classes.csv", "statistics.json")}
 METHOD_STAGES = ("train_classifier", "extract_scores", "respond_peaks")
 """Stages that run code of a method's own module."""
 LIBRARIES = (
-    "torch", "torchvision", "timm", "segmentation-models-pytorch", "lightning-fabric", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "h5py", "hdf5plugin",
+    "torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "h5py", "hdf5plugin",
     "pydensecrf2", "onnxruntime", "higra", "pycocotools",
 )  # fmt: skip
 """Distributions whose version can change results."""
