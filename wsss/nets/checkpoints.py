@@ -109,8 +109,9 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         if lack_of_memory(error):
             raise
         raise ArtefactError(
-            f"{path}: not a network of this package, or a damaged one ({_reason(error)}); expected a run's "
-            "classifier.safetensors or segmenter.safetensors; `snakemake FILE --forcerun FILE` makes a damaged one again"
+            f"{path}: not a network of this package, or a damaged one ({_reason(error)}); "
+            "expected a run's classifier.safetensors or segmenter.safetensors; "
+            "`snakemake FILE --forcerun FILE` makes a damaged one again"
         ) from None
 
 

@@ -50,7 +50,8 @@ def arrived_mass(
     Args:
         model: As for `bottom_up`.
         image_n: (3, H, W) normalised image.
-        starts: (P, C, factor h, factor w) mass of each pass on the maps as `upsample` makes them; 1 at one peak for its response.
+        starts: (P, C, factor h, factor w) mass of each pass on the maps as `upsample` makes them. It is 1 at a peak
+            and 0 elsewhere for the response of that peak.
         factor: Of `upsample`.
         rules: As for `bottom_up`.
         at_once: Passes a batch.
