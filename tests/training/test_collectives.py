@@ -67,7 +67,7 @@ def test_a_failure_of_one_process_ends_all_with_its_cause(index, tmp_path, what,
         together(train_with, what=what, folder=tmp_path, index=index, patience=12.0 if what == "hangs" else 60.0)
     if what == "killed":
         seconds = time.time() - (tmp_path / "died").stat().st_mtime
-        print(f"told {seconds:.1f} s after the death")
+        print(f"reported {seconds:.1f} s after the death")
         assert seconds < 20
     assert not (tmp_path / "model.safetensors").exists()
 

@@ -215,14 +215,14 @@ def test_a_process_that_is_killed_or_stopped_goes_on(index, tmp_path, number, pr
         time.sleep(0.005)
     time.sleep(random.Random(f"{number} {processes}").random() * 0.2)
     os.killpg(process.pid, number)
-    told = process.communicate()[1]
+    output = process.communicate()[1]
     assert process.returncode == (-number if number == signal.SIGKILL else 1), (
-        f"too late: raise the number of epochs\n{told}"
+        f"too late: raise the number of epochs\n{output}"
     )
     if number == signal.SIGTERM:
         where = r"(in epoch \d+, step 1 of 2|after epoch \d+)"
         said = rf"^InterruptedError: stopped by SIGTERM {where}; start again to go on from there$"
-        assert re.search(said, told, re.M)
+        assert re.search(said, output, re.M)
     assert not (folder / "model.safetensors").exists()
     assert 1 <= progress_of(resume)[0] < epochs
     subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.PIPE)

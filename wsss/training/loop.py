@@ -77,10 +77,7 @@ def fit(
     device = pick_device(compute)
     order = EpochOrder(images, batch_size=settings.batch_size, rows=collectives.own_rows)
     _check_batches(order)
-    model.to(device).to(memory_format=torch.channels_last)
-    with modes_restored(model):
-        set_train_mode(model, freeze_batchnorm=freeze_batchnorm)
-        collectives.share_batchnorm(model, device=device)
+    _place(model, device=device, freeze_batchnorm=freeze_batchnorm)
     optimiser = make_optimiser(parameters, settings=settings.optimiser)
     precision = Precision(compute.precision, device=device)
     pass_ = _Pass(
@@ -93,13 +90,19 @@ def fit(
         settings=settings,
         freeze_batchnorm=freeze_batchnorm,
     )
-    file = ResumeFile(
-        resume, model=model, optimiser=optimiser, precision=precision, device=device, inputs=f"{inputs} {device.type}"
-    )
+    file = ResumeFile(resume, model=model, optimiser=optimiser, precision=precision, inputs=f"{inputs} {device.type}")
     with modes_restored(model), loaders_named(compute.workers):
         state = _train(pass_, _loader(order, compute=compute, device=device), file=file)
     _check_finite(model, settings=settings.optimiser)
     return _record(state, device=device, order=order)
+
+
+def _place(model: nn.Module, *, device: torch.device, freeze_batchnorm: bool) -> None:
+    """Put the network on its device, and let processes share the BatchNorm layers that learn."""
+    model.to(device).to(memory_format=torch.channels_last)
+    with modes_restored(model):
+        set_train_mode(model, freeze_batchnorm=freeze_batchnorm)
+        collectives.share_batchnorm(model, device=device)
 
 
 def _record(state: State, *, device: torch.device, order: EpochOrder) -> dict[str, Any]:

@@ -84,7 +84,6 @@ class ResumeFile:
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
         precision: Precision,
-        device: torch.device,
         inputs: str,
     ) -> None:
         """Remember where the parts are; nothing is read yet.
@@ -94,11 +93,9 @@ class ResumeFile:
             model: The network.
             optimiser: Its optimiser.
             precision: Holds, for 16-mixed, the loss scale.
-            device: Where the network is.
             inputs: Digest of what the training is made of. A file of another digest is ignored.
         """
-        self.path, self.model, self.optimiser, self.precision = path, model, optimiser, precision
-        self.device, self.inputs = device, inputs
+        self.path, self.model, self.optimiser, self.precision, self.inputs = path, model, optimiser, precision, inputs
 
     def save(self, state: State) -> None:
         """Write it, whole or not at all."""
