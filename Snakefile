@@ -2,11 +2,11 @@
 #
 #   results/{run}/dataset/                          index.csv  classes.csv  statistics.json  shards/{shard}.csv
 #   results/{run}/saliency/{cue}/{shard}.h5
-#   results/{run}/{method}/seeds/round-{round}/     classifier.pt  training.json  metrics.json  scores/{shard}.h5  regions/{shard}.h5
+#   results/{run}/{method}/seeds/round-{round}/     classifier.safetensors  training.json  metrics.json  scores/{shard}.h5  regions/{shard}.h5
 #   results/{run}/{method}/seeds/fused/{shard}.h5
 #   results/{run}/{method}/pseudo/seed/{shard}.h5                      unrefined seed masks
 #   results/{run}/{method}/pseudo/{variant}/cycle-{cycle}/{shard}.h5   exactly what trains segment/{variant}/cycle-{cycle}
-#   results/{run}/{method}/segment/{variant}/cycle-{cycle}/            segmenter.pt  metrics.json  predictions/{shard}.h5
+#   results/{run}/{method}/segment/{variant}/cycle-{cycle}/            segmenter.safetensors  metrics.json  predictions/{shard}.h5
 #   results/{run}/{method}/masks/{split}.csv  masks/{split}/*.png      what users take away
 #   results/{run}/proposals/{kind}/{shard}.json                        mask proposals, the same for every method
 #   results/{run}/{method}/instances/               responses/{shard}.h5  {shard}.json  instances.json  images/*.png

@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wsss.nets.backbones import SubgridConv2d
+from wsss.nets.subgrid import SubgridConv2d
 from wsss.settings.sections import BackboneSection, ComputeSection
 from wsss.stages.seeds.cam import Classifier
-from wsss.training.loop import pick_device, set_train_mode
+from wsss.training.devices import pick_device
+from wsss.training.modes import set_train_mode
 
 
 def build(*, subgrids: bool, frozen_stride: int) -> nn.Module:

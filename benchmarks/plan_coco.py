@@ -22,6 +22,7 @@ from wsss.nets.segmenters import build_segmenter
 from wsss.settings.config import load
 from wsss.settings.sections import CocoSection
 from wsss.stages.dataset.coco import CocoSource
+from wsss.training.schedule import epochs_of
 from wsss.workflow.graph import Graph
 
 IMAGES = {"train": 82_081, "val": 40_137}
@@ -93,7 +94,7 @@ def main() -> None:
         ),
     ):
         crop, batch = section.augment.crop, section.batch_size
-        steps = jobs[f"train_{name}"] * section.passes(IMAGES["train"] // batch) * IMAGES["train"]
+        steps = jobs[f"train_{name}"] * epochs_of(section, steps=IMAGES["train"] // batch) * IMAGES["train"]
         work = (
             steps * 3 * evaluation(model, crop, crop),
             images * evaluation(model, *CocoSource(CocoSection()).image_size()) * sum(s**2 for s in scales) * (1 + flip),

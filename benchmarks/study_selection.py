@@ -28,7 +28,7 @@ class Judge:
 
     def __init__(self, run: Path, name: str, *, index: ImageIndex) -> None:
         """Load the classifier; its settings are those that it was trained with."""
-        path = run / name / "seeds/round-1/classifier.pt"
+        path = run / name / "seeds/round-1/classifier.safetensors"
         settings = load_network(path)[1]["settings"]
         self.method = Method(options=settings["options"])
         self.model = self.method.build(

@@ -1,4 +1,7 @@
-"""A short training, also in processes of its own, to be stopped or killed: `python -m tests.interrupted_fit FOLDER EPOCHS WORKERS [PROCESSES]`."""
+"""A short training, also in processes of its own, to be stopped or killed.
+
+python -m tests.interrupted_fit FOLDER EPOCHS WORKERS [PROCESSES]
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ from .tiny_set import write_tiny_set
 class Network(nn.Module):
     """Convolutions, BatchNorm and dropout: all that a resumed training must restore."""
 
-    def __init__(self, *, batchnorm: bool = True) -> None:
+    def __init__(self, *, batchnorm: bool = True, dropout: float = 0.3) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3))
+        self.backbone = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(dropout))
         self.head = nn.Sequential(nn.Conv2d(6, 3, 1), nn.BatchNorm2d(3) if batchnorm else nn.Identity())
 
     def forward(self, image_n: torch.Tensor) -> torch.Tensor:
@@ -34,10 +37,10 @@ class Network(nn.Module):
         return self.head(self.backbone(image_n)).mean((2, 3))
 
 
-def network(*, batchnorm: bool = True) -> Network:
-    """The same start every time; without `batchnorm` all that is left of it is the backbone's, which can be frozen."""
+def network(**options) -> Network:
+    """The same start every time; with batchnorm=False only the backbone has BatchNorm, which can be frozen."""
     torch.manual_seed(5)
-    return Network(batchnorm=batchnorm)
+    return Network(**options)
 
 
 def equal(a: nn.Module, b: nn.Module) -> bool:
@@ -89,26 +92,34 @@ def train(
     model = model or network()
     images = changed.pop("images", None)
     optimiser = changed.pop("optimiser", OptimiserSection(lr=1e-2, head_lr_factor=3))
+    length = {"min_steps": changed.pop("min_steps", 1), "batch_size": changed.pop("batch_size", 4)}
+    precision = changed.pop("precision", "32")
     record = fit(
-        model, training_images(index) if images is None else images, losses=changed.pop("losses", losses), parameters=(list(model.backbone.parameters()), list(model.head.parameters())),
-        settings=TrainingSection(epochs=epochs, min_steps=changed.pop("min_steps", 1), batch_size=changed.pop("batch_size", 4), optimiser=optimiser),
-        freeze_batchnorm=changed.pop("freeze_batchnorm", False), compute=ComputeSection(device="cpu", threads=1, workers=workers), resume=resume, inputs=inputs,
-    )  # fmt: skip
+        model,
+        training_images(index) if images is None else images,
+        losses=changed.pop("losses", losses),
+        parameters=(list(model.backbone.parameters()), list(model.head.parameters())),
+        settings=TrainingSection(epochs=epochs, optimiser=optimiser, **length),
+        freeze_batchnorm=changed.pop("freeze_batchnorm", False),
+        compute=ComputeSection(device="cpu", threads=1, workers=workers, precision=precision),
+        resume=resume,
+        inputs=inputs,
+    )
     assert not changed
     return model, record
 
 
-def train_frozen(*, folder: Path, index: Path, epochs: int, workers: int = 0, **changed) -> dict:
-    """A training that several processes can share: FOLDER/model.pt, and FOLDER/.resume/model.pt on the way."""
+def train_frozen(*, folder: Path, index: Path, epochs: int, workers: int = 0, dropout: float = 0.0, **changed) -> dict:
+    """A training that several processes can share: FOLDER/model.safetensors, and its resume file on the way."""
     given = {
         "optimiser": OptimiserSection(kind="sgd", lr=0.05, weight_decay=0.0),
         "freeze_batchnorm": True,
-        "model": network(batchnorm=False),
+        "model": network(batchnorm=False, dropout=dropout),
         **changed,
     }
-    trained, record = train(index, folder / ".resume" / "model.pt", epochs=epochs, workers=workers, **given)
+    trained, record = train(index, folder / ".resume" / "model.safetensors", epochs=epochs, workers=workers, **given)
     if collectives.first():
-        save_network(folder / "model.pt", state=trained.state_dict(), meta={"record": record})
+        save_network(folder / "model.safetensors", state=trained.state_dict(), meta={"record": record})
     return record
 
 
@@ -131,6 +142,6 @@ if __name__ == "__main__":
     if processes:
         from tests.interrupted_fit import train_frozen as shared  # by its name: the processes import it
 
-        run_together(shared, arguments, count=processes[0], cuda=False)
+        run_together(shared, arguments | {"dropout": 0.3}, count=processes[0], cuda=False)
     else:
         train_free(**arguments)

@@ -1,4 +1,4 @@
-"""What goes on within the processes of a shared training, and what can go wrong in one of them; for tests/training/test_collectives.py."""
+"""What the processes of a shared training do, and what can go wrong in one; for tests/training/test_collectives.py."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from wsss.training import collectives
 from wsss.training.loading import EpochOrder
+from wsss.training.resume import State
 
 from .interrupted_fit import losses, network, train_frozen, training_images
 
@@ -22,7 +22,7 @@ STEP = 3
 
 
 def check_exchanges(*, index: Path) -> None:
-    """Rows, gathering, sums, signals and dropout, against what one process would do."""
+    """Rows, gathering, sums, signals and draws, against what one process would do."""
     device, rank, count = torch.device("cpu"), collectives.rank(), 5
     assert collectives.size() == 2
     assert collectives.first() is (rank == 0)
@@ -46,34 +46,26 @@ def check_exchanges(*, index: Path) -> None:
     assert weights[2].grad.unique().tolist() == [10]
     assert collectives.any_signal(15 * rank, device=device) == 15
     assert collectives.any_signal(0, device=device) == 0
-    check_dropout(count, rows)
+    check_draws(device)
     check_order(index, rank)
 
 
-def check_dropout(count: int, rows: slice) -> None:
-    """The rows of what one process draws, and the same state of the generator after it."""
-    x = torch.randn(count, 4, 6, 5, generator=torch.Generator().manual_seed(1))
-    for layer in (nn.Dropout(0.3), nn.Dropout2d(0.5, inplace=True)):
-        for form in (torch.contiguous_format, torch.channels_last):
-            torch.manual_seed(3)
-            expected = layer(x.clone(memory_format=form))[rows]
-            after = torch.rand(1)
-            torch.manual_seed(3)
-            with collectives.whole_batch_dropout(count):
-                found = layer(x[rows].clone(memory_format=form))
-            assert torch.equal(found, expected)
-            assert torch.equal(torch.rand(1), after)
-    with collectives.whole_batch_dropout(count):
-        assert torch.equal(F.dropout(x[rows], 0.5, training=False), x[rows])
-        with pytest.raises(ValueError, match="use one process"):
-            F.dropout(x[:1], 0.5)
+def check_draws(device: torch.device) -> None:
+    """Each process gets its own random state back; states of another number of processes are not used."""
+    torch.manual_seed(collectives.rank())
+    state = State()
+    state.remember_draws(device)
+    assert state.draws["cpu"].shape == (2, len(torch.get_rng_state()))
+    expected = torch.rand(3)
+    assert state.restore_draws(device)
+    assert torch.equal(torch.rand(3), expected)
+    assert not State(draws={"cpu": state.draws["cpu"][:1]}).restore_draws(device)
 
 
 def check_order(index: Path, rank: int) -> None:
     """The processes' parts make up the batches of one process."""
-    alone, shared = (
-        EpochOrder(training_images(index), batch_size=5, **options) for options in ({}, {"rows": collectives.own_rows})
-    )
+    alone = EpochOrder(training_images(index), batch_size=5)
+    shared = EpochOrder(training_images(index), batch_size=5, rows=collectives.own_rows)
     for epoch in range(3):
         alone.epoch = shared.epoch = epoch
         assert len(alone) == len(shared)
@@ -94,6 +86,11 @@ def _spoilt(happens):
     return spoilt
 
 
+def _infinite(outputs, batch):
+    """A loss that is infinite in the middle of the training."""
+    return {"error": losses(outputs, batch)["error"] / (0 if batch["progress"] == 0.5 else 1)}
+
+
 def train_with(*, what: str, folder: Path, index: Path) -> None:
     """A training in which `what` happens."""
     changed: dict = {}
@@ -104,9 +101,7 @@ def train_with(*, what: str, folder: Path, index: Path) -> None:
     elif what == "bug":
         changed["losses"] = _spoilt(lambda named: named["misspelt"])
     elif what == "infinite":
-        changed["losses"] = lambda outputs, batch: {
-            "error": losses(outputs, batch)["error"] / (0 if batch["progress"] == 0.5 else 1)
-        }
+        changed["losses"] = _infinite
     elif what == "drifts":
         changed["model"] = model = network(batchnorm=False)
         changed["losses"] = _spoilt(lambda named: (model.head[0].bias.data.add_(0.01), named)[1])
@@ -126,12 +121,12 @@ def check_refusals(*, folder: Path, index: Path) -> None:
     for what, words in {
         "infinite": r"^the loss is inf in epoch 3, step 1 \(learning rate .*lower optimiser.lr",
         "drifts": r"^after epoch 2 the 2 processes of this training hold different weights",
-        "free": r"^1 BatchNorm layers \(e\.g\. backbone\.1\) .*GPUs only; use one process",
+        "free": r"^1 BatchNorm layers \(e\.g\. backbone\.1\) .*on GPUs only; use one process",
         "small": r"^a batch of 1 images cannot be shared by 2 processes",
     }.items():
         with pytest.raises(ValueError, match=words):
             train_with(what=what, folder=folder / what, index=index)
-        assert not (folder / what / "model.pt").exists()
+        assert not (folder / what / "model.safetensors").exists()
 
 
 def train_until_stopped(*, folder: Path, index: Path, epochs: int, stop: tuple[int, int] = (0, 0), to: int = 0) -> None:

@@ -30,6 +30,7 @@ MODULES = sorted(p for p in (ROOT / "wsss").rglob("*.py"))
 PURE = (
     "files/rle",
     "nets/peaks",
+    "nets/shares",
     "nets/topdown",
     "stages/evaluate/confusion",
     "stages/evaluate/instance_metrics",

@@ -17,6 +17,8 @@ import pandas as pd
 import pytest
 import torch
 
+from wsss.nets.checkpoints import load_network
+
 from .conftest import ROOT
 from .toy_run import Project
 
@@ -30,7 +32,7 @@ MACHINE = (
     "5",
 )
 ONCE = (*MACHINE, "--retries", "0")
-CLASSIFIER = "results/toy/cam/seeds/round-1/classifier.pt"
+CLASSIFIER = "results/toy/cam/seeds/round-1/classifier.safetensors"
 LOG = "results/toy/logs/train_classifier/cam-round-1.log"
 LONG = {
     "methods": ["cam"],
@@ -144,16 +146,10 @@ def assert_as_undisturbed(project: Project, trained: Project) -> None:
 
 
 def assert_equal_weights(project: Project, trained: Project) -> None:
-    ours, theirs = (torch.load(p.folder / CLASSIFIER, weights_only=True) for p in (project, trained))
+    (ours, said), (theirs, heard) = (load_network(p.folder / CLASSIFIER) for p in (project, trained))
+    assert said == heard
     assert ours.keys() == theirs.keys()
-    for name, state in theirs.items():
-        if isinstance(state, dict):
-            assert all(
-                torch.equal(state[k], ours[name][k])
-                if isinstance(state[k], torch.Tensor)
-                else state[k] == ours[name][k]
-                for k in state
-            ), name
+    assert all(torch.equal(value, ours[name]) for name, value in theirs.items())
 
 
 def times(job: dict[str, str]) -> tuple[pd.Timestamp, pd.Timestamp]:

@@ -67,9 +67,9 @@ def test_every_product_has_a_record_and_its_code_is_the_rules(finished):
 
 def test_cam_is_trained_once_for_both(finished):
     base = finished.folder / "results" / "toy"
-    assert (base / "cam/seeds/round-1/classifier.pt").exists()
+    assert (base / "cam/seeds/round-1/classifier.safetensors").exists()
     assert not (base / "erasing/seeds/round-1").exists()
-    assert (base / "erasing/seeds/round-2/classifier.pt").exists()
+    assert (base / "erasing/seeds/round-2/classifier.safetensors").exists()
 
 
 def test_after_a_finished_run_nothing(project):
@@ -138,7 +138,7 @@ def test_a_learning_rate_reruns_from_its_stage_on(project):
 
 def test_segmenters_start_from_the_classifier_or_not(project):
     log = (project.folder / "results/toy/logs/train_segmenter/erasing-plain-cycle-0.log").read_text()
-    assert "starting from the backbone of results/toy/cam/seeds/round-1/classifier.pt" in log
+    assert "starting from the backbone of results/toy/cam/seeds/round-1/classifier.safetensors" in log
     jobs = project.reruns({"segment": {"start": "pretrained"}})
     assert jobs["train_segmenter"] == 3
     assert not {"train_classifier", "make_seeds"} & set(jobs)
@@ -306,7 +306,7 @@ def test_automatic_rounds_follow_a_relaxed_and_a_tightened_rule(project):
     def rounds(over: dict) -> int:
         done = project.snakemake("seeds", over=over)
         assert done.returncode == 0, done.stdout + done.stderr
-        return len(list((project.folder / "results/auto").glob("*/seeds/round-*/classifier.pt")))
+        return len(list((project.folder / "results/auto").glob("*/seeds/round-*/classifier.safetensors")))
 
     assert rounds(auto) == 1
     assert project.reruns(auto, "seeds") == {}

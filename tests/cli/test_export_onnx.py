@@ -104,8 +104,8 @@ def test_every_network_can_be_exported(network, name, stride, tmp_path):
     model = build_segmenter(network=network, weights="none", backbone=backbone, num_classes=2).eval()
     given = SegmenterSettings(network=network, weights="none", backbone=backbone, psl=PslSection(enabled=True))
     meta = {"stage": "train_segmenter", "classes": ["background", "a", "b"], "settings": given.model_dump(mode="json")}
-    save_network(tmp_path / "segmenter.pt", state=model.state_dict(), meta=meta)
-    export_onnx(model=tmp_path / "segmenter.pt", output=tmp_path / "net.onnx")
+    save_network(tmp_path / "segmenter.safetensors", state=model.state_dict(), meta=meta)
+    export_onnx(model=tmp_path / "segmenter.safetensors", output=tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
     exported = Exported(model, score="sigmoid", p=0.1, weighted=True).eval()
     for height, width in ((5, 7), (3, 4)):

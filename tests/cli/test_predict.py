@@ -64,7 +64,7 @@ def test_the_scale_is_the_callers_or_the_runs(segmenter, folder, tmp_path, monke
         return seen[-1]
 
     monkeypatch.setattr("wsss.cli.predict.probabilities", watched)
-    moved = tmp_path / "moved" / "segmenter.pt"
+    moved = tmp_path / "moved" / "segmenter.safetensors"
     (moved.parent / "predictions").mkdir(parents=True)
     shutil.copy(segmenter, moved)
     said = [

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from wsss.files.provenance_files import SUFFIX
+from wsss.nets.checkpoints import load_network
 
 TIMES = {"seconds", "peak_memory_mb", "made", "host", "digest", "size", "revision"}
 """Keys of JSON files that differ between equal runs: times, and digests of files that hold times."""
@@ -38,7 +39,7 @@ def same(a: Path, b: Path, *, name: str) -> bool:
     """Whether two files hold the same, times left out."""
     if a.read_bytes() == b.read_bytes() or name in OTHER:
         return True
-    if a.suffix == ".pt":
+    if a.suffix == ".safetensors":
         return same_network(a, b)
     if a.name == "metrics.csv":
         return figures(a) == figures(b)
@@ -49,13 +50,8 @@ def same(a: Path, b: Path, *, name: str) -> bool:
 
 def same_network(a: Path, b: Path) -> bool:
     """Whether two networks hold the same weights and say the same of themselves."""
-    ours, theirs = (torch.load(path, weights_only=True) for path in (a, b))
-    states = [saved.pop("state") for saved in (ours, theirs)]
-    return (
-        ours == theirs
-        and states[0].keys() == states[1].keys()
-        and all(torch.equal(v, states[1][k]) for k, v in states[0].items())
-    )
+    (ours, said), (theirs, heard) = map(load_network, (a, b))
+    return said == heard and ours.keys() == theirs.keys() and all(torch.equal(v, theirs[k]) for k, v in ours.items())
 
 
 def figures(path: Path) -> list[list[str]]:

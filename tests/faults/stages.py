@@ -19,7 +19,7 @@ from .jobs import alive, children, command_line
 RUN = Path("results/toy")
 ROUND = RUN / "cam" / "seeds" / "round-1"
 MASKS = RUN / "cam" / "pseudo" / "plain" / "cycle-0" / "train-0.h5"
-KEPT = "cam/seeds/round-1/.resume/classifier.pt"
+KEPT = "cam/seeds/round-1/.resume/classifier.safetensors"
 """What a training by the workflow leaves for the stage that reads its network to remove."""
 
 

@@ -30,10 +30,10 @@ READ_BY = {
     "dataset/index.csv": "cam/pseudo/seed/train-0.h5",
     "dataset/shards/train-0.csv": "cam/pseudo/seed/train-0.h5",
     "dataset/statistics.json": "erasing/seeds/round-2/scores/train-0.h5",
-    f"{ROUND}/classifier.pt": f"{ROUND}/scores/train-0.h5",
+    f"{ROUND}/classifier.safetensors": f"{ROUND}/scores/train-0.h5",
     f"{ROUND}/training.json": f"{ROUND}/metrics.json",
     f"{ROUND}/scores/train-0.h5": f"{ROUND}/regions/train-0.h5",
-    f"{SEGMENT}/segmenter.pt": f"{SEGMENT}/predictions/val-0.h5",
+    f"{SEGMENT}/segmenter.safetensors": f"{SEGMENT}/predictions/val-0.h5",
     f"{SEGMENT}/metrics.json": "metrics.csv",
     "metrics/cam/seed.csv": "metrics.csv",
     "metrics.csv": "report/index.html",
@@ -72,7 +72,9 @@ def maker(path: Path) -> Path:
     """The product whose record names a file."""
     if "dataset" in path.parts:
         return Path("results/toy/dataset/index.csv")
-    own = {"training.json": "classifier.pt"} | ({"metrics.json": "segmenter.pt"} if "segment" in path.parts else {})
+    own = {"training.json": "classifier.safetensors"} | (
+        {"metrics.json": "segmenter.safetensors"} if "segment" in path.parts else {}
+    )
     return path.with_name(own.get(path.name, path.name))
 
 

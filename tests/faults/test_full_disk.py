@@ -81,7 +81,11 @@ def test_a_log_on_the_full_disk_hides_no_error(finished, tmp_path):
 def test_a_disk_that_fills_up_during_a_training(finished, tmp_path, monkeypatch):
     """The first resume file fits, the second does not. The training goes on from the first; other settings do not."""
     monkeypatch.chdir(finished.folder)
-    product, longer, other = "cam/seeds/round-1/classifier.pt", {"epochs": 3}, {"epochs": 3, "optimiser": {"lr": 0.001}}
+    product, longer, other = (
+        "cam/seeds/round-1/classifier.safetensors",
+        {"epochs": 3},
+        {"epochs": 3, "optimiser": {"lr": 0.001}},
+    )
     apart = {"longer": longer, "other": other}
     for name, settings in apart.items():
         assert (
@@ -89,18 +93,20 @@ def test_a_disk_that_fills_up_during_a_training(finished, tmp_path, monkeypatch)
                 words_of(
                     Path("results/toy"),
                     product,
-                    output=tmp_path / name / "classifier.pt",
+                    output=tmp_path / name / "classifier.safetensors",
                     settings={"classifier": settings},
                 )
             ).exit_code
             == 0
         )
     with small_disk(tmp_path / "disk", size=64 << 20) as disk:
-        words = words_of(Path("results/toy"), product, output=disk / "classifier.pt", settings={"classifier": longer})
+        words = words_of(
+            Path("results/toy"), product, output=disk / "classifier.safetensors", settings={"classifier": longer}
+        )
         done = run_apart(words)
         assert done.returncode == 1, (done.returncode, done.stderr)
-        assert only_error(done.stderr).startswith(f"error: {disk}/.resume/classifier.pt: {FULL}")
-        assert list(contents(disk)) == [".resume/classifier.pt"]
+        assert only_error(done.stderr).startswith(f"error: {disk}/.resume/classifier.safetensors: {FULL}")
+        assert list(contents(disk)) == [".resume/classifier.safetensors"]
         enlarge(disk, size=256 << 20)
         shutil.copytree(disk / ".resume", disk / "b" / ".resume")
         for folder, name, said in (
@@ -111,14 +117,16 @@ def test_a_disk_that_fills_up_during_a_training(finished, tmp_path, monkeypatch)
                 words_of(
                     Path("results/toy"),
                     product,
-                    output=folder / "classifier.pt",
+                    output=folder / "classifier.safetensors",
                     settings={"classifier": apart[name]},
                     log=folder / "log",
                 )
             )
             assert done.exit_code == 0, done.output
             assert said in (folder / "log").read_text()
-            assert (folder / "classifier.pt").read_bytes() == (tmp_path / name / "classifier.pt").read_bytes()
+            assert (folder / "classifier.safetensors").read_bytes() == (
+                tmp_path / name / "classifier.safetensors"
+            ).read_bytes()
             assert not (folder / ".resume").exists()
 
 

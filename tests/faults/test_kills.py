@@ -86,7 +86,7 @@ class KilledRun:
 
 def test_a_few_kills(prepared, tmp_path):
     """The stage alone and Snakemake alone during a training, everything at once during the score maps."""
-    training, scores = (f"{RUN}/cam/seeds/round-1/{name}" for name in ("classifier.pt", "scores/train-0.h5"))
+    training, scores = (f"{RUN}/cam/seeds/round-1/{name}" for name in ("classifier.safetensors", "scores/train-0.h5"))
     run = KilledRun(Project(tmp_path / "killed"), scores, over=SMALL)
 
     def epochs_done(jobs: list[Job], least: int) -> Job | None:

@@ -19,7 +19,7 @@ from .comparing import leftovers, same
 from .jobs import alive, wait_for
 from .stages import KEPT, MASKS, ROUND, RUN, StageRuns
 
-NETWORK = ROUND / "classifier.pt"
+NETWORK = ROUND / "classifier.safetensors"
 LARGE = {"classifier": {"batch_size": 12, "augment": {"crop": 1024}}}
 
 

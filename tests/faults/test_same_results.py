@@ -46,7 +46,7 @@ def test_jobs_shards_and_loaders_change_no_mask(finished):
     done = finished.snakemake("pseudo_masks", over=over, machine=("--cores", "1"))
     assert done.returncode == 0, done.stdout + done.stderr
     again, toy = (finished.folder / "results" / name for name in ("again", "toy"))
-    network = "cam/seeds/round-1/classifier.pt"
+    network = "cam/seeds/round-1/classifier.safetensors"
     assert (again / network).read_bytes() == (toy / network).read_bytes()
     found = stores_of(again)
     assert set(found) >= {
@@ -72,7 +72,7 @@ def test_a_whole_run_again_in_another_way(finished, tmp_path):
     again, toy = (p.folder / "results/toy" for p in (project, finished))
     assert figures_of(again) == figures_of(toy)
     assert stores_of(again) == stores_of(toy)
-    for path in sorted(toy.rglob("*.pt")):
+    for path in sorted(toy.rglob("*.safetensors")):
         ours, theirs = load_network(path)[0], load_network(again / path.relative_to(toy))[0]
         assert all(bool((ours[name] == theirs[name]).all()) for name in ours)
     for method in ("cam", "erasing"):

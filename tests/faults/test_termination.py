@@ -75,7 +75,7 @@ def test_a_crf_shard(stages, prepared):
 )
 def test_a_whole_run_during_a_training(stages, prepared, number):
     """The training keeps its place. Snakemake, which waits for it or dies at once, is started again."""
-    network = ROUND / "classifier.pt"
+    network = ROUND / "classifier.safetensors"
     (stages.folder / network).unlink()
     (stages.folder / ROUND / "training.json").unlink()
     command = stages.project.command(str(network), over=SMALL)
@@ -83,7 +83,7 @@ def test_a_whole_run_during_a_training(stages, prepared, number):
     wait_for(lambda: workflow.logged(r" epoch 3/12: loss "))
     os.killpg(workflow.pid, number)
     assert workflow.ended(seconds=60) != 0
-    wait_for((stages.folder / ROUND / ".resume" / "classifier.pt").exists, seconds=20)
+    wait_for((stages.folder / ROUND / ".resume" / "classifier.safetensors").exists, seconds=20)
     wait_for(lambda: f"stopped by {number.name} " in workflow.log.read_text(), seconds=20)
     assert not (stages.folder / network).exists()
     if number == signal.SIGHUP:

@@ -20,7 +20,7 @@ from wsss.nets.checkpoints import load_network
 
 from .again import call, contents, linked, only_error, words_of
 
-CLASSIFIER = "cam/seeds/round-1/classifier.pt"
+CLASSIFIER = "cam/seeds/round-1/classifier.safetensors"
 
 
 def broken_weights(run: Path, path: Path) -> str:
@@ -57,7 +57,7 @@ def again(there: Path, product: str, **settings) -> str:
 
 def test_a_loss_that_is_no_number_stops_the_training_and_leaves_nothing(there, tmp_path):
     settings = {"backbone": {"weights": broken_weights(there, tmp_path / "weights.pth")}}
-    done = call(words_of(there, CLASSIFIER, output=tmp_path / "new" / "classifier.pt", settings=settings))
+    done = call(words_of(there, CLASSIFIER, output=tmp_path / "new" / "classifier.safetensors", settings=settings))
     assert done.exit_code == 1
     assert only_error(done.output).startswith("error: the loss is nan in epoch 1, step 1 ")
     assert contents(tmp_path / "new") == {}

@@ -17,14 +17,14 @@ from .comparing import differences, leftovers, same
 from .jobs import jobs_below, wait_for
 from .stages import KEPT, ROUND, RUN, StageRuns, Started
 
-NETWORK = ROUND / "classifier.pt"
+NETWORK = ROUND / "classifier.safetensors"
 
 
 @pytest.fixture
 def untrained(prepared, tmp_path) -> StageRuns:
     """The run before its training."""
     stages = StageRuns(prepared, tmp_path / "run")
-    for name in ("classifier.pt", "training.json"):
+    for name in ("classifier.safetensors", "training.json"):
         (stages.folder / ROUND / name).unlink()
     return stages
 

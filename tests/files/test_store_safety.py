@@ -13,7 +13,8 @@ import pytest
 
 from wsss.files import store
 from wsss.files.errors import ArtefactError
-from wsss.files.store import CHUNK, MapReader, MapSet, MapWriter
+from wsss.files.store import MapReader, MapSet, MapWriter
+from wsss.files.store_layout import CHUNK
 
 from .test_store import sample, write
 

@@ -27,7 +27,7 @@ def test_what_a_living_process_writes_stays(tmp_path):
 
 
 def test_what_a_dead_one_left_goes_from_every_folder_below(tmp_path):
-    for name in ("a.h5", ".resume/a.pt", "masks/train/a.png"):
+    for name in ("a.h5", ".resume/a.safetensors", "masks/train/a.png"):
         left = temporary_of(tmp_path / name, pid=NOBODY)
         left.parent.mkdir(parents=True, exist_ok=True)
         left.touch()

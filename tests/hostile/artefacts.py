@@ -1,4 +1,4 @@
-"""Networks, pickled labels, weights and indices from another hand. Maps are in `stored_maps.py`."""
+"""Pickled labels and indices from another hand. Maps are in `stored_maps.py`, networks in `networks.py`."""
 
 from __future__ import annotations
 
@@ -10,36 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from wsss.cli.convert_labels import convert_labels
 from wsss.files.index import INDEX_COLUMNS, ImageIndex
 from wsss.files.text_files import read_json
-from wsss.nets.backbones import load_state
-from wsss.nets.checkpoints import load_network, save_network
-from wsss.stages.segment.inference import load_segmenter
 
 from .attempt import Case, each
 
-# ---------------------------------------------------------------- networks
-
-
-def good_network(path: Path, *, meta: Mapping[str, Any] | None = None) -> Path:
-    state = {"w": torch.arange(8.0), "b": torch.ones(2, 3)}
-    save_network(path, state=state, meta={"stage": "train_segmenter", "classes": ["background", "cat"], **(meta or {})})
-    return path
-
-
-def read_net(folder: Path) -> None:
-    load_network(folder / "a.pt")
-
-
-def read_segmenter(folder: Path) -> None:
-    load_segmenter(folder / "a.pt", device=torch.device("cpu"))
-
-
-def read_backbone(folder: Path) -> None:
-    load_state(folder / "a.pt")
+# ---------------------------------------------------------------- pickles
 
 
 class Calls:
@@ -75,26 +52,10 @@ PROGRAMS: dict[str, bytes] = {
     "no end": b"\x80\x02}",
     "a number": b"\x80\x02K\x05.",
 }
-"""Pickles in the place of a network and in cls_labels.npy; all are refused."""
-METAS: dict[str, Mapping[str, Any]] = {
-    "no settings": {},
-    "settings with unknown keys": {"settings": {"evil": 1}},
-    "a backbone on the hub": {"settings": {"backbone": {"name": "hf-hub:evil/model"}}},
-    "a backbone of a local folder": {"settings": {"backbone": {"name": "local-dir:/etc"}}},
-    "300 classes": {"classes": ["c"] * 300, "settings": {}},
-    "classes that are lists": {"classes": [["background"], ["cat"]], "settings": {}},
-    "of another stage": {"stage": "train_classifier"},
-    "weights that do not fit": {"settings": {}},
-}
-"""What a network says of itself."""
+"""Pickles in cls_labels.npy; all are refused."""
 
 
-def described(folder: Path, *, content: Mapping[str, Any]) -> str:
-    good_network(folder / "a.pt", meta=content)
-    return "" if "backbone" in str(content) else "a.pt"
-
-
-def binary(folder: Path, *, content: bytes, name: str = "a.pt") -> str:
+def binary(folder: Path, *, content: bytes, name: str) -> str:
     (folder / name).write_bytes(content)
     return name
 
@@ -201,12 +162,7 @@ INDICES: dict[str, Mapping[str, str] | str] = {
 
 def cases() -> list[Case]:
     """All of them."""
-    files = {"empty": b"", "text": b"no network", **PROGRAMS}
-    weights = {f"backbone.weights: {name}": content for name, content in files.items()}
     return [
-        *each("network", files, binary, read_net),
-        *each("network", weights, binary, read_backbone),
-        *each("network", {f"says of itself: {k}": v for k, v in METAS.items()}, described, read_segmenter),
         *each("pickled labels", LABELS, partial(binary, name="a.npy"), read_labels),
         *each("index", INDICES, index, read_index),
         Case(kind="index", name="JSON of 64 GB", build=large, read=read_any_json),

@@ -9,7 +9,7 @@ import itertools
 
 import pytest
 
-from . import artefacts, configurations, images, outlines, stored_maps, tables
+from . import artefacts, configurations, images, networks, outlines, stored_maps, tables
 from .attempt import Case, faults_of
 
 BLOCK = 25
@@ -18,7 +18,7 @@ BLOCK = 25
 
 def blocks() -> dict[str, list[Case]]:
     """All inputs, each written by code when it is needed, in blocks of one kind."""
-    modules = (tables, images, outlines, stored_maps, artefacts, configurations)
+    modules = (tables, images, outlines, stored_maps, artefacts, networks, configurations)
     cases = sorted((case for module in modules for case in module.cases()), key=lambda case: case.kind)
     assert len({(case.kind, case.name) for case in cases}) == len(cases)
     return {

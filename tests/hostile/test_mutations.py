@@ -31,7 +31,7 @@ from wsss.stages.dataset.faults import Faults
 from wsss.stages.dataset.folder import read_folder
 from wsss.stages.dataset.voc import read_annotation
 
-from . import artefacts, images, outlines, stored_maps
+from . import images, networks, outlines, stored_maps
 from .attempt import ALLOWED, LONGEST, attempt
 
 USUAL = 200
@@ -208,7 +208,7 @@ KINDS: dict[str, tuple[Callable[[Path], bytes], Callable[[Path], None]]] = {
     "mask": (palette, mask_of),
     "proposals JSON": (lambda _: PROPOSALS.encode(), proposals_of),
     "maps": (made(stored_maps.good_maps), maps_of),
-    "network": (made(artefacts.good_network), network_of),
+    "network": (made(networks.good_network), network_of),
     "pickled labels": (made(labels), labels_of),
     "configuration": (lambda _: CONFIG.encode(), configuration_of),
     "index": (index_file, index_of),

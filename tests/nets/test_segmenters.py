@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 import torch
 
-from wsss.nets.segmenters import SEGMENTERS, build_segmenter
+from wsss.nets.segmenters import build_segmenter
 from wsss.settings.sections import BackboneSection
-from wsss.settings.segment import NETWORKS, NetworkName, shares_backbone
-from wsss.training.loop import set_train_mode
+from wsss.training.modes import set_train_mode
 
 TINY = BackboneSection(name="test_efficientnet", weights="none", output_stride=16)
 CASES = {"deeplabv3plus": ((64, 96), (16, 24)), "largefov": ((33, 65), (5, 9)), "deeplabv2": ((33, 65), (5, 9))}
-
-
-def test_the_registry_and_the_settings_name_the_same_networks():
-    assert list(SEGMENTERS) == list(NETWORKS) == list(get_args(NetworkName)) == list(CASES)
-
-
-@pytest.mark.parametrize(
-    ("network", "backbone", "shared"),
-    [
-        ("deeplabv3plus", "resnet101", True),
-        ("deeplabv3plus", "vgg16_largefov", False),
-        ("largefov", "vgg16_largefov", True),
-        ("largefov", "resnet101", False),
-        ("deeplabv2", "resnet101", False),
-        ("deeplabv2", "vgg16_largefov", False),
-    ],
-)
-def test_networks_on_the_classifiers_backbone(network, backbone, shared):
-    assert shares_backbone(network, backbone) is shared
 
 
 @pytest.fixture(scope="module", params=CASES)

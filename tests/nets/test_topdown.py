@@ -12,17 +12,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from wsss.nets.backbones import SubgridConv2d
-from wsss.nets.topdown import (
-    EPSILON,
-    PUBLISHED,
-    Rules,
-    arrived_mass,
-    bottom_up,
-    check_passable,
-    response_maps,
-    top_down,
-)
+from wsss.nets.shares import EPSILON, PUBLISHED, Rules
+from wsss.nets.subgrid import SubgridConv2d
+from wsss.nets.topdown import arrived_mass, bottom_up, check_passable, response_maps, top_down
 from wsss.settings.sections import BackboneSection
 from wsss.stages.seeds.cam import Classifier
 
@@ -48,10 +40,11 @@ def pass_down(model, image, *, at=(0, 0, 0), **rules):
 
 
 def by_hand():
-    """Image 1, 2, 4; kernels A = (2, 1) and B = (1, -1) + 3, ReLU; then one kernel over both, (1, 1) on A and (2, -5) on B.
+    """Image 1, 2, 4; kernels A = (2, 1) and B = (1, -1) + 3, ReLU; then one kernel, (1, 1) on A and (2, -5) on B.
 
-    A gives 4, 8 and B 2, 1: over the minimum 3, 7 and 1, 0. The second layer's positive weights make 3 + 7 + 2 of it, so its mass goes 3/12, 7/12, 2/12, 0.
-    The image over its minimum is 0, 1, 3. A's first cell: all to the middle; its second: 2/5 to the middle and 3/5 right. B's first cell sees 0 under its positive weight.
+    A gives 4, 8 and B 2, 1; minus the minimum 3, 7 and 1, 0. The second layer's positive weights make 3 + 7 + 2 of it,
+    so its mass goes 3/12, 7/12, 2/12, 0. The image minus its minimum is 0, 1, 3. A's first cell hands all to the
+    middle. Its second hands 2/5 to the middle and 3/5 to the right. B's first cell sees 0 under its positive weight.
     """
     layers = [
         conv([[[[2.0, 1]]], [[[1.0, -1]]]], bias=[0.0, 3.0]),
@@ -65,9 +58,8 @@ def test_a_hand_computed_pass():
     model, image = by_hand()
     sure = torch.tensor([[0, 3 / 12 + 7 / 12 * 2 / 5, 7 / 12 * 3 / 5]])
     assert torch.allclose(pass_down(model, image, dead_ends="drop"), sure)  # what has no positive source is dropped
-    assert torch.allclose(
-        pass_down(model, image), sure + torch.tensor([[0, 2 / 12, 0]]), atol=1e-5
-    )  # or goes where something is active
+    spread = sure + torch.tensor([[0, 2 / 12, 0]])  # or goes where something is active
+    assert torch.allclose(pass_down(model, image), spread, atol=1e-5)
 
 
 def slow_share(x, weight, mass, *, stride, padding, dilation, groups):
@@ -140,10 +132,9 @@ def test_signed_inputs_are_sources_by_the_sign_of_their_weights():
     """Image -1, 2, 4 and weights -3, 1, -1: the first two add 3 and 2, the third takes away."""
     model, image = conv([[[[-3.0, 1, -1]]]]), torch.tensor([[[-1.0, 2, 4]]])
     assert torch.allclose(pass_down(model, image, inputs="signed"), torch.tensor([[3 / 5, 2 / 5, 0]]))
-    assert torch.allclose(
-        pass_down(model, image), torch.tensor([[0, 1.0, 0]])
-    )  # over the minimum: 0, 3, 5 with the weights 0, 1, 0
-    assert torch.allclose(pass_down(model, image.abs(), inputs="signed"), torch.tensor([[0, 1.0, 0]]))
+    middle = torch.tensor([[0, 1.0, 0]])
+    assert torch.allclose(pass_down(model, image), middle)  # minus the minimum: 0, 3, 5 with the weights 0, 1, 0
+    assert torch.allclose(pass_down(model, image.abs(), inputs="signed"), middle)
 
 
 def test_of_a_sum_of_signed_terms_the_positive_ones_get_the_mass():
@@ -160,9 +151,8 @@ def test_after_a_relu_shifted_and_signed_are_equal():
     )
     image[:, 0, 0] = 0
     for at in ((0, 1, 1), (1, 4, 5)):
-        assert torch.allclose(
-            pass_down(model, image, at=at), pass_down(model, image, at=at, inputs="signed"), atol=1e-6
-        )
+        signed = pass_down(model, image, at=at, inputs="signed")
+        assert torch.allclose(pass_down(model, image, at=at), signed, atol=1e-6)
 
 
 def test_folding_batchnorm_equals_the_network_without_it():
@@ -172,9 +162,8 @@ def test_folding_batchnorm_equals_the_network_without_it():
     folded.first, folded.norm = fuse_conv_bn_eval(folded.first, folded.norm), nn.Identity()
     for at in ((0, 1, 1), (1, 5, 6)):
         assert torch.allclose(pass_down(model, image, at=at), pass_down(folded, image, at=at), atol=1e-6)
-    assert not torch.allclose(
-        pass_down(model, image, at=at), pass_down(model, image, at=at, batchnorm="gradient"), atol=1e-3
-    )
+    gradient = pass_down(model, image, at=at, batchnorm="gradient")
+    assert not torch.allclose(pass_down(model, image, at=at), gradient, atol=1e-3)
 
 
 def test_published_batchnorm_is_its_gradient():
@@ -204,7 +193,10 @@ class Block(nn.Module):
 
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_sum_splits_by_share_or_copies(inplace):
-    """Image 0, 1, 3: sums 0, 3, 9; the last cell sees 3 and 9 and hands down 1/4 and 3/4. Of each, a third is the shortcut's: the other third's source is the same pixel."""
+    """Image 0, 1, 3: sums 0, 3, 9; the last cell sees 3 and 9 and hands down 1/4 and 3/4.
+
+    A third of each is the shortcut's; the other two thirds have the same pixel as their source.
+    """
     model, image = Block(inplace), torch.tensor([[[0.0, 1, 3]]])
     assert torch.allclose(pass_down(model, image, at=(0, 0, 1)), torch.tensor([[0, 1 / 4, 3 / 4]]))
     assert torch.allclose(pass_down(model, image, at=(0, 0, 1), residual="copy"), torch.tensor([[0, 2 / 4, 6 / 4]]))
@@ -215,12 +207,10 @@ def test_pools():
     at_maximum = pass_down(nn.Sequential(conv([[[[1.0]]]]), nn.MaxPool2d((1, 2))), image, at=(0, 0, 1))
     assert at_maximum.tolist() == [[0, 0, 1, 0]]
     average = nn.Sequential(nn.AvgPool2d((1, 2), padding=(0, 1)), conv([[[[1.0]]]]))
-    assert torch.allclose(
-        pass_down(average, image, at=(0, 0, 1)), torch.tensor([[0, 3 / 5, 2 / 5, 0]])
-    )  # as a convolution: by activation over the minimum
-    assert torch.allclose(
-        pass_down(average, image, at=(0, 0, 1), batchnorm="gradient"), torch.tensor([[0, 0.5, 0.5, 0]])
-    )
+    found = pass_down(average, image, at=(0, 0, 1))
+    assert torch.allclose(found, torch.tensor([[0, 3 / 5, 2 / 5, 0]]))  # as a convolution: by activation
+    found = pass_down(average, image, at=(0, 0, 1), batchnorm="gradient")
+    assert torch.allclose(found, torch.tensor([[0, 0.5, 0.5, 0]]))
     assert pass_down(average, image, at=(0, 0, 2)).sum() == 1  # nothing goes into the padding
     assert pass_down(average, image, at=(0, 0, 2), batchnorm="gradient").sum() == 0.5
 
@@ -261,9 +251,8 @@ def test_passes_are_the_same_one_by_one_and_all_at_once():
     for rules in EVERY:
         whole = arrived_mass(model, image, starts, factor=1, rules=rules)
         for at_once in (1, 2, 3):
-            assert torch.allclose(
-                whole, arrived_mass(model, image, starts, factor=1, at_once=at_once, rules=rules), atol=1e-6
-            )
+            parts = arrived_mass(model, image, starts, factor=1, at_once=at_once, rules=rules)
+            assert torch.allclose(whole, parts, atol=1e-6)
     assert arrived_mass(model, image, starts[:0], factor=1, rules=CONSERVING).shape == (0, 8, 9)
 
 
@@ -353,7 +342,7 @@ class Hidden(nn.Module):
 def test_a_network_that_does_other_things_than_were_seen_is_refused():
     torch.manual_seed(0)
     check_passable(nn.Conv2d(3, 2, 1))
-    with pytest.raises(ValueError, match="other maps than it does"):
+    with pytest.raises(ValueError, match="other maps when it is followed"):
         check_passable(Hidden())
 
 

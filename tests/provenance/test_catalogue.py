@@ -97,11 +97,14 @@ def test_settings_are_those_of_the_owner_and_the_method():
         }
     )
     found = catalogue(config, rounds={"cam": 1, "tight": 2})
-    assert "cam/seeds/round-1/classifier.pt" in found
-    assert "tight/seeds/round-1/classifier.pt" not in found
+    assert "cam/seeds/round-1/classifier.safetensors" in found
+    assert "tight/seeds/round-1/classifier.safetensors" not in found
     assert found["tight/seeds/round-1/regions/train-0.h5"].settings["settings"]["claim"]["rel_threshold"] == 0.7
     assert found["cam/seeds/round-1/regions/train-0.h5"].settings["settings"]["claim"]["rel_threshold"] == 0.85
-    assert found["cam/seeds/round-1/classifier.pt"].code != found["tight/seeds/round-2/classifier.pt"].code
+    assert (
+        found["cam/seeds/round-1/classifier.safetensors"].code
+        != found["tight/seeds/round-2/classifier.safetensors"].code
+    )
 
 
 def test_automatic_rounds_are_read_from_what_was_measured(tmp_path):

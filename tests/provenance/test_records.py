@@ -152,7 +152,7 @@ def test_files_that_settings_name_are_inputs(tmp_path):
     settings = ClassifierSettings.model_validate({"backbone": {"weights": str(weights)}})
     found = input_files(
         "train_classifier",
-        {"settings": settings, "output": tmp_path / "o.pt", "record": tmp_path / "r.json", "regions": []},
+        {"settings": settings, "output": tmp_path / "o.safetensors", "record": tmp_path / "r.json", "regions": []},
     )
     assert found == {"settings": [weights]}
     (tmp_path / "labels.csv").write_text("image,labels")

@@ -87,7 +87,7 @@ def test_a_finished_run_is_sound_by_its_own_settings_and_by_its_configuration(ru
     products = {
         str(p.relative_to(run))
         for p in run.rglob("*")
-        if p.suffix in (".h5", ".pt", ".png", ".jpg", ".html") and "scenes" not in p.parts
+        if p.suffix in (".h5", ".safetensors", ".png", ".jpg", ".html") and "scenes" not in p.parts
     }
     assert products <= {
         e["path"].removeprefix("results/toy/") for p in find_records(run) for e in read_record(p)["products"]
@@ -131,13 +131,13 @@ def test_a_flipped_bit_in_a_map_names_the_image(run):
 
 
 def test_a_truncated_network_is_named(run):
-    path = run / "erasing/segment/psl/cycle-1/segmenter.pt"
+    path = run / "erasing/segment/psl/cycle-1/segmenter.safetensors"
     put(path, path.read_bytes()[:-5000])
     only(lines(run), path, "damaged: ", "as train_segmenter wrote it")
 
 
 def test_flipped_bits_in_a_network_are_named(run):
-    path = run / "cam/seeds/round-1/classifier.pt"
+    path = run / "cam/seeds/round-1/classifier.safetensors"
     put(path, flipped(path))
     only(lines(run), path, "as train_classifier wrote it")
 
@@ -149,7 +149,7 @@ def test_an_edited_figure_is_named(run):
         lines(run),
         f"{path}: found digest",
         "whole, but not what was written",
-        remake(run / "cam/seeds/round-1/classifier.pt"),
+        remake(run / "cam/seeds/round-1/classifier.safetensors"),
     )
     put(path, b"{")
     only(lines(run), path, "damaged: Expecting property name")
@@ -203,8 +203,8 @@ def test_a_record_of_an_earlier_product_does_not_stand_for_a_new_one(run):
 @pytest.mark.parametrize(
     ("left", "words"),
     [
-        ("cam/seeds/round-1/.resume/classifier.pt", "a resume file of a training that is done"),
-        ("cam/seeds/round-9/.resume/classifier.pt", "a training that did not end: no classifier.pt"),
+        ("cam/seeds/round-1/.resume/classifier.safetensors", "a resume file of a training that is done"),
+        ("cam/seeds/round-9/.resume/classifier.safetensors", "a training that did not end: no classifier.safetensors"),
         (str(temporary_of(Path("cam/seeds/round-1/scores/train-0.h5"), pid=99_999_999)), "what a killed process left"),
     ],
 )
@@ -246,7 +246,7 @@ def test_a_changed_thread_count_counts_and_a_changed_device_does_not(run, tmp_pa
     assert lines(run, finished.folder / "toy.yaml", over) == []
     over.write_text(json.dumps({"compute": {"threads": 2}}))
     found = lines(run, finished.folder / "toy.yaml", over)
-    assert any("classifier.pt: other settings: found compute.threads 1, expected 2" in line for line in found)
+    assert any("classifier.safetensors: other settings: found compute.threads 1, expected 2" in line for line in found)
 
 
 def test_other_code_is_named_once_a_stage(run):
@@ -293,7 +293,7 @@ def test_a_stage_run_by_hand_with_another_setting_makes_what_follows_stale(run):
     stale = [line for line in found if "stale: made from an earlier cam/seeds/round-1/regions/train-0.h5" in line]
     assert {line.split(": ")[1].removeprefix(f"{run}/") for line in stale} >= {
         "cam/seeds/round-1/metrics.json",
-        "erasing/seeds/round-2/classifier.pt",
+        "erasing/seeds/round-2/classifier.safetensors",
         "erasing/seeds/fused/train-0.h5",
     }
     assert any("products follow from it" in line for line in stale)
@@ -316,7 +316,7 @@ def test_classes_in_another_order_make_everything_after_the_index_stale(run):
     )
     stale = [line for line in lines(run) if "stale: made from an earlier dataset/classes.csv" in line]
     assert len(stale) > 30
-    assert any("cam/seeds/round-1/classifier.pt" in line for line in stale)
+    assert any("cam/seeds/round-1/classifier.safetensors" in line for line in stale)
 
 
 def test_several_versions_in_one_run_are_a_warning(run):

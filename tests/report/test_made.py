@@ -32,7 +32,7 @@ def run(tmp_path):
     make(
         "train_classifier",
         "seeds",
-        tmp_path / "cam" / "b.pt",
+        tmp_path / "cam" / "b.safetensors",
         record=regions,
         regions=[regions],
         settings=ClassifierSettings(seed=7),
@@ -83,8 +83,8 @@ def test_several_versions_are_a_note():
 
 
 def test_a_damaged_record_and_none_at_all(run, tmp_path):
-    record_of(tmp_path / "cam" / "b.pt").write_text("{")
-    assert ("bad", "the record of cam/b.pt cannot be used") in read_made(tmp_path).faults
+    record_of(tmp_path / "cam" / "b.safetensors").write_text("{")
+    assert ("bad", "the record of cam/b.safetensors cannot be used") in read_made(tmp_path).faults
     for path in tmp_path.rglob("*.provenance.json"):
         path.unlink()
     assert read_made(tmp_path).products == 0

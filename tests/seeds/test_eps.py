@@ -256,10 +256,10 @@ def run_round(folder, *, number, index, shard, saliency, kind, earlier):
     train_classifier(
         index=index, regions=earlier, saliency=[saliency], compute=compute,
         settings=ClassifierSettings(**common, classifier=classifier),
-        output=folder / "classifier.pt", record=folder / "training.json",
+        output=folder / "classifier.safetensors", record=folder / "training.json",
     )  # fmt: skip
     extract_scores(
-        index=index, shard=shard, classifier=folder / "classifier.pt", regions=earlier,
+        index=index, shard=shard, classifier=folder / "classifier.safetensors", regions=earlier,
         settings=ScoresSettings(**common, scores=ScoresSection(scales=[1.0, 0.5])), compute=compute,
         output=folder / "scores.h5",
     )  # fmt: skip

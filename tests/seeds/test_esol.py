@@ -22,6 +22,7 @@ from wsss.settings.stage_settings import ClassifierSettings
 from wsss.stages.seeds import cam
 from wsss.stages.seeds.esol import EXPANSION, SHRINKAGE, Method, area_loss, clip_features
 from wsss.stages.seeds.train_classifier import train_classifier
+from wsss.training.schedule import epochs_of
 from wsss.workflow.graph import Graph
 
 BACKBONE = BackboneSection(name="test_efficientnet", weights="none", freeze_batchnorm=False, frozen_stride=1)
@@ -189,10 +190,9 @@ def test_stages_have_their_own_length_and_rate():
         0.0,
     )
     assert own.augment == CLASSIFIER.augment
-    assert own.passes(steps=30) == 3
-    assert (
-        method.training(CLASSIFIER.model_copy(update={"min_steps": 150}), round=EXPANSION).passes(steps=30) == 5
-    )  # a small set is passed over more often, as in round 1
+    assert epochs_of(own, steps=30) == 3
+    small = method.training(CLASSIFIER.model_copy(update={"min_steps": 150}), round=EXPANSION)
+    assert epochs_of(small, steps=30) == 5  # a small set is passed over more often, as in round 1
     assert method.training(CLASSIFIER, round=SHRINKAGE).epochs == EsolSection().shrinkage.epochs
 
 
@@ -213,7 +213,7 @@ def test_a_round_moves_its_sampler_and_nothing_else(tmp_path, gradient, moved):
             classifier=CLASSIFIER,
             options={} if round == 1 else options,
         )
-        output = tmp_path / f"{round}.pt"
+        output = tmp_path / f"{round}.safetensors"
         train_classifier(
             index=index, regions=[], saliency=[], previous=previous, settings=settings,
             compute=ComputeSection(device="cpu", threads=1, workers=0),
@@ -247,7 +247,7 @@ def test_rounds_are_the_methods_stages():
     assert [g.max_rounds(m) for m in g.config.methods] == [1, 3, 3]
     assert [g.round_source("esol", r) for r in (1, 2, 3)] == ["cam", "esol", "esol"]
     assert [g.round_source("wide", r) for r in (1, 2)] == ["cam", "wide"]
-    assert g.previous_classifier("esol", 2) == ["results/scenes/cam/seeds/round-1/classifier.pt"]
-    assert g.previous_classifier("wide", 3) == ["results/scenes/wide/seeds/round-2/classifier.pt"]
+    assert g.previous_classifier("esol", 2) == ["results/scenes/cam/seeds/round-1/classifier.safetensors"]
+    assert g.previous_classifier("wide", 3) == ["results/scenes/wide/seeds/round-2/classifier.safetensors"]
     assert g.previous_classifier("cam", 1) == []
     assert g.earlier_regions("esol", 3) == []

@@ -87,7 +87,7 @@ def run(
 ) -> tuple[MapReader, Path]:
     index, shard = write_tiny_set(folder, IMAGES)
     save_network(
-        folder / "classifier.pt",
+        folder / "classifier.safetensors",
         state=model.state_dict(),
         meta={"classes": ["background", "class1", "class2", "class3"]},
     )
@@ -95,7 +95,7 @@ def run(
     extract_scores(
         index=index,
         shard=shard,
-        classifier=folder / "classifier.pt",
+        classifier=folder / "classifier.safetensors",
         regions=regions or [],
         settings=settings,
         compute=CPU,
@@ -158,7 +158,7 @@ def test_a_network_of_other_classes_or_another_order_is_refused(model: Classifie
     )
     with pytest.raises(ArtefactError, match=wanted):
         extract_scores(
-            index=index, shard=index.parent / "shards" / "train-0.csv", classifier=tmp_path / "classifier.pt",
+            index=index, shard=index.parent / "shards" / "train-0.csv", classifier=tmp_path / "classifier.safetensors",
             regions=[], settings=settings, compute=CPU,
             output=tmp_path / "other.h5",
         )  # fmt: skip

@@ -166,15 +166,15 @@ def test_the_stages_train_it_and_store_its_scores(tmp_path):
     train_classifier(
         index=index, regions=[], saliency=[], compute=compute,
         settings=ClassifierSettings(**common, classifier=classifier),
-        output=tmp_path / "classifier.pt", record=tmp_path / "training.json",
+        output=tmp_path / "classifier.safetensors", record=tmp_path / "training.json",
     )  # fmt: skip
     assert set(read_json(tmp_path / "training.json")["loss_curve"][0]) == {"epoch", "loss", "classification", "seconds"}
-    assert load_network(tmp_path / "classifier.pt")[0]["head.bias"].abs().sum() > 0
+    assert load_network(tmp_path / "classifier.safetensors")[0]["head.bias"].abs().sum() > 0
     outputs = []
     for name in ("a", "b"):
         outputs.append(tmp_path / f"{name}.h5")
         extract_scores(
-            index=index, shard=shard, classifier=tmp_path / "classifier.pt", regions=[],
+            index=index, shard=shard, classifier=tmp_path / "classifier.safetensors", regions=[],
             settings=ScoresSettings(**common, scores=ScoresSection(scales=[1.0, 2.0])), compute=compute,
             output=outputs[-1],
         )  # fmt: skip

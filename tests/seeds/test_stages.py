@@ -79,7 +79,7 @@ class Run:
             saliency=[],
             settings=settings,
             compute=COMPUTE,
-            output=output / "classifier.pt",
+            output=output / "classifier.safetensors",
             record=output / "training.json",
         )
 
@@ -88,7 +88,7 @@ class Run:
             kind="erasing", round=number, backbone=BACKBONE, scores=ScoresSection(scales=[1.0], flip=False)
         )
         extract_scores(
-            index=self.index, shard=shard or self.shard(), classifier=self.round(number) / "classifier.pt",
+            index=self.index, shard=shard or self.shard(), classifier=self.round(number) / "classifier.safetensors",
             regions=regions, settings=settings, compute=COMPUTE, output=output,
         )  # fmt: skip
 
@@ -139,7 +139,7 @@ def regions_of(run, number):
 
 
 def test_the_network_is_saved_with_what_made_it(run):
-    state, meta = load_network(run.round(1) / "classifier.pt")
+    state, meta = load_network(run.round(1) / "classifier.safetensors")
     classes = ImageIndex(run.index).class_names
     assert meta["stage"] == "train_classifier"
     assert meta["classes"] == classes
@@ -150,15 +150,18 @@ def test_the_network_is_saved_with_what_made_it(run):
 
 def test_training_again_gives_the_same_file(run, tmp_path):
     run.train(1, tmp_path, regions=[], kind="cam")  # erasing's round 1 is CAM's
-    again, first = load_network(tmp_path / "classifier.pt")[0], load_network(run.round(1) / "classifier.pt")[0]
+    again, first = (
+        load_network(tmp_path / "classifier.safetensors")[0],
+        load_network(run.round(1) / "classifier.safetensors")[0],
+    )
     assert all(torch.equal(v, first[k]) for k, v in again.items())
     run.train(2, tmp_path, regions=[run.round(1) / "regions.h5"])
-    assert (tmp_path / "classifier.pt").read_bytes() == (run.round(2) / "classifier.pt").read_bytes()
+    assert (tmp_path / "classifier.safetensors").read_bytes() == (run.round(2) / "classifier.safetensors").read_bytes()
 
 
 def test_what_is_erased_reaches_the_training(run, tmp_path):
     run.train(2, tmp_path, regions=[])
-    assert (tmp_path / "classifier.pt").read_bytes() != (run.round(2) / "classifier.pt").read_bytes()
+    assert (tmp_path / "classifier.safetensors").read_bytes() != (run.round(2) / "classifier.safetensors").read_bytes()
 
 
 def test_scores_are_of_present_classes_on_the_feature_grid(run):
@@ -175,7 +178,7 @@ def test_round_2_scores_the_erased_image(run, tmp_path):
     run.scores(2, tmp_path / "unerased.h5", regions=[])
     method, data = load_method("erasing"), ImageIndex(run.index)
     model = method.build(data.num_classes, round=2, backbone=BACKBONE, previous=None)
-    restore_network(model, run.round(2) / "classifier.pt")
+    restore_network(model, run.round(2) / "classifier.safetensors")
     found, unerased, first = (
         MapReader(run.round(2) / "scores.h5"),
         MapReader(tmp_path / "unerased.h5"),
@@ -325,11 +328,11 @@ def test_an_empty_shard(run, tmp_path):
 
 def test_a_network_of_other_settings_is_refused(run, tmp_path):
     settings = ScoresSettings(backbone=BACKBONE.model_copy(update={"name": "test_efficientnet_gn"}))
-    with pytest.raises(ArtefactError, match=r"classifier\.pt: made for another network"):
+    with pytest.raises(ArtefactError, match=r"classifier\.safetensors: made for another network"):
         extract_scores(
             index=run.index,
             shard=run.shard(),
-            classifier=run.round(1) / "classifier.pt",
+            classifier=run.round(1) / "classifier.safetensors",
             regions=[],
             settings=settings,
             compute=COMPUTE,

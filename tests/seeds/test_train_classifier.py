@@ -59,7 +59,7 @@ def train(
 ) -> tuple[bytes, dict]:
     given = options.pop("settings", None) or settings()
     compute = ComputeSection(device="cpu", threads=1, workers=workers)
-    output, record = folder / "classifier.pt", folder / "training.json"
+    output, record = folder / "classifier.safetensors", folder / "training.json"
     train_classifier(
         index=index,
         regions=regions or [],
@@ -85,8 +85,8 @@ def test_equal_runs_are_equal_files(index: Path, tmp_path: Path) -> None:
     second, again = train(index, tmp_path / "b", workers=1)
     assert first == second
     assert [e["loss"] for e in record["loss_curve"]] == [e["loss"] for e in again["loss_curve"]]
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["classifier.pt", "training.json"]
-    state, meta = load_network(tmp_path / "a" / "classifier.pt")
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["classifier.safetensors", "training.json"]
+    state, meta = load_network(tmp_path / "a" / "classifier.safetensors")
     assert meta["classes"] == ["background", "class1", "class2", "class3"]
     assert ClassifierSettings.model_validate(meta["settings"]) == settings()
     assert state["head.weight"].shape == (3, 96, 1, 1)
@@ -128,7 +128,7 @@ def command_line(index: Path, folder: Path, given: ClassifierSettings, *more: ob
         "--compute",
         compute,
     ]
-    words += ["--output", folder / "classifier.pt", "--record", folder / "training.json", *more]
+    words += ["--output", folder / "classifier.safetensors", "--record", folder / "training.json", *more]
     return [sys.executable, "-m", "wsss", *map(str, words)]
 
 
@@ -147,18 +147,18 @@ def test_a_kill_in_the_middle_changes_nothing(index: Path, tmp_path: Path, caplo
     )  # an epoch is long enough to be caught in
     folder = tmp_path / "killed"
     with subprocess.Popen(command_line(index, folder, given), stderr=subprocess.DEVNULL) as process:
-        wait_for(folder / ".resume" / "classifier.pt", process)
+        wait_for(folder / ".resume" / "classifier.safetensors", process)
         time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert not (folder / "classifier.pt").exists()
+    assert not (folder / "classifier.safetensors").exists()
     with caplog.at_level("INFO", logger="wsss"):
         resumed, record = train(index, folder, settings=given)
     assert "resuming after epoch" in caplog.text
     whole, uninterrupted = train(index, tmp_path / "whole", settings=given)
     assert resumed == whole
     assert [e["loss"] for e in record["loss_curve"]] == [e["loss"] for e in uninterrupted["loss_curve"]]
-    assert sorted(p.name for p in folder.iterdir()) == ["classifier.pt", "training.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["classifier.safetensors", "training.json"]
 
 
 def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(
@@ -171,7 +171,7 @@ def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(
     # as if killed right before
     monkeypatch.setattr("wsss.stages.seeds.train_classifier.keep_or_finish", lambda resume: None)
     train(index, tmp_path / "a", settings=settings(epochs=1))
-    assert (tmp_path / "a" / ".resume" / "classifier.pt").exists()
+    assert (tmp_path / "a" / ".resume" / "classifier.safetensors").exists()
     table = index.parent / "classes.csv"
     table.write_text(table.read_text().replace("class1", "x").replace("class2", "class1").replace("x", "class2"))
     caplog.set_level("INFO", "wsss")
@@ -184,7 +184,7 @@ def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(
         ArtefactError,
         match="network of the classes class2, class1, class3, expected class1, class2, class3, in this order",
     ):
-        train(index, tmp_path / "c", settings=second, previous=tmp_path / "b" / "classifier.pt")
+        train(index, tmp_path / "c", settings=second, previous=tmp_path / "b" / "classifier.safetensors")
 
 
 def test_two_processes_have_one_log_and_stop_at_one_signal(index: Path, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_two_processes_have_one_log_and_stop_at_one_signal(index: Path, tmp_path
     )
     command = command_line(index, tmp_path / "a", given, "--devices", 2, "--log", tmp_path / "a.log")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(tmp_path / "a" / ".resume" / "classifier.pt", process)
+        wait_for(tmp_path / "a" / ".resume" / "classifier.safetensors", process)
         process.send_signal(signal.SIGTERM)
         told = process.communicate()[1]
     assert process.returncode == 1
@@ -217,8 +217,8 @@ def test_two_processes_have_one_log_and_stop_at_one_signal(index: Path, tmp_path
     assert epochs == sorted(set(epochs))
     assert epochs[-1] == "epoch 8/8"
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
-        "classifier.pt",
-        "classifier.pt.provenance.json",
+        "classifier.safetensors",
+        "classifier.safetensors.provenance.json",
         "training.json",
     ]
     assert read_json(tmp_path / "a" / "training.json")["processes"] == 2
@@ -246,17 +246,17 @@ def test_a_failed_training_leaves_no_product(index: Path, tmp_path: Path) -> Non
             tmp_path / "a",
             settings=settings(optimiser={"kind": "sgd", "lr": 10, "head_lr_factor": 1000}, epochs=20),
         )
-    assert not (tmp_path / "a" / "classifier.pt").exists()
+    assert not (tmp_path / "a" / "classifier.safetensors").exists()
     assert not (tmp_path / "a" / "training.json").exists()
 
 
 def test_a_given_start_must_fit(index: Path, tmp_path: Path) -> None:
     train(index, tmp_path / "one", settings=settings(epochs=1))
     second = settings(epochs=1).model_copy(update={"round": 2})
-    train(index, tmp_path / "two", settings=second, previous=tmp_path / "one" / "classifier.pt")
+    train(index, tmp_path / "two", settings=second, previous=tmp_path / "one" / "classifier.safetensors")
     other = settings(epochs=1, backbone={"name": "test_efficientnet"}).model_copy(update={"round": 2})
     with pytest.raises(ArtefactError, match="another network"):
-        train(index, tmp_path / "three", settings=other, previous=tmp_path / "one" / "classifier.pt")
+        train(index, tmp_path / "three", settings=other, previous=tmp_path / "one" / "classifier.safetensors")
 
 
 def test_the_record_is_plain_json(index: Path, tmp_path: Path) -> None:

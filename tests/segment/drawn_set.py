@@ -83,14 +83,14 @@ def settings(*, epochs: int, psl: bool = False, **changes: object) -> SegmenterS
 def train(
     drawn: Drawn, folder: Path, given: SegmenterSettings, masks: list[Path] | None = None, **start: Path | None
 ) -> Path:
-    """Train into a folder; gives segmenter.pt."""
+    """Train into a folder; gives segmenter.safetensors."""
     train_segmenter(
         index=drawn.index,
         masks=[drawn.masks] if masks is None else masks,
         **start,
         settings=given,
         compute=COMPUTE,
-        output=folder / "segmenter.pt",
+        output=folder / "segmenter.safetensors",
         record=folder / "metrics.json",
     )
-    return folder / "segmenter.pt"
+    return folder / "segmenter.safetensors"

@@ -40,8 +40,10 @@ def test_validation_images_keep_those_of_their_mask(drawn, segmenter, tmp_path):
     write_csv(index, tuple(rows[0]), rows)
     state, meta = load_network(segmenter)
     state["segment.bias"] = state["segment.bias"] + torch.tensor([0.0, 0.0, 100.0])  # everything is class 2
-    save_network(tmp_path / "biased.pt", state=state, meta=meta)
-    with predict(drawn, tmp_path / "biased.pt", tmp_path / "out.h5", settings=PredictSettings(), index=index) as reader:
+    save_network(tmp_path / "biased.safetensors", state=state, meta=meta)
+    with predict(
+        drawn, tmp_path / "biased.safetensors", tmp_path / "out.h5", settings=PredictSettings(), index=index
+    ) as reader:
         for image_id in reader.image_ids:
             record = reader.read(image_id)
             assert np.unique(record["mask"]).tolist() == [2]
@@ -57,7 +59,7 @@ def test_an_empty_shard_gives_an_empty_file(drawn, segmenter, tmp_path):
 
 def test_a_segmenter_of_other_classes_is_refused(drawn, segmenter, tmp_path):
     state, meta = load_network(segmenter)
-    save_network(tmp_path / "other.pt", state=state, meta=meta | {"classes": ["background", "cat", "dog"]})
+    save_network(tmp_path / "other.safetensors", state=state, meta=meta | {"classes": ["background", "cat", "dog"]})
     with pytest.raises(ArtefactError, match="trained for classes"):
-        predict(drawn, tmp_path / "other.pt", tmp_path / "out.h5")
+        predict(drawn, tmp_path / "other.safetensors", tmp_path / "out.h5")
     assert not (tmp_path / "out.h5").exists()

@@ -93,7 +93,7 @@ def train(data: Set, name: str, *, masks: list[Path] | None = None, **changes) -
         masks=masks,
         settings=chosen,
         compute=COMPUTE,
-        output=folder / "segmenter.pt",
+        output=folder / "segmenter.safetensors",
         record=folder / "metrics.json",
     )
     return folder
@@ -121,7 +121,7 @@ def predict(data: Set, trained: Path, *, name: str = "predictions.h5", **changes
     predict_masks(
         index=data.index,
         shard=data.shard,
-        segmenter=trained / "segmenter.pt",
+        segmenter=trained / "segmenter.safetensors",
         settings=chosen,
         compute=COMPUTE,
         output=trained / name,
@@ -151,7 +151,7 @@ def test_an_overfitted_network_gives_its_masks_back(data, plain, psl):
 
 def test_equal_runs_give_equal_bytes(data, tmp_path):
     runs = [train(data, f"equal-{k}", epochs=2, psl=True) for k in range(2)]
-    assert (runs[0] / "segmenter.pt").read_bytes() == (runs[1] / "segmenter.pt").read_bytes()
+    assert (runs[0] / "segmenter.safetensors").read_bytes() == (runs[1] / "segmenter.safetensors").read_bytes()
     files = [
         predict(data, run, psl=PslSection(enabled=True, score="softmax", warmup=0.0)).path.read_bytes() for run in runs
     ]
@@ -170,7 +170,7 @@ def test_probs_are_background_and_labels_at_stride_4(data, plain):
 
 
 def test_scales_keep_the_grid_of_scale_1_and_flips_agree_with_a_mirrored_image(plain):
-    trained = load_segmenter(plain / "segmenter.pt", device=torch.device("cpu"))
+    trained = load_segmenter(plain / "segmenter.safetensors", device=torch.device("cpu"))
     image_u8 = draw(3)[0][:61, :75]
     both = PredictSection(scales=[1.0], flip=True)
     one = probabilities(trained, image_u8, psl=PslSection(), predict=both)
@@ -186,7 +186,7 @@ def test_scales_keep_the_grid_of_scale_1_and_flips_agree_with_a_mirrored_image(p
 
 
 def test_prediction_weights_by_the_scores_that_pass_p(psl):
-    trained = load_segmenter(psl / "segmenter.pt", device=torch.device("cpu"))
+    trained = load_segmenter(psl / "segmenter.safetensors", device=torch.device("cpu"))
     image_u8, single = draw(0)[0], PredictSection(scales=[1.0], flip=False)
     image_n = torch.from_numpy(normalise(image_u8, trained.model.normalisation))[None]
     with torch.inference_mode():
@@ -281,7 +281,7 @@ def photographs(folder: Path) -> Path:
 def test_new_photographs_get_masks_of_their_size(plain, tmp_path):
     folder = photographs(tmp_path / "photos")
     for _ in range(2):  # the second time, earlier results lie inside the folder
-        predict_images(model=plain / "segmenter.pt", images=[folder], output=folder / "out", compute=COMPUTE)
+        predict_images(model=plain / "segmenter.safetensors", images=[folder], output=folder / "out", compute=COMPUTE)
     assert sorted(p.name for p in (folder / "out").iterdir()) == [
         "photo0.png",
         "photo0_overlay.png",
@@ -305,12 +305,17 @@ def test_bad_photographs_are_named_and_nothing_is_written(plain, tmp_path):
     folder = photographs(tmp_path / "photos")
     (folder / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(ArtefactError, match=r"broken\.jpg"):
-        predict_images(model=plain / "segmenter.pt", images=[folder], output=tmp_path / "out", compute=COMPUTE)
+        predict_images(model=plain / "segmenter.safetensors", images=[folder], output=tmp_path / "out", compute=COMPUTE)
     with pytest.raises(ArtefactError, match="would overwrite it"):
-        predict_images(model=plain / "segmenter.pt", images=[folder / "photo0.png"], output=folder, compute=COMPUTE)
+        predict_images(
+            model=plain / "segmenter.safetensors", images=[folder / "photo0.png"], output=folder, compute=COMPUTE
+        )
     with pytest.raises(ArtefactError, match="no such image"):
         predict_images(
-            model=plain / "segmenter.pt", images=[tmp_path / "absent.png"], output=tmp_path / "out", compute=COMPUTE
+            model=plain / "segmenter.safetensors",
+            images=[tmp_path / "absent.png"],
+            output=tmp_path / "out",
+            compute=COMPUTE,
         )
     assert not (tmp_path / "out").exists()
     assert len(list(folder.iterdir())) == 3
@@ -319,6 +324,6 @@ def test_bad_photographs_are_named_and_nothing_is_written(plain, tmp_path):
 def test_another_networks_file_is_refused(tmp_path, data):
     from wsss.nets.checkpoints import save_network
 
-    save_network(tmp_path / "classifier.pt", state={}, meta={"stage": "train_classifier"})
+    save_network(tmp_path / "classifier.safetensors", state={}, meta={"stage": "train_classifier"})
     with pytest.raises(ArtefactError, match="expected a segmenter"):
-        load_segmenter(tmp_path / "classifier.pt", device=torch.device("cpu"))
+        load_segmenter(tmp_path / "classifier.safetensors", device=torch.device("cpu"))

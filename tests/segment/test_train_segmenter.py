@@ -49,8 +49,8 @@ def test_a_training_stopped_after_an_epoch_ends_with_the_same_weights(drawn, tmp
     monkeypatch.setattr(stage, "psl_losses", counted)
     with pytest.raises(KeyboardInterrupt):
         train(drawn, tmp_path / "again", given)
-    assert (tmp_path / "again" / ".resume" / "segmenter.pt").is_file()
-    assert not (tmp_path / "again" / "segmenter.pt").exists()
+    assert (tmp_path / "again" / ".resume" / "segmenter.safetensors").is_file()
+    assert not (tmp_path / "again" / "segmenter.safetensors").exists()
     assert train(drawn, tmp_path / "again", given).read_bytes() == whole.read_bytes()
     assert len(steps) == 5 + 2  # the third epoch alone was done again
     assert not (tmp_path / "again" / ".resume").exists()
@@ -60,7 +60,7 @@ def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(tmp_p
     drawn = draw(tmp_path / "set")
     monkeypatch.setattr(stage, "keep_or_finish", lambda resume: None)  # as if killed right before
     first = train(drawn, tmp_path / "a", settings(epochs=1))
-    assert (tmp_path / "a" / ".resume" / "segmenter.pt").is_file()
+    assert (tmp_path / "a" / ".resume" / "segmenter.safetensors").is_file()
     table = drawn.index.parent / "classes.csv"
     table.write_text(table.read_text().replace("class1", "x").replace("class2", "class1").replace("x", "class2"))
     with pytest.raises(
@@ -144,7 +144,7 @@ def test_a_training_starts_from_a_classifiers_backbone_and_its_head_where_that_f
     """With a learning rate that moves nothing, they are the classifier's; EPS's head has an output more, for the background."""
     torch.manual_seed(5)
     classifier = Classifier(outputs, backbone=TINY)
-    path = tmp_path / "classifier.pt"
+    path = tmp_path / "classifier.safetensors"
     save_network(
         path,
         state=classifier.state_dict(),
@@ -166,20 +166,20 @@ def test_a_classifier_that_does_not_fit_is_refused(drawn, segmenter, tmp_path):
     torch.manual_seed(5)
     other = Classifier(2, backbone=BackboneSection(name="resnet18", weights="none", output_stride=16))
     save_network(
-        tmp_path / "other.pt",
+        tmp_path / "other.safetensors",
         state=other.state_dict(),
         meta={"stage": "train_classifier", "classes": ["background", "class1", "class2"]},
     )
     save_network(
-        tmp_path / "names.pt",
+        tmp_path / "names.safetensors",
         state=other.state_dict(),
         meta={"stage": "train_classifier", "classes": ["background", "cat", "dog"]},
     )
     for path, words in (
-        (tmp_path / "other.pt", "its backbone is not that of"),
-        (tmp_path / "names.pt", "data set's 2 classes"),
+        (tmp_path / "other.safetensors", "its backbone is not that of"),
+        (tmp_path / "names.safetensors", "data set's 2 classes"),
         (segmenter, "expected a classifier"),
     ):
         with pytest.raises(ArtefactError, match=words):
             train(drawn, tmp_path, still(start="classifier"), classifier=path)
-    assert not (tmp_path / "segmenter.pt").exists()
+    assert not (tmp_path / "segmenter.safetensors").exists()

@@ -36,21 +36,19 @@ def data(tmp_path):
 def test_it_is_the_network_that_was_saved(tmp_path, data, settings, round):
     bare = BACKBONE.model_copy(update={"weights": "none"})
     saved = load_method(settings.kind).build(data.num_classes, round=round, backbone=bare, previous=None)
-    save_network(tmp_path / "c.pt", state=saved.state_dict(), meta={"classes": data.class_names})
+    save_network(tmp_path / "c.safetensors", state=saved.state_dict(), meta={"classes": data.class_names})
     method, model, device = restore_classifier(
-        tmp_path / "c.pt", class_names=data.class_names, settings=settings, round=round, compute=COMPUTE
+        tmp_path / "c.safetensors", class_names=data.class_names, settings=settings, round=round, compute=COMPUTE
     )
     assert device == torch.device("cpu")
     assert type(method) is type(load_method(settings.kind))
-    state = model.state_dict()
-    assert all(
-        torch.equal(v, state[k]) for k, v in saved.state_dict().items()
-    )  # and nothing was read from backbone.weights
+    state = model.state_dict()  # nothing was read from backbone.weights
+    assert all(torch.equal(v, state[k]) for k, v in saved.state_dict().items())
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in model.parameters() if p.ndim == 4)
-    save_network(tmp_path / "c.pt", state=saved.state_dict(), meta={"classes": data.class_names[::-1]})
+    save_network(tmp_path / "c.safetensors", state=saved.state_dict(), meta={"classes": data.class_names[::-1]})
     with pytest.raises(ArtefactError, match="in this order; train it again"):
         restore_classifier(
-            tmp_path / "c.pt", class_names=data.class_names, settings=settings, round=round, compute=COMPUTE
+            tmp_path / "c.safetensors", class_names=data.class_names, settings=settings, round=round, compute=COMPUTE
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from wsss.nets.checkpoints import load_network
+from wsss.nets.checkpoints import load_network, read_tensors
 from wsss.settings.sections import ComputeSection
 from wsss.training.collectives import convert_sync_batchnorm
 from wsss.training.launching import processes_for, run_together
@@ -43,11 +43,11 @@ def test_what_they_refuse_together(index, tmp_path):
 
 
 def test_a_shared_training_ends_like_that_of_one_process(index, tmp_path):
-    """Nine images in batches of four, two a process; dropout draws for the whole batch."""
+    """Nine images in batches of four, two a process."""
     train_frozen(folder=tmp_path / "one", index=index, epochs=3)
     together(train_frozen, folder=tmp_path / "two", index=index, epochs=3, workers=2)
-    assert difference(tmp_path / "one" / "model.pt", tmp_path / "two" / "model.pt") < 1e-6
-    one, two = (load_network(tmp_path / n / "model.pt")[1]["record"] for n in ("one", "two"))
+    assert difference(tmp_path / "one" / "model.safetensors", tmp_path / "two" / "model.safetensors") < 1e-6
+    one, two = (load_network(tmp_path / n / "model.safetensors")[1]["record"] for n in ("one", "two"))
     assert [e["loss"] for e in two["loss_curve"]] == pytest.approx([e["loss"] for e in one["loss_curve"]], rel=1e-6)
     assert (one["processes"], two["processes"]) == (1, 2)
     assert (one["steps"], one["images"]) == (two["steps"], two["images"])
@@ -67,24 +67,27 @@ def test_a_failure_of_one_process_ends_all_with_its_cause(index, tmp_path, what,
         together(train_with, what=what, folder=tmp_path, index=index, patience=12.0 if what == "hangs" else 60.0)
     if what == "killed":
         seconds = time.time() - (tmp_path / "died").stat().st_mtime
-        print(f"told {seconds:.1f} s after the death")
+        print(f"reported {seconds:.1f} s after the death")
         assert seconds < 20
-    assert not (tmp_path / "model.pt").exists()
+    assert not (tmp_path / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("first", [1, 2])
 def test_a_stopped_training_goes_on_with_another_number_of_processes(index, tmp_path, first):
-    """SIGTERM to the second process alone, in the middle of an epoch, ends both; the rest of the epoch is done by one process, or the other way round."""
+    """SIGTERM to the second process alone, in the middle of an epoch, ends both.
+
+    One process then does the rest of the epoch, or the other way round.
+    """
     train_until_stopped(folder=tmp_path / "whole", index=index, epochs=3)
     ways = [lambda **a: train_until_stopped(**a), lambda **a: together(train_until_stopped, **a)]
     given = {"folder": tmp_path / "again", "index": index, "epochs": 3}
     with pytest.raises(InterruptedError, match=r"^stopped by SIGTERM in epoch 2, step 3 of 4; start again"):
         ways[first - 1](**given, stop=(2, 3), to=first - 1)
-    assert not (tmp_path / "again" / "model.pt").exists()
-    saved = torch.load(tmp_path / "again" / ".resume" / "model.pt", weights_only=True)["state"]
+    assert not (tmp_path / "again" / "model.safetensors").exists()
+    saved = read_tensors(tmp_path / "again" / ".resume" / "model.safetensors")[1]["state"]
     assert (len(saved["curve"]), saved["step"]) == (1, 3)
     ways[2 - first](**given)
-    assert difference(tmp_path / "whole" / "model.pt", tmp_path / "again" / "model.pt") < 1e-6
+    assert difference(tmp_path / "whole" / "model.safetensors", tmp_path / "again" / "model.safetensors") < 1e-6
 
 
 def test_devices(monkeypatch, caplog):

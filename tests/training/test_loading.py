@@ -83,7 +83,7 @@ def test_loader_processes_change_nothing(rows, workers):
 
 
 def test_image_and_planes_stay_together(rows):
-    """A white block on black is marked in all planes: it must be found at the same place, whatever the resize, crop and flip."""
+    """A white block on black is marked in all planes; it must be at the same place after resize, crop and flip."""
     blocks = {}
     for row in rows:
         drawn = np.zeros((row.height, row.width, 3), np.uint8)

@@ -82,7 +82,7 @@ def test_cycle_zero_masks_are_shared_by_the_variants():
 def test_segmenters_may_start_from_the_methods_first_classifier():
     given = {"methods": ["erasing", "two"], "start": "classifier"}
     g = graph(segment=given, evaluate={"full_supervision": True})
-    first = [f"{g.base}/cam/seeds/round-1/classifier.pt"]
+    first = [f"{g.base}/cam/seeds/round-1/classifier.safetensors"]
     assert (
         g.starting_classifier("erasing", "plain", 0)
         == g.starting_classifier("two", "psl", 0)

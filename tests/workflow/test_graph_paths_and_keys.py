@@ -74,7 +74,7 @@ def test_paths_in_full():
     assert g.scores("tight", 2) == [f"{base}/tight/seeds/round-2/scores/{s}" for s in shards]
     assert g.scores("tight", 1) == [f"{base}/cam/seeds/round-1/scores/{s}" for s in shards]
     assert g.regions("tight", 1) == [f"{base}/tight/seeds/round-1/regions/{s}" for s in shards]
-    assert g.classifier("tight", 1) == f"{base}/cam/seeds/round-1/classifier.pt"
+    assert g.classifier("tight", 1) == f"{base}/cam/seeds/round-1/classifier.safetensors"
     assert g.round_metrics("tight", 1) == f"{base}/tight/seeds/round-1/metrics.json"
     assert g.fused("tight") == [f"{base}/tight/seeds/fused/{s}" for s in shards]
     assert g.seed_masks("tight") == [f"{base}/tight/pseudo/seed/{s}" for s in shards]
@@ -91,7 +91,9 @@ def test_a_round_hides_the_regions_of_all_rounds_before_it():
 
 def test_cycles_start_from_the_one_before_only_where_they_are_told_to():
     g = graph(segment={"cycle_start": "previous"})
-    assert g.previous_segmenter("erasing", "psl", 1) == ["results/scenes/erasing/segment/psl/cycle-0/segmenter.pt"]
+    assert g.previous_segmenter("erasing", "psl", 1) == [
+        "results/scenes/erasing/segment/psl/cycle-0/segmenter.safetensors"
+    ]
     assert g.previous_segmenter("erasing", "psl", 0) == []
     assert graph(segment={"cycle_start": "start"}).previous_segmenter("erasing", "psl", 1) == []
 
@@ -225,7 +227,9 @@ def test_a_round_that_inherits_starts_from_the_round_before():
     g = Graph(load({"methods": ["esol"], "segment": {"methods": []}}))
     assert g.previous_classifier("esol", 1) == []
     for round in (2, 3):
-        assert g.previous_classifier("esol", round) == [f"results/scenes/esol/seeds/round-{round - 1}/classifier.pt"]
+        assert g.previous_classifier("esol", round) == [
+            f"results/scenes/esol/seeds/round-{round - 1}/classifier.safetensors"
+        ]
     assert graph().previous_classifier("erasing", 2) == []
 
 

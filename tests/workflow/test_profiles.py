@@ -70,7 +70,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_queue_of_another_kind(queue: Path, tmp_path: Path) -> None:
     """A job that is lost is tried again with more memory; GPU jobs go to the GPU queue; the stages find their package and folder."""
     project = Project(tmp_path / "run")
-    weights = "results/toy/cam/seeds/round-1/classifier.pt"
+    weights = "results/toy/cam/seeds/round-1/classifier.safetensors"
     machine = (
         "--workflow-profile",
         "profiles/cluster-generic",

@@ -103,7 +103,7 @@ def export_onnx(*, model: Path, output: Path) -> None:
     are free. FILE.json holds the class names, the normalisation, and the multiple to pad sides to.
 
     Args:
-        model: segmenter.pt.
+        model: segmenter.safetensors.
         output: The .onnx file.
 
     Raises:

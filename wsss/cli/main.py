@@ -128,7 +128,7 @@ def unpack_command(file: Path, output: Path, kind: str) -> None:
 def predict_command(
     model: Path, images: tuple[Path, ...], output: Path, overlay: bool, scales: tuple[float, ...], device: Any
 ) -> None:
-    """Segment new photographs with a trained MODEL (segmenter.pt); IMAGES may be folders."""
+    """Segment new photographs with a trained MODEL (segmenter.safetensors); IMAGES may be folders."""
     from wsss.cli.predict import predict_images
     from wsss.settings.sections import ComputeSection
 
@@ -148,7 +148,7 @@ def predict_command(
 @click.argument("model", type=FILE)
 @click.option("--onnx", type=FILE, required=True, help="File to write.")
 def export_command(model: Path, onnx: Path) -> None:
-    """Export a trained MODEL (segmenter.pt) to ONNX."""
+    """Export a trained MODEL (segmenter.safetensors) to ONNX."""
     from wsss.cli.export_onnx import export_onnx
 
     with reported():

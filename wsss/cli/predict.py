@@ -20,7 +20,7 @@ from wsss.runtime.console import progress
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import PredictSettings
 from wsss.stages.segment.inference import TrainedSegmenter, full_mask, load_segmenter, probabilities
-from wsss.training.loop import pick_device
+from wsss.training.devices import pick_device
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 LISTED = 20
@@ -40,7 +40,7 @@ def predict_images(
     """Segment photographs. Masks have their size; the network sees none larger than its training images.
 
     Args:
-        model: segmenter.pt.
+        model: segmenter.safetensors.
         images: Files, or folders of them.
         output: Folder for NAME.png (palette mask), NAME_overlay.png and predictions.csv.
         overlay: Also write the photograph under its mask.

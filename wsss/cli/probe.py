@@ -13,6 +13,7 @@ import numpy as np
 
 from wsss.settings.sections import Config, TrainingSection
 from wsss.stages.dataset.source import source_of
+from wsss.training.schedule import epochs_of
 from wsss.workflow.graph import Graph
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Probe:
 
     def passes(self, training: TrainingSection) -> int:
         """Epochs of a training."""
-        return training.passes(max(self.images // training.batch_size, 1))
+        return epochs_of(training, steps=max(self.images // training.batch_size, 1))
 
     @property
     def step(self) -> float:

@@ -114,7 +114,9 @@ def _remove_leftovers(name: str, output: Path) -> None:
 def _end_trainings(arguments: dict[str, Any]) -> None:
     """Remove the resume files of the networks that a stage reads: they are there to stay."""
     networks = [
-        v for k, v in arguments.items() if isinstance(v, Path) and v.suffix == ".pt" and k != "output" and v.is_file()
+        v
+        for k, v in arguments.items()
+        if isinstance(v, Path) and v.suffix == ".safetensors" and k != "output" and v.is_file()
     ]
     if networks:
         from wsss.training.resume import finish, resume_of  # stages that read networks have imported torch

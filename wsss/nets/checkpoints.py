@@ -1,102 +1,105 @@
-"""How trained networks are saved and read."""
+"""How trained networks are saved and read: tensors and a description in one safetensors file, without a pickle."""
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load, save
 from torch import nn
 
 from wsss.files.atomic import atomic
+from wsss.files.described_tensors import describe, read_description
 from wsss.files.errors import ArtefactError
 from wsss.files.limits import check_plain, regular
 from wsss.runtime.out_of_memory import is_out_of_memory
 
-FORMAT = 1
+MOST_DESCRIPTION = 16 << 20
+"""Maximum bytes that describe the tensors of an archive of torch.save. 1,000 tensors take 0.1 MB."""
 
 
-def read_archive(path: Path, *, device: torch.device) -> Any:
-    """What torch.save wrote. Its own reader does not look at the archive's checksums, so that flipped bits would pass as weights.
-
-    Raises:
-        Exception: Of any kind, if the archive is damaged or not as torch.save writes it.
-    """
-    check_archive(path)
-    with zipfile.ZipFile(path) as archive:
-        if archive.testzip():
-            raise ValueError("flipped bits")
-    return torch.load(path, map_location=device, weights_only=True)
-
-
-def check_archive(path: Path) -> None:
-    """Refuse an archive that torch's restricted reader would unpack without limit.
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], *, description: Mapping[str, Any]) -> None:
+    """Write tensors and what describes them, whole or not at all; equal content gives equal bytes.
 
     Args:
-        path: What torch.save wrote, as a zip archive or in the form before torch 1.6.
-
-    Raises:
-        Exception: Of any kind, if it is damaged or not as torch.save writes it.
-    """
-    regular(path)
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if (
-            any(e.compress_type != zipfile.ZIP_STORED for e in entries)
-            or sum(e.file_size for e in entries) > path.stat().st_size
-        ):
-            raise ValueError("compressed or overlapping members")
-
-
-def write_archive(path: Path, value: Mapping[str, Any]) -> None:
-    """What torch.save makes of `value`, whole or not at all.
+        path: The .safetensors file.
+        tensors: Of any device and memory format.
+        description: Plain values (JSON).
 
     Raises:
         UnwritableError: If the disk is full, or nothing may be written there.
         BaseException: Whatever interrupts it, e.g. a signal.
     """
-    # by way of memory: an exception amid torch's own writes to a file (a full disk, a signal, a lost loader process) may end the process in C++; and given a path, torch would
-    # write its name into the archive, so that equal networks would differ
-    whole = io.BytesIO()
-    torch.save(value, whole)
+    copies = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    data = describe(save(copies), description)
     with atomic(path) as temporary:
-        temporary.write_bytes(whole.getbuffer())
+        temporary.write_bytes(data)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Returns:
+        Tensors on the CPU by name, and their description.
+
+    Raises:
+        Exception: Of any kind, if the file is damaged or not one of these.
+    """
+    regular(path)
+    data = path.read_bytes()
+    description = read_description(data)
+    return load(data), description
+
+
+def read_pickled(path: Path) -> Any:
+    """Read what torch.save wrote, e.g. published weights or a network of an earlier version; nothing in it is executed.
+
+    Raises:
+        Exception: Of any kind, if the archive is damaged, packed, or holds more than tensors and plain values.
+    """
+    regular(path)
+    if zipfile.is_zipfile(path):  # else it is in torch's form before version 1.6
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            packed = any(e.compress_type != zipfile.ZIP_STORED for e in entries)
+            if packed or sum(e.file_size for e in entries) > path.stat().st_size:
+                raise ValueError("compressed or overlapping members")
+            size = max((e.file_size for e in entries if e.filename.endswith(".pkl")), default=0)
+            if size > MOST_DESCRIPTION:
+                raise ValueError(f"{size:,} bytes describe its tensors, at most {MOST_DESCRIPTION:,} are read")
+            if archive.testzip():  # torch does not look at the archive's checksums
+                raise ValueError("flipped bits")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def save_network(path: Path, *, state: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
-    """Write a network, whole or not at all.
+    """Write a network, whole or not at all; the same network gives the same bytes.
 
     Args:
-        path: The .pt file.
-        state: State dict; moved to the CPU.
+        path: The .safetensors file.
+        state: State dict.
         meta: Plain values: what is needed to build and use the network.
     """
-    tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
-    write_archive(path, {"format": FORMAT, "meta": dict(meta), "state": tensors})
+    write_tensors(path, state, description=meta)
 
 
 def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """(state dict, meta) of a file that `save_network` wrote; nothing in it is executed.
+    """Read a network.
+
+    Args:
+        path: A file of `save_network`, or a .pt file of an earlier version.
+
+    Returns:
+        (state dict on the CPU, meta).
 
     Raises:
         ArtefactError: If the file is missing, damaged or of another format.
     """
     try:
-        saved = read_archive(path, device=torch.device("cpu"))
-        if saved["format"] != FORMAT:
-            raise ArtefactError(f"{path}: format {saved['format']}, expected {FORMAT}; train it again")
-        state, meta = saved["state"], saved["meta"]
-        if not isinstance(state, dict) or not all(
-            isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
-        ):
-            raise ValueError("its state is no mapping of names to tensors")
-        if not isinstance(meta, dict):
-            raise ValueError("it does not say what it is")
+        state, meta = _read_pt(path) if path.suffix == ".pt" else read_tensors(path)
         check_plain(meta)
         return state, meta
     except FileNotFoundError:
@@ -106,15 +109,34 @@ def load_network(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        ours = path.suffix == ".pt" and path.is_file()  # nobody is told to delete what is no file of ours
-        advice = (
-            "`snakemake FILE --forcerun FILE` makes a damaged one of a run anew"
-            if ours
-            else "expected a run's classifier.pt or segmenter.pt"
-        )
         raise ArtefactError(
-            f"{path}: not a network of this package, or a damaged one ({_reason(error)}); {advice}"
+            f"{path}: not a network of this package, or a damaged one ({_reason(error)}); "
+            "expected a run's classifier.safetensors or segmenter.safetensors; "
+            "`snakemake FILE --forcerun FILE` makes a damaged one again"
         ) from None
+
+
+def _read_pt(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a network of an earlier version: a mapping of format, meta and state by torch.save."""
+    saved = read_pickled(path)
+    if saved["format"] != 1:
+        raise ValueError(f"format {saved['format']}, expected 1")
+    state, meta = saved["state"], saved["meta"]
+    check_state(state)
+    if not isinstance(meta, dict):
+        raise ValueError("it does not say what it is")
+    return state, meta
+
+
+def check_state(state: Any) -> None:
+    """Refuse what is no mapping of names to tensors.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    named = isinstance(state, Mapping) and all(isinstance(k, str) for k in state)
+    if not named or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError("expected a mapping of names to tensors")
 
 
 def _reason(error: Exception) -> str:
@@ -123,12 +145,16 @@ def _reason(error: Exception) -> str:
 
 
 def restore_network(model: nn.Module, path: Path, *, class_names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Load a saved network into `model` and give its meta.
+    """Load a saved network into `model`.
 
     Args:
         model: Changed in place.
-        path: The .pt file.
-        class_names: Of the data set, by id, background first; a network trained for others, or for these in another order, is refused. None: not compared.
+        path: As for `load_network`.
+        class_names: Of the data set, by id, background first. A network of other classes, or of these in another
+            order, is refused. None: not compared.
+
+    Returns:
+        The network's meta.
 
     Raises:
         ArtefactError: If the file is missing or damaged, or was made for another network or other classes.
@@ -137,12 +163,14 @@ def restore_network(model: nn.Module, path: Path, *, class_names: Sequence[str] 
     if class_names is not None and meta.get("classes") != list(class_names):
         found = ", ".join(map(str, (meta.get("classes") or ["", "none"])[1:]))
         raise ArtefactError(
-            f"{path}: found a network of the classes {found}, expected {', '.join(class_names[1:])}, in this order; train it again"
+            f"{path}: found a network of the classes {found}, expected {', '.join(class_names[1:])}, in this order; "
+            "train it again"
         )
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()[:200]
         raise ArtefactError(
-            f"{path}: made for another network than the settings name ({str(error).splitlines()[1].strip()[:200]}); train it again"
+            f"{path}: made for another network than the settings name ({reason}); train it again"
         ) from None
     return meta

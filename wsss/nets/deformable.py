@@ -1,4 +1,4 @@
-"""A deformable layer (Dai et al., ICCV 2017), and the reversed gradient that its offsets may learn by (pure).
+"""A deformable layer (Dai et al., ICCV 2017), and a reversed gradient by which its offsets may learn (pure).
 
 Shape legend: N images, D feature channels, h×w score grid.
 """
@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.ops import deform_conv2d
 
 TAPS = 9
-"""Of a 3×3 kernel."""
+"""Positions of a 3×3 kernel."""
 
 
 class Reverse(torch.autograd.Function):
@@ -31,18 +31,34 @@ class Reverse(torch.autograd.Function):
 
 
 class Sampler(nn.Module):
-    """A deformable 3×3 convolution and the branch that says where its taps look. Zero offsets at first, and no mixing of channels.
+    """A deformable 3×3 convolution, and a branch that gives the offset of each tap.
+
+    At first all offsets are 0 and channels are not mixed.
 
     Attributes:
         offsets: The branch: a 3×3 convolution to (dy, dx) of each tap.
-        kernel: (D, 1, 3, 3), one a channel, or (D, D, 3, 3), dense; the taps from a channel to itself sum to 1, those to others are 0.
+        kernel: (D, 1, 3, 3), one for each channel, or (D, D, 3, 3), dense. The taps from a channel to itself sum to 1
+            at first; those to other channels are 0.
         reverse: Factor of the reversed gradient into the offsets; 0: not reversed.
+
+    Example:
+        >>> sampler = Sampler(4, side_weight=0.0, reverse=0.0)
+        >>> x = torch.randn(1, 4, 5, 6)
+        >>> torch.allclose(sampler(x), x, atol=1e-6)
+        True
     """
 
     def __init__(
         self, channels: int, *, side_weight: float, reverse: float, form: Literal["channel", "dense"] = "channel"
     ) -> None:
-        """Taps of `side_weight` around a centre of 1 - 8 side_weight."""
+        """Set the taps to `side_weight` around a centre of 1 - 8 side_weight.
+
+        Args:
+            channels: D.
+            side_weight: Weight of the eight taps around the centre.
+            reverse: Factor of the reversed gradient.
+            form: One kernel for each channel, or dense.
+        """
         super().__init__()
         self.offsets = nn.Conv2d(channels, 2 * TAPS, 3, padding=1)
         nn.init.zeros_(self.offsets.weight)
@@ -54,9 +70,9 @@ class Sampler(nn.Module):
         self.reverse = reverse
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, D, h, w) to the same."""
+        """(N, D, h, w) to (N, D, h, w)."""
         features = features.contiguous()  # the operator knows no other memory format
-        offsets = self.offsets(features).contiguous()
+        offsets = self.offsets(features).contiguous()  # (N, 18, h, w)
         if self.reverse:
             offsets = Reverse.apply(offsets, self.reverse)
         if self._centre_alone():  # the same bits, and a ninth of the samples
@@ -64,6 +80,6 @@ class Sampler(nn.Module):
         return deform_conv2d(features, offsets, self.kernel, padding=1)
 
     def _centre_alone(self) -> bool:
-        """Whether the taps around the centre weigh nothing and do not learn."""
+        """Whether the taps around the centre are 0 and do not learn."""
         learns = self.kernel.requires_grad and torch.is_grad_enabled()
         return not learns and int(self.kernel.count_nonzero()) == int(self.kernel[:, :, 1, 1].count_nonzero())

@@ -1,4 +1,6 @@
-"""Peaks of class response maps and the mean over them (Zhou et al., "Weakly Supervised Instance Segmentation using Class Peak Response", CVPR 2018, arXiv 1804.00880).
+"""Peaks of class response maps, and the mean over them.
+
+Source: Zhou et al., "Weakly Supervised Instance Segmentation using Class Peak Response", CVPR 2018, arXiv 1804.00880.
 
 Shape legend: N images, C classes, h×w map cells.
 """
@@ -12,21 +14,35 @@ import torch.nn.functional as F
 
 
 def upsample(maps: torch.Tensor, *, factor: int) -> torch.Tensor:
-    """Maps (N, C, h, w), `factor` times finer: bilinear with aligned corners, as the published code; 1 changes nothing."""
+    """Make maps `factor` times finer: bilinear with aligned corners, as in the published code.
+
+    Args:
+        maps: (N, C, h, w) response maps.
+        factor: 1 changes nothing.
+
+    Returns:
+        (N, C, factor h, factor w).
+    """
     if factor == 1:
         return maps
     return F.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=True)
 
 
 def find_peaks(maps: torch.Tensor, *, window: int) -> torch.Tensor:
-    """Where a map is the maximum of the window around it (section 3.2 of the paper); of equal cells in a window the first in reading order.
+    """Find the cells that are the maximum of the window around them (section 3.2).
+
+    Of equal cells in a window, only the first in reading order is a peak.
 
     Args:
         maps: (N, C, h, w) response maps.
         window: Side of the window in cells, odd.
 
     Returns:
-        (N, C, h, w) bool; at least one peak a map: its maximum.
+        (N, C, h, w) bool; each map has at least one peak, its maximum.
+
+    Example:
+        >>> find_peaks(torch.tensor([[[[1.0, 5.0, 2.0, 2.0]]]]), window=3).tolist()
+        [[[[False, True, False, False]]]]
     """
     h, w = maps.shape[2:]
     _, first = F.max_pool2d(maps.detach().contiguous(), window, stride=1, padding=window // 2, return_indices=True)
@@ -34,7 +50,7 @@ def find_peaks(maps: torch.Tensor, *, window: int) -> torch.Tensor:
 
 
 def filter_peaks(maps: torch.Tensor, peaks: torch.Tensor, *, at_least: torch.Tensor) -> torch.Tensor:
-    """The peaks whose value reaches a limit, and of each map the highest in any case, so that none is left without.
+    """Keep the peaks whose value reaches a limit, and the highest peak of each map in any case.
 
     Args:
         maps: (N, C, h, w) response maps.
@@ -52,7 +68,16 @@ def filter_peaks(maps: torch.Tensor, peaks: torch.Tensor, *, at_least: torch.Ten
 def map_level(
     maps: torch.Tensor, *, kind: Literal["median", "mean", "max", "fixed", "none"], value: float = 0.0
 ) -> torch.Tensor:
-    """The level that peaks must reach to take part in training: (N, C, h, w) maps to (N, C). fixed: `value`; none: no limit; the median of an even number is the lower one."""
+    """Compute the level that peaks must reach to take part in training.
+
+    Args:
+        maps: (N, C, h, w) response maps.
+        kind: A statistic of each map, `value` (fixed), or no limit (none).
+        value: Level of fixed.
+
+    Returns:
+        (N, C) levels. The median of an even number of cells is the lower one.
+    """
     flat = maps.detach().flatten(2)
     if kind in ("fixed", "none"):
         return flat.new_full(flat.shape[:2], value if kind == "fixed" else -torch.inf)
@@ -60,18 +85,26 @@ def map_level(
 
 
 def relative_level(maps: torch.Tensor, *, share: float) -> torch.Tensor:
-    """`share` of each map's maximum, (N, C, h, w) to (N, C); of a map that is nowhere positive the maximum itself."""
+    """Compute `share` of the maximum of each map.
+
+    Args:
+        maps: (N, C, h, w) response maps.
+        share: In [0, 1].
+
+    Returns:
+        (N, C) levels. For a map that is nowhere positive, the level is its maximum.
+    """
     top = maps.detach().amax((2, 3))
     return torch.where(top > 0, share * top, top)
 
 
 def peak_mean(maps: torch.Tensor, peaks: torch.Tensor, *, gradient: Literal["mean", "sum"]) -> torch.Tensor:
-    """Mean of each map over its peaks, s = 1/N sum_k M(i_k, j_k) (section 3.2).
+    """Compute the mean of each map over its peaks, s = 1/N sum_k M(i_k, j_k) (section 3.2).
 
     Args:
         maps: (N, C, h, w).
         peaks: (N, C, h, w) bool, at least one a map.
-        gradient: mean: 1/N at each peak, the paper's; sum: 1 at each peak, as the published code's backward pass.
+        gradient: mean: 1/N at each peak, as in the paper; sum: 1 at each peak, as in the published code.
 
     Returns:
         (N, C).

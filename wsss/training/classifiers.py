@@ -1,6 +1,7 @@
-"""Trained classifiers, for the stages that look at images through them.
+"""Trained classifiers, restored for the stages that evaluate images with them.
 
-A module apart: `wsss/nets/checkpoints.py` serves segmenters too, which a change of a seed method must not rerun, and `wsss/methods.py` is read by rules without torch.
+It is a module of its own for two reasons. `wsss/nets/checkpoints.py` also serves segmenters, which a change of a seed
+method must not rerun. `wsss/methods.py` is read by rules without torch.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from wsss.methods import SeedMethod, load_method
 from wsss.nets.checkpoints import restore_network
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import ResponseSettings, ScoresSettings
-from wsss.training.loop import pick_device
+from wsss.training.devices import pick_device
 
 
 def restore_classifier(
@@ -25,24 +26,24 @@ def restore_classifier(
     round: int,
     compute: ComputeSection,
 ) -> tuple[SeedMethod, nn.Module, torch.device]:
-    """A round's method and network, as trained, on the stage's device.
+    """Restore the method and the trained network of a round.
 
     Args:
-        path: classifier.pt.
-        class_names: The data set's, background first; they must be those that the network was trained for.
+        path: classifier.safetensors.
+        class_names: Of the data set, background first; the network must have been trained for them.
         settings: Method kind, its own settings, backbone.
         round: From 1.
         compute: Device, threads.
 
     Returns:
-        The method, the network with its channels last, in no particular mode, and its device.
+        The method, the network in channels-last format, and its device.
 
     Raises:
         ArtefactError: If the file is missing or damaged, or was made for another network or other classes.
         ValueError: If there is no such device.
     """
     method = load_method(settings.kind, options=settings.options, class_names=class_names)
-    bare = settings.backbone.model_copy(update={"weights": "none"})  # its own are in the file
+    bare = settings.backbone.model_copy(update={"weights": "none"})  # the file holds its weights
     model = method.build(len(class_names) - 1, round=round, backbone=bare, previous=None)
     restore_network(model, path, class_names=class_names)
     device = pick_device(compute)

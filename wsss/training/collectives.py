@@ -1,36 +1,34 @@
-"""What the processes of one training exchange, so that their number changes its result by rounding alone. With one process nothing here does anything.
+"""What the processes of one training exchange, so that their number changes its result by rounding alone.
 
-Each process runs the network on its rows of every batch. Outputs and batch are then gathered, and each process computes the losses of the *whole* batch, so that a loss may be any function of it
-(a mean over labelled pixels, say, of which one process has more than another). Its gradient goes back through the process's own rows; the sum over processes is the gradient of one process.
+Each process runs the network on its rows of every batch. Outputs and batch are then gathered. Each process computes
+the losses of the *whole* batch, so that a loss may be any function of it. For example, one process may have more
+labelled pixels than another. The gradient goes back through the process's own rows. The sum of these gradients over
+the processes is the gradient that one process would have.
 
-Shape legend: B images of a batch, N of them in this process.
+Dropout is the exception: each process draws for its own rows, so that such networks depend on the number of processes.
+
+With one process these functions do nothing. Shape legend: B images of a batch, N of them in this process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from timm.layers import convert_sync_batchnorm
 from torch import nn
-from torch.overrides import TorchFunctionMode
-
-DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d)
-"""Those that multiply by what they draw."""
 
 
 def size() -> int:
-    """How many processes share this training."""
+    """Number of processes that share this training."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -40,13 +38,13 @@ def first() -> bool:
 
 
 def wait() -> None:
-    """Return when every process has come here."""
+    """Wait until every process has reached this call."""
     if size() > 1:
         dist.barrier()
 
 
 def bounds(count: int) -> list[int]:
-    """Where the rows of each process begin in a batch of `count`, and `count`; parts differ by at most one row."""
+    """First row of each process in a batch of `count`, then `count`; parts differ by at most one row."""
     return [k * count // size() for k in range(size() + 1)]
 
 
@@ -57,14 +55,14 @@ def own_rows(count: int) -> slice:
 
 
 def whole(own: Any, *, count: int) -> Any:
-    """The rows of all processes, in order.
+    """Gather the rows of all processes, in order.
 
     Args:
         own: A tensor (N, ...), or tuples, lists and mappings of such; other values stay as they are.
         count: B.
 
     Returns:
-        The same with tensors (B, ...). Gradients flow to this process's own rows alone.
+        The same with tensors (B, ...). Gradients flow to the rows of this process only.
     """
     if isinstance(own, torch.Tensor):
         return _gather(own, count=count)
@@ -80,12 +78,12 @@ def _gather(own: torch.Tensor, *, count: int) -> torch.Tensor:
         return own
     edges = bounds(count)
     lengths = [end - begin for begin, end in pairwise(edges)]
-    padded = own.detach().new_zeros(max(lengths), *own.shape[1:])
+    padded = own.detach().new_zeros(max(lengths), *own.shape[1:])  # gathered tensors must have equal shapes
     padded[: len(own)] = own.detach()
     pieces: list[torch.Tensor] = [torch.empty_like(padded) for _ in lengths]
     dist.all_gather(pieces, padded)
     pieces = [piece[:length] for piece, length in zip(pieces, lengths, strict=True)]
-    pieces[rank()] = own
+    pieces[rank()] = own  # with its gradient
     return torch.cat(pieces)
 
 
@@ -103,7 +101,7 @@ def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def any_signal(number: int, *, device: torch.device) -> int:
-    """The number of a signal that any process has got, or 0: the same answer in all of them."""
+    """Number of a signal that any process has received, or 0; the same answer in all of them."""
     if size() == 1:
         return number
     found = torch.tensor(number, device=device)
@@ -111,58 +109,30 @@ def any_signal(number: int, *, device: torch.device) -> int:
     return int(found)
 
 
-def whole_batch_dropout(count: int) -> AbstractContextManager[Any]:
-    """Within the block, torch's dropout functions draw for the whole batch of `count` and use this process's rows, so that random streams stay those of one process."""
-    return nullcontext() if size() == 1 else _WholeBatchDropout(count)
-
-
-class _WholeBatchDropout(TorchFunctionMode):
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.count, self.rows = count, own_rows(count)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func not in DROPOUTS:
-            return func(*args, **kwargs)
-        x, *others = args or [kwargs.pop("input")]
-        if len(x) != self.rows.stop - self.rows.start:
-            raise ValueError(
-                f"dropout of a tensor with {len(x)} rows where a process has {self.rows.stop - self.rows.start} images: use one process for this network"
-            )
-        channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-        ones = torch.ones(self.count, *x.shape[1:], dtype=x.dtype, device=x.device)
-        return (
-            x
-            * func(ones.contiguous(memory_format=torch.channels_last) if channels_last else ones, *others, **kwargs)[
-                self.rows
-            ]
-        )
-
-
 def share_batchnorm(model: nn.Module, *, device: torch.device) -> None:
-    """Let BatchNorm layers in training mode normalise by the whole batch; the model is changed in place, its parameters stay the same objects.
+    """Let BatchNorm layers in training mode normalise by the whole batch.
+
+    Args:
+        model: Changed in place; its parameters stay the same objects.
+        device: Where it is.
 
     Raises:
-        ValueError: If there are such layers and the processes run on a CPU, where torch has no BatchNorm that they could share.
+        ValueError: If there are such layers on a CPU, where torch has no BatchNorm that processes could share.
     """
-    learning = [
-        name for name, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training
-    ]
+    learning = [n for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     if size() == 1 or not learning:
         return
     if device.type != "cuda":
         raise ValueError(
-            f"{len(learning)} BatchNorm layers (e.g. {learning[0]}) take statistics of the whole batch, which several processes can do on GPUs only; "
-            "use one process (--devices 1), or where they are a backbone's keep its statistics (backbone.freeze_batchnorm)"
+            f"{len(learning)} BatchNorm layers (e.g. {learning[0]}) take statistics of the whole batch, "
+            "which several processes can share on GPUs only; use one process (--devices 1), "
+            "or keep the statistics of a backbone (backbone.freeze_batchnorm)"
         )
-    convert_sync_batchnorm(model)  # timm's, because torch's own drops the activation of timm's BatchNormAct2d
+    convert_sync_batchnorm(model)  # timm's: torch's own drops the activation of timm's BatchNormAct2d
 
 
 def check_equal(model: nn.Module, *, epoch: int) -> None:
-    """Compare the processes' weights, which the same sums of gradients should have kept equal.
+    """Compare the weights of the processes, which equal sums of gradients should have kept equal.
 
     Raises:
         ValueError: If they have drifted apart.
@@ -170,8 +140,9 @@ def check_equal(model: nn.Module, *, epoch: int) -> None:
     if size() == 1:
         return
     sums = torch.stack([v.detach().double().sum() for v in model.state_dict().values() if v.is_floating_point()])
-    everyone = _gather(sums[None], count=size())
+    everyone = _gather(sums[None], count=size())  # (processes, tensors)
     if not torch.allclose(everyone, everyone[:1].expand_as(everyone), rtol=1e-6, atol=1e-6):
         raise ValueError(
-            f"after epoch {epoch} the {size()} processes of this training hold different weights; train with one (--devices 1), and report it as a fault"
+            f"after epoch {epoch} the {size()} processes of this training hold different weights; "
+            "train with one process (--devices 1), and report this as a fault"
         )

@@ -1,6 +1,7 @@
-"""Starts the processes of one training, a process a GPU of this machine, and watches over them.
+"""Starts the processes of one training, one process a GPU of this machine, and watches them.
 
-This process works on nothing itself, so that a process that hangs in a collective operation, where Python obeys no signal, can still be ended and named.
+The watching process does not train. So it can end and name a process that hangs in a collective operation, where Python
+handles no signal.
 """
 
 from __future__ import annotations
@@ -33,10 +34,19 @@ PATIENCE = 600.0
 """Seconds that a process waits for the others in a collective operation before it gives up."""
 GRACE = 5.0
 """Seconds that the others have to end by themselves once one has failed."""
+AGAIN = "the training goes on when it is started again"
+"""Advice."""
 
 
 def processes_for(devices: int, *, compute: ComputeSection) -> int:
-    """How many processes a training has: one a GPU; on a CPU as many as asked for only if `compute.device` is cpu.
+    """Number of processes of a training.
+
+    Args:
+        devices: Asked for.
+        compute: With device cpu, as many processes as asked for share the CPU.
+
+    Returns:
+        One process a GPU, or 1 without a GPU.
 
     Raises:
         ValueError: If torch finds fewer GPUs than asked for.
@@ -48,7 +58,8 @@ def processes_for(devices: int, *, compute: ComputeSection) -> int:
         return 1
     if (found := torch.cuda.device_count()) < devices:
         raise ValueError(
-            f"--devices {devices}, but torch finds {found} GPU{'s' * (found > 1)}; ask for no more, or check CUDA_VISIBLE_DEVICES and the job's reservation"
+            f"--devices {devices}, but torch finds {found} GPU{'s' * (found > 1)}; "
+            "ask for no more, or check CUDA_VISIBLE_DEVICES and the job's reservation"
         )
     return devices
 
@@ -56,19 +67,20 @@ def processes_for(devices: int, *, compute: ComputeSection) -> int:
 def run_together(
     function: Callable[..., None], arguments: Mapping[str, Any], *, count: int, cuda: bool, patience: float = PATIENCE
 ) -> None:
-    """Call `function(**arguments)` in `count` processes that share a process group (`wsss/training/collectives.py`); the first one logs and writes.
+    """Call `function(**arguments)` in several processes that share a process group; the first one logs and writes.
 
-    A signal to stop is passed on to all of them. If one fails, the others are ended.
+    A signal to stop is passed on to all of them. If one fails, the others are ended. What they exchange is in
+    `wsss/training/collectives.py`.
 
     Args:
         function: A module's function.
         arguments: Picklable.
         count: Processes.
-        cuda: Whether each has a GPU of its own (NCCL) or a CPU's share (gloo).
+        cuda: Whether each has its own GPU (NCCL), or all share the CPU (gloo).
         patience: Seconds that one waits for the others.
 
     Raises:
-        ValueError: What a process told the user of bad input.
+        ValueError: What a process says of bad input.
         InterruptedError: If a signal stopped them.
         OSError: If a process was killed, or did not answer.
         RuntimeError: Any other failure, with that process's traceback.
@@ -94,7 +106,7 @@ def run_together(
             with _passing_on(started) as signals:
                 for process in started:
                     process.start()
-                if signals:  # came before there was anybody to pass them on to
+                if signals:  # they came before the processes did
                     started[0].terminate()
                 ended = _watch(started, hurry=lambda: signals.count("SIGINT") > 1)
         finally:
@@ -120,7 +132,7 @@ def _work(
     logs: list[Path | None],
     report: Connection,
 ) -> None:
-    """One of the processes."""
+    """Run one of the processes."""
     for number in {*SIGNALS} - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)  # the watching process passes them on, as SIGTERM
     end_with_parent()
@@ -137,9 +149,7 @@ def _work(
             world_size=count,
             timeout=timedelta(seconds=patience),
         )
-        with (
-            stop_signals()
-        ):  # a signal before or after the steps, or a second one, must not end this process without a word
+        with stop_signals():  # also a signal before or after the steps must not end this process silently
             function(**arguments)
         dist.destroy_process_group()
     except BaseException as error:
@@ -148,19 +158,19 @@ def _work(
 
 
 def _kind(error: BaseException) -> str:
-    """stopped, told (a fault that the user is told of), lost (another process does not answer), or fault."""
+    """Kind of an error: stopped, input (a message for the user), lost (another process does not answer), or fault."""
     if isinstance(error, InterruptedError):
         return "stopped"
     if isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and re.search("gloo|nccl|by peer", str(error), re.I)
     ):
         return "lost"
-    return "told" if isinstance(error, ValueError | OSError) else "fault"
+    return "input" if isinstance(error, ValueError | OSError) else "fault"
 
 
 @contextmanager
 def _passing_on(processes: list[SpawnProcess]) -> Iterator[list[str]]:
-    """Within the block, signals to stop are passed on to the processes; yields the names of those that came."""
+    """Pass signals to stop on to the processes within the block; yield the names of those that came."""
     came: list[str] = []
 
     def pass_on(number: int, frame: Any) -> None:
@@ -182,7 +192,11 @@ def _passing_on(processes: list[SpawnProcess]) -> Iterator[list[str]]:
 
 
 def _watch(processes: list[SpawnProcess], *, hurry: Callable[[], bool]) -> list[int]:
-    """Wait until all have ended; once one has failed, or on a second Ctrl-C, end the others. Gives the ranks that ended by themselves, in order."""
+    """Wait until all have ended; once one has failed, or on a second Ctrl-C, end the others.
+
+    Returns:
+        The ranks that ended by themselves, in order.
+    """
     alive = {process.sentinel: rank for rank, process in enumerate(processes)}
     ended: list[int] = []
     until = float("inf")
@@ -201,7 +215,7 @@ def _watch(processes: list[SpawnProcess], *, hurry: Callable[[], bool]) -> list[
 
 
 def _received(pipe: Connection) -> tuple[str, str, str]:
-    """What a process told of its end; empty if it could not."""
+    """What a process reported of its end; empty if it could not."""
     return pipe.recv() if pipe.poll() else ("", "", "")
 
 
@@ -213,24 +227,26 @@ def _failure(
     signals: list[str],
     patience: float,
 ) -> Exception:
-    """The one error that tells what happened: the cause, not what it made the other processes say."""
+    """Make one error of the cause, and leave out what it made the other processes report."""
     count = len(processes)
-    told = {kind: (rank, text, trace) for rank in reversed(ended) for kind, text, trace in [reports[rank]]}
-    if "stopped" in told:
-        return InterruptedError(told["stopped"][1].replace("SIGTERM", signals[0] if signals else "SIGTERM"))
+    first = {kind: (rank, text, trace) for rank in reversed(ended) for kind, text, trace in [reports[rank]]}
+    if "stopped" in first:
+        return InterruptedError(first["stopped"][1].replace("SIGTERM", signals[0] if signals else "SIGTERM"))
     if signals:
         return InterruptedError(f"stopped by {signals[0]} before or after its steps; start again")
     for rank in ended:
         if (code := processes[rank].exitcode or 0) < 0:
             return OSError(
-                f"process {rank + 1} of {count} was killed by {signal.Signals(-code).name} (by hand, or for lack of memory); the training goes on when started again"
+                f"process {rank + 1} of {count} was killed by {signal.Signals(-code).name} "
+                f"(by hand, or for lack of memory); {AGAIN}"
             )
-    if "told" in told:
-        return ValueError(told["told"][1])
-    if "fault" in told:
-        return RuntimeError(f"process {told['fault'][0] + 1} of {count} failed:\n{told['fault'][2]}")
+    if "input" in first:
+        return ValueError(first["input"][1])
+    if "fault" in first:
+        return RuntimeError(f"process {first['fault'][0] + 1} of {count} failed:\n{first['fault'][2]}")
     silent = [rank + 1 for rank in range(count) if rank not in ended] or [rank + 1 for rank in range(count)]
-    reason = told["lost"][1].splitlines()[0] if "lost" in told else "it ended without a word"
+    reason = first["lost"][1].splitlines()[0] if "lost" in first else "it ended without a report"
     return OSError(
-        f"process {', '.join(map(str, silent))} of {count} did not answer within {patience:g} s or could not be reached ({reason}); the training goes on when started again"
+        f"process {', '.join(map(str, silent))} of {count} did not answer within {patience:g} s "
+        f"or could not be reached ({reason}); {AGAIN}"
     )

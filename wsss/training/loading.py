@@ -1,4 +1,7 @@
-"""Training images: read, resized, cropped, mirrored together with their per-pixel targets; every draw keyed on the image and the epoch."""
+"""Training images: read, resized, cropped and mirrored together with their per-pixel targets.
+
+Every draw is keyed on the image and the epoch.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ from wsss.settings.sections import AugmentSection
 from wsss.training import draws
 
 CACHE_BYTES = 600_000_000
-"""Decoded images are kept in memory up to this size, over all loader processes of all processes of a training together."""
+"""Decoded images are kept in memory up to this size, in all loader processes of a training together."""
 
 
 class TrainingImages(torch.utils.data.Dataset):
     """Random crops of training images; items are asked for by (epoch, position).
 
     Attributes:
-        processes: How many processes of a training hold such an object, and share the memory for decoded images.
+        processes: Number of processes that hold such an object and share the memory for decoded images.
     """
 
     def __init__(
@@ -54,9 +57,10 @@ class TrainingImages(torch.utils.data.Dataset):
             seed: Of the models.
             stage: Key of the draws, e.g. "train_classifier".
             round: Round or cycle; key of the draws.
-            mean_rgb: (3,) colour of padding and erased pixels, [0, 255].
+            mean_rgb: (3,) float colour of padding and erased pixels, in [0, 255].
             erased: Row to (H, W) bool of hidden pixels, or None.
-            planes: Named per-pixel targets, augmented with the image: (H, W) uint8 masks (nearest, padded with 255) or float32 cues (bilinear, padded with 0).
+            planes: Named per-pixel targets, augmented with the image: (H, W) uint8 masks (nearest, padded with 255)
+                or float32 cues (bilinear, padded with 0).
         """
         self.rows, self.normalisation, self.augment = rows, normalisation, augment
         self.seed, self.stage, self.round, self.mean_rgb = seed, stage, round, mean_rgb
@@ -69,10 +73,16 @@ class TrainingImages(torch.utils.data.Dataset):
         return len(self.rows)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        """One item: image_n (3, c, c) float32, labels (C,) float32, image_id, and the planes (c, c).
+        """Make one item.
+
+        Args:
+            key: (epoch, position of the image).
+
+        Returns:
+            image_n (3, c, c) float32 normalised, labels (C,) float32 of 0 and 1, image_id, and the planes (c, c).
 
         Raises:
-            ArtefactError: If the image is unreadable, or it or a plane has not the size that the index says.
+            ArtefactError: If the image cannot be read, or the image or a plane has another size than the index says.
         """
         epoch, position = key
         row = self.rows[position]
@@ -99,20 +109,21 @@ class TrainingImages(torch.utils.data.Dataset):
         for name, read in self.planes.items():
             plane = read(row)
             if plane.shape != (row.height, row.width):
+                expected = (row.height, row.width)
                 raise ArtefactError(
-                    f"image {row.image_id}: {name} of {plane.shape}, expected {(row.height, row.width)} (height, width); delete its files and rerun"
+                    f"image {row.image_id}: {name} of {plane.shape}, expected {expected} (height, width); "
+                    "delete its files and rerun"
                 )
             assert plane.dtype in (np.uint8, np.float32), f"{name}: {plane.dtype}"
             if plane.dtype == np.uint8:
                 item[name] = torch.from_numpy(place(resize_mask(plane, size=size), IGNORE))
             else:
-                item[name] = torch.from_numpy(
-                    place(cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), 0)
-                )
+                resized = cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)  # OpenCV: width first
+                item[name] = torch.from_numpy(place(resized, 0))
         return item
 
     def _read(self, position: int) -> np.ndarray:
-        """The image, erased where it is hidden."""
+        """The image (H, W, 3) uint8 RGB, with the mean colour where it is hidden."""
         if position in self._cache:
             return self._cache[position]
         row = self.rows[position]
@@ -121,25 +132,34 @@ class TrainingImages(torch.utils.data.Dataset):
         if region is not None and region.any():
             image_u8 = erase(image_u8, region, colour=self.mean_rgb)
         loader = torch.utils.data.get_worker_info()
-        if self._cached + image_u8.nbytes <= CACHE_BYTES // ((loader.num_workers if loader else 1) * self.processes):
+        share = CACHE_BYTES // ((loader.num_workers if loader else 1) * self.processes)
+        if self._cached + image_u8.nbytes <= share:
             self._cache[position] = image_u8
             self._cached += image_u8.nbytes
         return image_u8
 
 
 def start_loader(worker: int) -> None:
-    """Called in each loader process: one thread each, and no use of OpenCV's pool, whose threads a fork does not copy; signals that ask the training to stop are left to the training."""
+    """Set up a loader process: one thread, because a fork does not copy the threads of OpenCV's pool.
+
+    Signals that ask the training to stop are left to the training.
+    """
     cv2.setNumThreads(0)
     ignore_signals()
 
 
 def batches(loader: torch.utils.data.DataLoader) -> Iterator[Mapping[str, Any]]:
-    """The batches; a bad input met by a loader process, or its lack of memory, is told as in this one, without that process's traceback."""
+    """Give the batches; errors of a loader process become one line, without its traceback.
+
+    Raises:
+        ArtefactError: If an image or a plane cannot be used.
+        MemoryError: If a loader process lacks memory.
+    """
     try:
         yield from loader
     except ArtefactError as error:
         raise ArtefactError(str(error).rpartition("ArtefactError: ")[2].strip()) from None
-    except (MemoryError, RuntimeError) as error:  # torch makes the second of numpy's first
+    except (MemoryError, RuntimeError) as error:  # torch wraps numpy's MemoryError in a RuntimeError
         if not is_out_of_memory(error):
             raise
         raise MemoryError(str(error).strip().splitlines()[-1]) from None
@@ -147,7 +167,7 @@ def batches(loader: torch.utils.data.DataLoader) -> Iterator[Mapping[str, Any]]:
 
 @contextmanager
 def loaders_named(workers: int) -> Iterator[None]:
-    """A block in which the death of a loader process is told as what it most often is. torch says it wherever the training happens to be.
+    """Name the death of a loader process, which torch reports at any place of the block.
 
     Args:
         workers: compute.workers.
@@ -162,17 +182,20 @@ def loaders_named(workers: int) -> Iterator[None]:
             raise
         log.info("%s", str(error).strip().splitlines()[0])
         raise OSError(
-            f"a process that loads images was killed, most often for lack of memory; compute.workers is {workers}: use fewer, or give the job more memory;"
-            " the training goes on after its last finished epoch when started again"
+            "a process that loads images was killed, most often for lack of memory; "
+            f"compute.workers is {workers}: use fewer, or give the job more memory; "
+            "the training goes on after its last finished epoch when started again"
         ) from None
 
 
 class EpochOrder(torch.utils.data.Sampler):
-    """Batches of (epoch, position) in an order keyed on (seed, stage, round, epoch); a last, smaller batch is dropped unless it is the only one.
+    """Batches of (epoch, position) in an order keyed on (seed, stage, round, epoch).
+
+    A last, smaller batch is dropped unless it is the only one.
 
     Attributes:
         epoch: To iterate over.
-        begin: The first batch of it.
+        begin: First batch to give.
     """
 
     def __init__(self, images: TrainingImages, *, batch_size: int, rows: Callable[[int], slice] = slice) -> None:
@@ -181,7 +204,7 @@ class EpochOrder(torch.utils.data.Sampler):
         Args:
             images: The training images.
             batch_size: Images a step.
-            rows: Batch size to the rows that this process loads: all, unless several processes share a batch.
+            rows: Batch size to the rows that this process loads; by default all.
         """
         self.images, self.batch_size = images, min(batch_size, max(1, len(images)))
         self.rows, self.epoch, self.begin = rows(self.batch_size), 0, 0

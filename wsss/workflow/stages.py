@@ -121,7 +121,7 @@ STAGES: dict[str, Stage] = {
     ),
     "train_classifier": Stage(
         folder="seeds",
-        place=f"{ROUND}/classifier.pt",
+        place=f"{ROUND}/classifier.safetensors",
         view=views.train_classifier,
         imports=_method,
         seconds=costs.classifier_seconds,
@@ -161,7 +161,7 @@ STAGES: dict[str, Stage] = {
     ),
     "train_segmenter": Stage(
         folder="segment",
-        place=f"{SEGMENTER}/segmenter.pt",
+        place=f"{SEGMENTER}/segmenter.safetensors",
         view=views.train_segmenter,
         seconds=costs.segmenter_seconds,
         **TRAINING,

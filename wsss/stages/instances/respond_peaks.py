@@ -24,7 +24,8 @@ from wsss.runtime.processes import map_blocks
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import ResponseSettings
 from wsss.training.classifiers import restore_classifier
-from wsss.training.loop import evaluating, pick_device
+from wsss.training.devices import pick_device
+from wsss.training.modes import evaluating
 
 LARGEST = float(np.finfo(np.float16).max)
 """Largest stored density of a response."""

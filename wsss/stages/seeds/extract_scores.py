@@ -17,7 +17,7 @@ from wsss.settings.sections import ComputeSection, ScoresSection
 from wsss.settings.stage_settings import ScoresSettings
 from wsss.stages.seeds.earlier import Erased
 from wsss.training.classifiers import restore_classifier
-from wsss.training.loop import evaluating
+from wsss.training.modes import evaluating
 
 LEAST_FOR_WARNING = 0.1
 """Share of images without any positive score above which the stage warns."""

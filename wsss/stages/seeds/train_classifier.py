@@ -46,7 +46,7 @@ def train_classifier(
         saliency: Saliency maps of the training shards, for methods that need them.
         settings: Method kind, round, seed, backbone, training.
         compute: Device, precision, threads, workers.
-        output: The network, classifier.pt.
+        output: The network, classifier.safetensors.
         record: Loss curve, time and memory, training.json.
         previous: The previous round's network, for methods that start from it.
 

@@ -43,7 +43,7 @@ def load_segmenter(path: Path, *, device: torch.device) -> TrainedSegmenter:
     """Build a segmenter from its file.
 
     Args:
-        path: segmenter.pt.
+        path: segmenter.safetensors.
         device: Where to put it.
 
     Returns:
@@ -54,7 +54,7 @@ def load_segmenter(path: Path, *, device: torch.device) -> TrainedSegmenter:
     """
     state, meta = load_network(path)
     if (stage := meta.get("stage")) != "train_segmenter":
-        raise ArtefactError(f"{path}: holds a network of stage {stage!r}, expected a segmenter (segmenter.pt)")
+        raise ArtefactError(f"{path}: holds a network of stage {stage!r}, expected a segmenter (segmenter.safetensors)")
     settings, names = _description(path, meta)
     backbone = settings.backbone.model_copy(update={"weights": "none"})
     model = build_segmenter(network=settings.network, weights="none", backbone=backbone, num_classes=len(names) - 1)

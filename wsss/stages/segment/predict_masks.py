@@ -14,7 +14,7 @@ from wsss.runtime.console import log, progress, warn
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import PredictSettings
 from wsss.stages.segment.inference import full_mask, load_segmenter, probabilities
-from wsss.training.loop import pick_device
+from wsss.training.devices import pick_device
 
 LEAST_IMAGES = 4
 """Fewer images than this can all be background without a warning."""
@@ -28,7 +28,7 @@ def predict_masks(
     Args:
         index: The data set's index.csv.
         shard: The shard's list of images.
-        segmenter: segmenter.pt.
+        segmenter: segmenter.safetensors.
         settings: PSL's test phase, scales and flip.
         compute: Device, precision, threads.
         output: Store file with `mask` (H, W) uint8, argmax over all classes, and `probs` (K, h, w) float16 in [0, 1]

@@ -49,7 +49,7 @@ def train_segmenter(
             starts from its pretrained weights.
         settings: Network, training, PSL, seed and cycle.
         compute: Device, precision, threads, workers.
-        output: The network, segmenter.pt. Its meta holds all that prediction needs.
+        output: The network, segmenter.safetensors. Its meta holds all that prediction needs.
         record: Loss curves, time and memory, metrics.json.
 
     Raises:
