@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 STAMP := .venv/installed
 CONSTRAINTS := envs/constraints.txt
 
-.PHONY: install run test test-slow test-install fuzz kills test-slurm test-slurm-slow lint claims benchmarks clean
+.PHONY: install run test test-slow test-install fuzz kills test-slurm test-slurm-slow lint claims benchmarks mutants clean
 
 install: $(STAMP)
 
@@ -52,6 +52,10 @@ claims: $(STAMP)
 
 benchmarks: $(STAMP)
 	for b in benchmarks/bench_*.py; do python $$b || exit 1; done
+
+# Known faults, one at a time: do the tests notice? MUTANTS="--module seeds/" tries those of some modules alone.
+mutants: $(STAMP)
+	python benchmarks/mutants.py --jobs 2 $(MUTANTS)
 
 # Remade when the requirements change.
 $(STAMP): pyproject.toml $(CONSTRAINTS) envs/check_tools.sh

@@ -97,7 +97,10 @@ def main() -> None:
         steps = jobs[f"train_{name}"] * epochs_of(section, steps=IMAGES["train"] // batch) * IMAGES["train"]
         work = (
             steps * 3 * evaluation(model, crop, crop),
-            images * evaluation(model, *CocoSource(CocoSection()).image_size()) * sum(s**2 for s in scales) * (1 + flip),
+            images
+            * evaluation(model, *CocoSource(CocoSection()).image_size())
+            * sum(s**2 for s in scales)
+            * (1 + flip),
         )
         kept = kept_bytes(model, crop=crop)
         print(f"{name}: {kept / 1e6:.0f} MB kept a crop of {crop} px, {batch * kept / 1e9:.1f} GB a batch of {batch}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -107,7 +109,7 @@ def test_the_hand_over_is_checked() -> None:
             dense_crf(wrong, unary, parameters=SMALL)
     with pytest.raises(ValueError, match="height, width"):
         dense_crf(image.transpose(1, 0, 2), unary, parameters=SMALL)
-    for values in (np.log(unary), unary * 20, unary * np.nan):
+    for values in (np.log(unary), unary * 20, unary / unary.max() * 1.5, unary * np.nan):
         with pytest.raises(ValueError, match="expected probabilities"):
             dense_crf(image, values, parameters=SMALL)
 
@@ -159,3 +161,32 @@ def test_label_probabilities_agree_with_pydensecrfs_own() -> None:
     shifted = np.where(mask == 255, 0, mask.astype(int) + 1)  # theirs: 0 is unknown
     theirs = np.exp(-unary_from_labels(shifted, 3, gt_prob=0.7, zero_unsure=True)).reshape(3, 6, 9)
     np.testing.assert_allclose(label_probabilities(mask, [1, 2], confidence=0.7), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_it_makes_as_many_iterations_as_asked_for(iterations: int) -> None:
+    """Of the slow mean field's results after 0, 1, 2, 3 and 4 iterations the nearest is that after as many."""
+    rng = np.random.default_rng(4)
+    image, truth = noisy_regions(rng)
+    unary = noisy_unary(truth, rng)
+    fast = dense_crf(image, unary, parameters=replace(SMALL, iterations=iterations))
+    slow = [slow_mean_field(image, unary, parameters=replace(SMALL, iterations=n)) for n in range(5)]
+    assert int(np.argmin([np.abs(fast - s).mean() for s in slow])) == iterations
+
+
+@pytest.mark.parametrize("ids", [[4], [4, 9, 2]])
+def test_a_confidence_of_exactly_chance_is_refused(ids: list[int]) -> None:
+    """Every label would be as likely as every other, and a mask of it would be lost."""
+    mask, chance = np.array([[0, *ids, 255]], np.uint8), 1 / (len(ids) + 1)
+    with pytest.raises(ValueError, match="no more than chance"):
+        label_probabilities(mask, ids, confidence=chance)
+    values = label_probabilities(mask, ids, confidence=chance + 1e-3)
+    assert values[:, 0, :-1].argmax(0).tolist() == list(range(len(ids) + 1))
+
+
+def test_weak_and_unlikely_values_are_counted_as_one_in_a_hundred_thousand() -> None:
+    """With kernels off only the unary speaks: 0 and 1e-7 both count as 1e-5."""
+    unary = np.array([[[1.0, 0.5, 1.0]], [[0.0, 1e-7, 1e-3]]], np.float32)
+    off = CrfParameters(theta_alpha=8, theta_beta=13, theta_gamma=3, w_bilateral=0, w_gaussian=0, iterations=1)
+    found = dense_crf(np.zeros((1, 3, 3), np.uint8), unary, parameters=off)
+    np.testing.assert_allclose(found[1, 0], [1e-5 / (1 + 1e-5), 1e-5 / (0.5 + 1e-5), 1e-3 / (1 + 1e-3)], rtol=1e-3)

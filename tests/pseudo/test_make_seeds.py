@@ -227,3 +227,39 @@ def test_the_networks_own_background(artefacts: tuple[Path, Path, Path, Path], t
             output=tmp_path / "none.h5",
         )
     assert not (tmp_path / "none.h5").exists()
+
+
+def made(artefacts: tuple[Path, Path, Path, Path], output: Path, **seed: object) -> np.ndarray:
+    index, shard, fused, saliency = artefacts
+    make_seeds(index=index, shard=shard, fused=fused, saliency=saliency, settings=settings(**seed), output=output)
+    return MapReader(output).read("i0")["mask"]
+
+
+def test_the_threshold_of_saliency_is_the_settings(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
+    """Saliency is 0.0588 in the upper rows and 0.0627 in the last: 0.05 lies below both, 0.07 above."""
+    low = made(artefacts, tmp_path / "low.h5", region_threshold=0.0, saliency_threshold=0.05)
+    high = made(artefacts, tmp_path / "high.h5", region_threshold=0.0, saliency_threshold=0.07)
+    assert (low[:4] == 255).all()
+    assert (low[4:6, :8] == 1).all()
+    assert (high[:4] == 0).all()
+    assert (high[4:6] == 255).all()
+    assert [low[11].tolist(), high[11].tolist()] == [[255] * 18, [0] * 18]
+
+
+def test_a_score_at_the_threshold_is_no_object(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
+    index, shard, _, saliency = artefacts
+    scores = np.stack([np.full(SIZE, 0.5, np.float16), np.full(SIZE, 0.75, np.float16)])
+    with MapWriter(tmp_path / "f.h5", stage="fuse_regions", settings={}) as fused:
+        for k in range(5):
+            fused.write(f"i{k}", [1, 3], regions=np.zeros((2, *SIZE), bool), scores=scores)
+    mask = made((index, shard, tmp_path / "f.h5", saliency), tmp_path / "m.h5", region_threshold=0.5)
+    assert np.unique(mask[6:]).tolist() == [3]
+
+
+def test_the_constant_background_is_the_settings(artefacts: tuple[Path, Path, Path, Path], tmp_path: Path) -> None:
+    """Both halves are full of their class, so that only between them a background of 0.95 finds room."""
+    constant = {"kind": "scores", "cue": "constant"}
+    low, high = (made(artefacts, tmp_path / f"{b}.h5", **constant, background=b) for b in (0.0, 0.95))
+    assert np.unique(low).tolist() == [1, 3]
+    assert np.unique(high).tolist() == [0, 1, 3]
+    assert (high == 0).any(0).nonzero()[0].tolist() == [8, 9]

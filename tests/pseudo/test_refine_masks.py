@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,9 +12,9 @@ from PIL import Image
 
 from tests.tiny_set import write_tiny_set
 from wsss.files.errors import ArtefactError
-from wsss.files.store import MapReader, MapWriter
+from wsss.files.store import MapReader, MapRecord, MapWriter
 from wsss.settings.stage_settings import RefineSettings
-from wsss.stages.pseudo.refine_masks import refine_masks
+from wsss.stages.pseudo.refine_masks import _refine_labels, _refine_probabilities, refine_masks
 
 CRF, NONE = RefineSettings(), RefineSettings(refine="none")
 
@@ -200,3 +201,35 @@ def test_photographs_come_closer_to_their_truth(shared: Path, tmp_path: Path) ->
     gains = [iou(reader.read(i)["mask"], i) - iou(rough[i], i) for i in truths]
     assert min(gains) > 0
     assert np.mean(gains) > 0.05
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The probabilities that the CRF is given; it gives them back."""
+    seen: list[np.ndarray] = []
+    black = lambda row: np.zeros((row.height, row.width, 3), np.uint8)  # noqa: E731
+    monkeypatch.setattr("wsss.stages.pseudo.refine_masks.read_image", black)
+    monkeypatch.setattr(
+        "wsss.stages.pseudo.refine_masks.dense_crf", lambda image_u8, p, *, parameters: seen.append(p) or p
+    )
+    return seen
+
+
+def test_the_crf_starts_from_labels_of_the_confidence_that_is_set(handed: list[np.ndarray]) -> None:
+    """Of three labels the own one has 0.6 and the others 0.2; of an unknown pixel each has a third."""
+    row = SimpleNamespace(image_id="a", height=1, width=4, class_ids=np.array([2, 5], np.uint8))
+    settings = RefineSettings.model_validate({"crf": {"label_confidence": 0.6}})
+    mask = _refine_labels(row, np.array([[0, 5, 2, 255]], np.uint8), settings=settings)
+    third = [1 / 3] * 3
+    np.testing.assert_allclose(handed[0][:, 0].T, [[0.6, 0.2, 0.2], [0.2, 0.2, 0.6], [0.2, 0.6, 0.2], third], rtol=1e-6)
+    assert mask[0, :3].tolist() == [0, 5, 2]
+
+
+def test_probabilities_of_the_images_own_labels_are_made_to_sum_to_1(handed: list[np.ndarray]) -> None:
+    """Class 2 is likeliest in the first cell, and is none of the image's: 0.1 and 0.3 become 1/4 and 3/4."""
+    row = SimpleNamespace(image_id="a", height=1, width=2, class_ids=np.array([5], np.uint8))
+    probs = np.array([[[0.1, 0.5]], [[0.6, 0.25]], [[0.3, 0.25]]], np.float32)
+    record = MapRecord(image_id="a", class_ids=np.array([0, 2, 5], np.uint8), arrays={"probs": probs})
+    mask = _refine_probabilities(row, record, settings=CRF)
+    np.testing.assert_allclose(handed[0][:, 0], [[1 / 4, 2 / 3], [3 / 4, 1 / 3]], rtol=1e-6)
+    assert mask.tolist() == [[5, 0]]

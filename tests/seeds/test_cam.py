@@ -165,3 +165,15 @@ def test_scales_and_flips_are_averaged_on_the_grid_of_scale_1():
 
 def test_no_labels_no_maps(model, image_u8):
     assert maps_of(model, image_u8, ids=(), flip=True, scales=(0.5, 1.0)).shape == (0, 4, 6)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_fresh_head_is_small_noise(bias):
+    """Deviation 0.01 and mean 0: with 256 x 64 weights both are exact to a few per cent."""
+    torch.manual_seed(0)
+    head = Classifier(64, backbone=BackboneSection(name="test_efficientnet", weights="none"), bias=bias).head
+    assert head.weight.numel() >= 16000
+    assert head.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert abs(head.weight.mean().item()) < 5e-4
+    assert (head.bias is not None) is bias
+    assert not bias or head.bias.tolist() == [0.0] * 64

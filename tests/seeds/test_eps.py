@@ -312,3 +312,43 @@ def test_the_stages_carry_the_background_map_to_the_seeds(tmp_path):
         assert record.class_ids.tolist() == labels
         np.testing.assert_array_equal(record["background"], np.minimum(rounds[0]["scores"][0], rounds[1]["scores"][0]))
         np.testing.assert_array_equal(record["raw"], np.maximum(rounds[0]["scores"][1:], rounds[1]["scores"][1:]))
+
+
+def test_a_share_of_exactly_the_threshold_is_not_salient():
+    """The published rule is strict: a map without any region, whose share is 0, is background at threshold 0 too."""
+    left, _, none = halves()
+    maps = torch.tensor(np.stack([np.ones((4, 4), np.float32), none, left, none]))[None]
+    saliency, labels = torch.tensor(left)[None], torch.tensor([[True, True, True]])
+    assert Method(options={"overlap": 0.0})._foreground(maps, saliency, labels).tolist() == [[True, False, True]]
+    share = float(overlap(maps[:, :3], saliency)[0, 0])  # a little below 1/2
+    assert Method(options={"overlap": share})._foreground(maps, saliency, labels).tolist() == [[False, False, True]]
+
+
+def test_without_progress_the_warm_up_is_over():
+    left, right, none = halves()
+    maps, given = logits(left, right, none, none).detach(), batch(left, [1.0, 1.0, 0.0])
+    found = Method(options={"warmup": 0.5}).losses(maps, given, settings=SETTINGS, round=1)["saliency"]
+    assert torch.equal(found, Method().losses(maps, given, settings=SETTINGS, round=1)["saliency"])
+
+
+def test_the_target_is_saliency_as_it_is_not_binarised():
+    """Four equal maps estimate 1/4 + 1/4 (1 - 2/4 at half weight); the saliency of a 2 x 3 grid is 0.1 to 0.6."""
+    saliency = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], np.float32)
+    losses = Method().losses(torch.zeros(1, 4, 2, 3), batch(saliency, [1, 0, 0]), settings=SETTINGS, round=1)
+    assert losses["saliency"].item() == pytest.approx(np.mean((0.25 - saliency) ** 2), rel=1e-5)
+
+
+def test_both_binarisations_are_strictly_above_one_half():
+    half, more = torch.full((1, 1, 2, 3), 0.5), torch.full((1, 1, 2, 3), 0.501)
+    assert overlap(half, more[:, 0]).item() == 0
+    assert overlap(more, half[:, 0]).item() == 0
+    assert overlap(more, more[:, 0]).item() == pytest.approx(1 / 1.0001)
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.5, 0.9])
+def test_the_loss_mixes_as_the_setting_says(mix):
+    """Four equal maps whose only class is not salient: nothing is salient, and half is not background."""
+    saliency = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], np.float32)
+    given = batch(saliency, [1, 0, 0])
+    losses = Method(options={"mix": mix}).losses(torch.zeros(1, 4, 2, 3), given, settings=SETTINGS, round=1)
+    assert losses["saliency"].item() == pytest.approx(np.mean((0.5 * (1 - mix) - saliency) ** 2), rel=1e-5)

@@ -251,3 +251,53 @@ def test_rounds_are_the_methods_stages():
     assert g.previous_classifier("wide", 3) == ["results/scenes/wide/seeds/round-2/classifier.safetensors"]
     assert g.previous_classifier("cam", 1) == []
     assert g.earlier_regions("esol", 3) == []
+
+
+def test_the_networks_of_earlier_rounds_are_frozen_and_keep_their_statistics():
+    for round in (EXPANSION, SHRINKAGE):
+        model = build(round).train()
+        assert model.before.state_dict()
+        assert not any(p.requires_grad for p in model.before.parameters())
+        assert not any(m.training for m in model.before.modules())
+        assert model.sampler.training
+
+
+def test_shrinkage_samples_what_expansion_sampled():
+    """The expansion's centre looks one row down, the shrinkage's one column right: the maps are those of both."""
+    model = build(SHRINKAGE, clip_ratio=1.0).eval()
+    centre = 2 * (TAPS // 2)
+    with torch.no_grad():
+        model.before.sampler.offsets.bias[centre] = 1.0
+        model.sampler.offsets.bias[centre + 1] = 1.0
+        image_n = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+        plain = model.before.before(image_n)
+        found = model(image_n)
+    assert plain.shape[2:] == (4, 6)
+    assert torch.allclose(found[..., :-1, :-1], plain[..., 1:, 1:], atol=1e-6)
+
+
+def test_no_gradient_flows_through_the_maximum_of_the_area():
+    """Of three cells 4, 2 and -1 each positive one adds 1/4 to the sum: at the maximum too."""
+    maps = torch.tensor([[[[4.0, 2.0, -1.0]]]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(area_loss(maps, torch.ones(1, 1)), maps)
+    assert torch.allclose(gradient, torch.tensor([[[[1 / 12, 1 / 12, 0.0]]]]))
+
+
+def test_no_gradient_flows_through_the_maximum_of_the_clip():
+    """1 is below the bound of 2 and passes; 4 is cut, and its own bound is a constant."""
+    features = torch.tensor([[[[1.0, 4.0, -2.0]]]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(clip_features(features, ratio=0.5).sum(), features)
+    assert gradient.tolist() == [[[[1.0, 0.0, 1.0]]]]
+
+
+def test_the_area_does_not_depend_on_the_size_of_the_scores():
+    """4, 2 and -1 fill half of the image, and so do their hundredths."""
+    maps = torch.tensor([[[[4.0, 2.0, -1.0]]]])
+    for factor in (1.0, 0.01, 100.0):
+        assert area_loss(factor * maps, torch.ones(1, 1)).item() == pytest.approx(0.5)
+
+
+def test_the_bound_is_the_ratio_of_the_maximum():
+    """A quarter of 4 is 1."""
+    features = torch.tensor([[[[0.5, 4.0, -2.0, 1.5]]]])
+    assert clip_features(features, ratio=0.25).tolist() == [[[[0.5, 1.0, -2.0, 1.0]]]]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import strategies as st
 
+from tests.slow_bilinear import cell_means, resized
 from tests.tiny_set import write_tiny_set
 from wsss.files.errors import ArtefactError
-from wsss.files.imaging import erase, normalise, resize_image
+from wsss.files.imaging import Normalisation, erase, normalise, resize_image
 from wsss.files.store import MapReader, MapWriter
 from wsss.nets.checkpoints import save_network
 from wsss.settings.sections import BackboneSection, ComputeSection, ScoresSection
@@ -138,12 +142,10 @@ def test_a_network_without_positive_scores_is_said(
 ) -> None:
     other = Classifier(3, backbone=TINY)
     other.load_state_dict(model.state_dict())
-    for weight, said in (
-        (1.0, False),
-        (-1.0, True),
-    ):  # features are not negative, so scores have the sign of the weights
+    # features are not negative, so scores have the sign of the weights
+    for weight, said in ((1.0, False), (-1.0, True), (0.0, True)):
         torch.nn.init.constant_(other.head.weight, weight)
-        run(tmp_path / str(said), other.eval(), scales=[1.0])
+        run(tmp_path / str(weight), other.eval(), scales=[1.0])
         assert ("2 of 3 images have no positive score" in capsys.readouterr().err) == said
 
 
@@ -173,3 +175,78 @@ def test_a_broken_network_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "scores.h5").exists()
     with pytest.raises(ArtefactError, match="another network"):
         run(tmp_path / "other", Classifier(5, backbone=TINY), scales=[1.0])
+
+
+@pytest.mark.parametrize(("foreground", "said"), [(0.0, True), (0.01, False)])
+def test_the_backgrounds_map_is_no_positive_score(model, tmp_path, monkeypatch, capsys, foreground, said) -> None:
+    """Every image's background is certain; what counts is whether a class has a score."""
+
+    def certain(*_: object, class_ids: np.ndarray, **__: object) -> np.ndarray:
+        return np.stack([np.full((2, 3), foreground if c else 1.0, np.float32) for c in class_ids])
+
+    restored = (Method(), model, torch.device("cpu"))
+    monkeypatch.setattr("wsss.stages.seeds.extract_scores.restore_classifier", lambda *_, **__: restored)
+    monkeypatch.setattr("wsss.stages.seeds.extract_scores.score_maps", certain)
+    index, shard = write_tiny_set(tmp_path, IMAGES)
+    given = {"index": index, "shard": shard, "classifier": tmp_path / "none.pt", "regions": [], "compute": CPU}
+    extract_scores(**given, settings=ScoresSettings(kind="eps", backbone=TINY), output=tmp_path / "scores.h5")
+    assert ("2 of 3 images have no positive score" in capsys.readouterr().err) is said
+    assert MapReader(tmp_path / "scores.h5").read("a").class_ids.tolist() == [0, 1, 3]
+
+
+class Cells(torch.nn.Module):
+    """A network and its method. Class c's map is c times a cell's mean red, plus its column times its mean green."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = SimpleNamespace(stride=8)
+        self.seen: list[tuple[int, ...]] = []
+
+    def scores(self, model: torch.nn.Module, image_n: torch.Tensor, class_ids: list[int]) -> torch.Tensor:
+        self.seen.append(tuple(image_n.shape))
+        red, green = (F.avg_pool2d(image_n[:, k : k + 1], 8, ceil_mode=True) for k in (0, 1))
+        columns = torch.arange(green.shape[-1]) * green  # a map that does not mirror with its image
+        return torch.cat([c * red + columns for c in class_ids], dim=1)
+
+
+def cells_by_loops(image_u8: np.ndarray, class_ids: list[int], *, scales: list[float], flip: bool) -> np.ndarray:
+    """The mean over scales and flips by loops."""
+    (height, width), views = image_u8.shape[:2], []
+    for scale in scales:
+        size = (max(32, round(height * scale)), max(32, round(width * scale)))
+        scaled = resize_image(image_u8, size=size).astype(float) if scale != 1 else image_u8.astype(float)
+        for mirrored in (False, True) if flip else (False,):
+            red, green, _ = cell_means((scaled[:, ::-1] if mirrored else scaled).transpose(2, 0, 1), side=8)
+            maps = np.stack([c * red + np.arange(red.shape[1]) * green for c in class_ids])
+            views.append(resized(maps[:, :, ::-1] if mirrored else maps, size=(-(-height // 8), -(-width // 8))))
+    return np.mean(views, axis=0)
+
+
+def maps_of_cells(network: Cells, image_u8: np.ndarray, class_ids: list[int], **scores: object) -> np.ndarray:
+    plain = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
+    section, ids, cpu = ScoresSection.model_validate(scores), np.array(class_ids), torch.device("cpu")
+    found = score_maps(network, network, image_u8, class_ids=ids, normalisation=plain, settings=section, device=cpu)
+    return found
+
+
+@hypothesis.settings(derandomize=True, database=None, max_examples=25, deadline=None)
+@hypothesis.given(
+    size=st.tuples(st.integers(20, 60), st.integers(20, 60)),
+    scales=st.lists(st.sampled_from([0.5, 0.75, 1.0, 1.25, 2.0]), min_size=1, max_size=3),
+    flip=st.booleans(),
+    class_ids=st.lists(st.integers(1, 5), min_size=1, max_size=3, unique=True),
+)
+def test_any_size_scales_and_flip_agree_with_a_slow_reference(size, scales, flip, class_ids) -> None:
+    image_u8 = np.random.default_rng(size[0] * 100 + size[1]).integers(0, 256, (*size, 3), dtype=np.uint8)
+    found = maps_of_cells(Cells(), image_u8, class_ids, scales=scales, flip=flip)
+    np.testing.assert_allclose(found, cells_by_loops(image_u8, class_ids, scales=scales, flip=flip), rtol=1e-4)
+
+
+def test_scaled_sides_are_rounded_to_the_nearest_pixel() -> None:
+    """51 x 1.25 is 63.75 and 41 x 1.25 is 51.25; a side below 32 pixels becomes 32."""
+    network = Cells()
+    maps_of_cells(network, np.zeros((51, 41, 3), np.uint8), [1], scales=[1.25, 0.65], flip=False)
+    assert network.seen == [(1, 3, 64, 51), (1, 3, 33, 32)]
+    network.seen.clear()
+    maps_of_cells(network, np.zeros((41, 51, 3), np.uint8), [1], scales=[1.25, 0.65], flip=True)
+    assert network.seen == [(2, 3, 51, 64), (2, 3, 32, 33)]

@@ -11,6 +11,7 @@ from tests.tiny_set import write_tiny_set
 from wsss.files.store import MapReader
 from wsss.files.text_files import read_json
 from wsss.nets.checkpoints import load_network
+from wsss.nets.peaks import find_peaks, upsample
 from wsss.nets.topdown import response_maps
 from wsss.settings.config import load
 from wsss.settings.sections import AugmentSection, BackboneSection, ClassifierSection, ComputeSection, ScoresSection
@@ -46,6 +47,17 @@ def test_peaks_of_the_finer_grid_are_those_of_the_cells_where_these_stand_apart(
     """The maximum of a bilinear surface is at a cell; so are its other peaks, if no way up leads on."""
     assert torch.allclose(Method(options={"filter": "max"}).pool(MAPS), MAPS.amax((2, 3)))
     assert Method().pool(MAPS)[0, 0].item() < 5
+
+
+@pytest.mark.parametrize("factor", [1, 2, 5])
+def test_training_looks_for_peaks_on_a_grid_as_fine_as_asked_for(factor):
+    """Every factor gives another mean, which is that of the peaks above the finer grid's median."""
+    maps = torch.randn(1, 1, 4, 6, generator=torch.Generator().manual_seed(0))
+    fine = upsample(maps, factor=factor)
+    peaks = find_peaks(fine, window=3)[0, 0] & (fine[0, 0] >= fine.median())
+    found = {k: Method(options={"subpixel": k}).pool(maps).item() for k in (1, 2, 5)}
+    assert found[factor] == pytest.approx(fine[0, 0][peaks].mean().item(), rel=1e-5)
+    assert len({round(value, 3) for value in found.values()}) == 3
 
 
 def test_the_gradient_is_the_papers_unless_the_codes_is_asked_for():

@@ -63,6 +63,11 @@ def test_relu_over_max():
     assert found.dtype == np.float32
 
 
+def test_each_class_is_divided_by_its_own_maximum():
+    found = max_normalise(np.array([[[2.0, 1.0, 0.0]], [[-3.0, 16.0, 4.0]]]))
+    np.testing.assert_array_equal(found, [[[1, 0.5, 0]], [[0, 1, 0.25]]])
+
+
 def test_fused_scores_by_hand():
     first, second = np.array([[[4.0, 1.0], [0.0, -1.0]]]), np.array([[[-1.0, 5.0], [10.0, 2.0]]])
     np.testing.assert_allclose(fuse_scores([first, second], later_weight=1.0), [[[1, 0.5], [1, 0.2]]])
@@ -111,3 +116,16 @@ def test_a_weighted_mean_of_rounds():
     np.testing.assert_allclose(fuse_weighted(rounds, [1, 0]), [[[1, 0]]])
     with pytest.raises(ValueError, match="has 3 weights for 2 rounds"):
         fuse_weighted(rounds, [1, 1, 1])
+
+
+@pytest.mark.parametrize("normalise", ["signed_max", "relu_max", "minmax"])
+def test_a_map_whose_maximum_is_exactly_0_claims_nothing(normalise):
+    """Stretched to 0..1 its zeros would be 1."""
+    scores = np.array([[[0.0, -1.0, -2.0], [-3.0, 0.0, -4.0]]])
+    assert not claim(scores, size=(2, 3), rel_threshold=0.2, normalise=normalise).any()
+
+
+def test_claims_keep_rows_and_columns_apart():
+    """A map of two rows and three columns, three times as high and twice as wide; its peak is top right."""
+    found = claim(np.array([[[0.0, 0, 9], [0, 0, 0]]]), size=(6, 6), rel_threshold=0.8, normalise="signed_max")
+    assert np.argwhere(found[0]).tolist() == [[0, 5], [1, 5]]  # 9 and 9; below them 6, beside them 6.75

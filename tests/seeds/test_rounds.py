@@ -16,7 +16,7 @@ from wsss.settings.stage_settings import ClaimSettings, FuseSettings
 from wsss.stages.seeds.claim_regions import claim_regions
 from wsss.stages.seeds.fuse_regions import fuse_regions
 from wsss.stages.seeds.measure_round import measure_round
-from wsss.stages.seeds.regions import claim, fuse_scores
+from wsss.stages.seeds.regions import claim, fuse_scores, fuse_weighted
 
 SIZES = {"a": (8, 12), "b": (6, 10), "c": (5, 4)}
 CLASSES: dict[str, list[int]] = {"a": [1, 3], "b": [2], "c": []}
@@ -137,10 +137,10 @@ def test_a_missing_shard_is_no_empty_one(tiny: tuple[Path, Path], tmp_path: Path
         )
 
 
-def fuse(tiny: tuple[Path, Path], folder: Path, *, kind: str, weight: float = 1.0) -> MapReader:
+def fuse(tiny: tuple[Path, Path], folder: Path, *, kind: str, **given: object) -> MapReader:
     scores = [write(folder / f"s{k}.h5", "scores", random_scores(k)) for k in range(3)]
     regions = [write(folder / f"r{k}.h5", "regions", random_regions(k)) for k in range(3)]
-    settings = FuseSettings.model_validate({"kind": kind, "fuse": {"later_weight": weight}})
+    settings = FuseSettings.model_validate({"kind": kind, "fuse": given})
     fuse_regions(
         index=tiny[0], shard=tiny[1], scores=scores, regions=regions, settings=settings, output=folder / "fused.h5"
     )
@@ -148,7 +148,7 @@ def fuse(tiny: tuple[Path, Path], folder: Path, *, kind: str, weight: float = 1.
 
 
 def test_erasing_unites_its_rounds(tiny: tuple[Path, Path], tmp_path: Path) -> None:
-    fused = fuse(tiny, tmp_path, kind="erasing", weight=0.75)
+    fused = fuse(tiny, tmp_path, kind="erasing", later_weight=0.75)
     for image_id in SIZES:
         record = fused.read(image_id)
         assert record.class_ids.tolist() == CLASSES[image_id]
@@ -162,12 +162,22 @@ def test_erasing_unites_its_rounds(tiny: tuple[Path, Path], tmp_path: Path) -> N
 
 
 def test_cam_takes_its_last_round(tiny: tuple[Path, Path], tmp_path: Path) -> None:
-    fused = fuse(tiny, tmp_path, kind="cam", weight=0.5)
+    fused = fuse(tiny, tmp_path, kind="cam", later_weight=0.5)
     for image_id in SIZES:
         np.testing.assert_array_equal(fused.read(image_id)["regions"], random_regions(2)[image_id])
         np.testing.assert_allclose(
             fused.read(image_id)["scores"], fuse_scores([random_scores(2)[image_id]], later_weight=1.0), atol=1e-3
         )
+
+
+@pytest.mark.parametrize("kind", ["cam", "erasing"])
+def test_weights_make_a_mean_of_all_rounds_of_any_method(tiny: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
+    fused = fuse(tiny, tmp_path, kind=kind, weights=[1.0, 2.0, 5.0])
+    for image_id in SIZES:
+        record, rounds = fused.read(image_id), [random_scores(k)[image_id] for k in range(3)]
+        np.testing.assert_allclose(record["scores"], fuse_weighted(rounds, [1, 2, 5]), atol=1e-3)
+        union = random_regions(0)[image_id] | random_regions(1)[image_id] | random_regions(2)[image_id]
+        np.testing.assert_array_equal(record["regions"], union)
 
 
 def test_rounds_must_be_complete(tiny: tuple[Path, Path], tmp_path: Path) -> None:

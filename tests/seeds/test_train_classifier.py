@@ -26,6 +26,7 @@ from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import ClassifierSettings
 from wsss.stages.seeds.earlier import Erased
 from wsss.stages.seeds.train_classifier import SaliencyPlane, identity, initial_network, train_classifier
+from wsss.training.loading import TrainingImages
 
 SIZE = (36, 44)
 
@@ -300,3 +301,16 @@ def test_saliency_becomes_a_share(index: Path, tmp_path: Path) -> None:
     plane = SaliencyPlane([tmp_path / "s.h5"])(row)
     assert plane.dtype == np.float32
     np.testing.assert_allclose(plane, [[0, 0.2, 1]])
+
+
+def test_crops_are_keyed_on_the_round(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Noted(TrainingImages):
+        def __init__(self, rows: list, **given: object) -> None:
+            asked.append((given["stage"], given["round"], given["seed"]))
+            super().__init__(rows, **given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("wsss.stages.seeds.train_classifier.TrainingImages", Noted)
+    train(index, tmp_path, settings=settings(epochs=1).model_copy(update={"round": 2, "seed": 5}))
+    assert asked == [("train_classifier", 2, 5)]

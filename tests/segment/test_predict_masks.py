@@ -46,6 +46,7 @@ def test_validation_images_keep_those_of_their_mask(drawn, segmenter, tmp_path):
     ) as reader:
         for image_id in reader.image_ids:
             record = reader.read(image_id)
+            assert record["mask"].shape == drawn.truth[image_id].shape
             assert np.unique(record["mask"]).tolist() == [2]
             assert record.class_ids.tolist() == [0, 2]
             assert record["probs"][1].min() > 0.99

@@ -191,3 +191,30 @@ def test_online_masks_count_from_the_end_of_the_warmup_on():
     )
     assert early == 0
     assert late == psl_losses(outputs, batch, settings=PslSection(enabled=True, score="softmax"))["online"].item() > 0
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 3.0])
+def test_the_classification_loss_has_its_weight_and_no_other_loss_has_it(weight):
+    """Logits 0 and log 3 against one label of two: half of (1/4 - 1)^2 + (3/4)^2 is 0.5625."""
+    outputs = random_maps(1, classes=2), torch.tensor([[0.0, math.log(3.0)]])
+    batch = {"labels": torch.tensor([[1.0, 0.0]]), "mask": torch.ones(1, 10, 12, dtype=torch.uint8)}
+    plain, weighted = ({"enabled": True, "score": "softmax", **own} for own in ({}, {"classification_weight": weight}))
+    plain, found = (psl_losses(outputs, batch, settings=PslSection(**given)) for given in (plain, weighted))
+    assert found["classification"].item() == pytest.approx(0.5625 * weight)
+    assert (found["seed"], found["online"]) == (plain["seed"], plain["online"])
+    assert found["seed"].item() > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("softmax", 0.5 * (0.25**2 + 0.75**2)), ("sigmoid", (math.log(2) + math.log(4)) / 2)],
+)
+def test_an_image_without_labels_has_a_classification_loss(kind, expected):
+    """Its target is 0 for every class; logits are 0 and log 3."""
+    found = classification_loss(torch.tensor([[0.0, math.log(3.0)]]), torch.zeros(1, 2), kind=kind)
+    assert found.item() == pytest.approx(expected)
+
+
+def test_scores_of_exactly_p_stay():
+    """0.5 is exact in every precision."""
+    assert stricter(torch.tensor([0.25, 0.5, 0.75]), p=0.5).tolist() == [0.0, 0.5, 0.75]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from wsss.settings.stage_settings import SegmenterSettings
 from wsss.stages.seeds.cam import Classifier
 from wsss.stages.segment import train_segmenter as stage
 from wsss.stages.segment.psl import psl_losses
+from wsss.training.loading import TrainingImages
 
 
 def test_the_file_holds_all_that_prediction_needs(segmenter):
@@ -113,7 +116,19 @@ def test_inside_covers_the_image(drawn):
 
     rows = ImageIndex(drawn.index).split("train")
     assert [stage.Inside()(r).shape for r in rows] == SIZES
+    assert all((stage.Inside()(r) == 1).all() for r in rows)
     assert stage.Inside()(rows[0]).dtype == np.float32
+
+
+def test_the_online_masks_of_a_training_cost_something_once_its_warm_up_is_over(drawn, tmp_path):
+    """The first of two epochs is the warm-up, where the online masks cost nothing. In the second they count."""
+    given = settings(epochs=2, psl=True)
+    assert given.psl.warmup == 0.5
+    train(drawn, tmp_path, given)
+    first, second = json.loads((tmp_path / "metrics.json").read_text())["loss_curve"]
+    assert first["online"] == 0
+    assert second["online"] > 0.01
+    assert second["loss"] == pytest.approx(second["seed"] + second["online"] + second["classification"], rel=1e-5)
 
 
 def still(**changes: object) -> SegmenterSettings:
@@ -137,6 +152,49 @@ def test_a_later_cycle_starts_from_the_previous_network(drawn, segmenter, tmp_pa
             )
             is same
         )
+
+
+def test_a_later_cycle_draws_other_weights(drawn, tmp_path):
+    """With a learning rate that moves nothing the weights are those at the start."""
+    files = [train(drawn, tmp_path / str(k), still(cycle=cycle)) for k, cycle in enumerate((0, 0, 1))]
+    first, again, later = (load_network(path)[0]["segment.weight"] for path in files)
+    assert torch.allclose(first, again, rtol=0, atol=1e-12)
+    assert not torch.allclose(first, later, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("psl", "planes"), [(False, {"mask"}), (True, {"mask", "inside"})])
+def test_crops_are_keyed_on_the_cycle_and_have_the_planes_that_are_read(drawn, tmp_path, monkeypatch, psl, planes):
+    """Without PSL nobody asks what lies inside the image."""
+    asked = []
+
+    class Noted(TrainingImages):
+        def __init__(self, rows, **given):
+            asked.append((given["stage"], given["round"], given["seed"], set(given["planes"])))
+            super().__init__(rows, **given)
+
+    monkeypatch.setattr(stage, "TrainingImages", Noted)
+    train(drawn, tmp_path, settings(epochs=1, psl=psl, cycle=3, seed=5))
+    assert asked == [("train_segmenter", 3, 5, planes)]
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ([0, 1, 2, 255], None, ""),
+        ([0, 1, 2, 3], ArtefactError, r"hold values \[3\]; legal are 0\.\.2 and 255"),
+        ([0, 1, 254, 2], ArtefactError, r"hold values \[254\]"),
+        ([0, 255, 255, 0], ValueError, "none of the 1 training masks holds an object"),
+        ([0, 255, 1, 1], None, "no training mask holds two: "),
+    ],
+)
+def test_the_values_of_masks_are_checked(values, error, words, capsys):
+    """The data set has the classes one and two."""
+    mask = np.array([values], np.uint8)
+    row = SimpleNamespace(image_id="a", height=1, width=4)
+    with pytest.raises(error, match=words) if error else nullcontext():
+        stage.check_classes(lambda _: mask, [row], class_names=["background", "one", "two"])
+    warned = capsys.readouterr().err
+    assert (words in warned) if words and not error else "no training mask" not in warned
 
 
 @pytest.mark.parametrize("outputs", [2, 3])
