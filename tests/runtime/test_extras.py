@@ -73,5 +73,7 @@ def test_the_plan_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert absent(needs(load({}))) == []
     (tmp_path / "config.yaml").write_text("saliency: {kind: u2net}\n")
-    expected = "Install first: saliency.kind 'u2net' needs onnxruntime, not installed here: pip install 'wsss[saliency]'"
+    expected = (
+        "Install first: saliency.kind 'u2net' needs onnxruntime, not installed here: pip install 'wsss[saliency]'"
+    )
     assert expected in plan([], probe=False).splitlines()

@@ -70,7 +70,9 @@ def test_a_failed_download_says_what_to_do(release: Path, content: bytes | None)
     assert ("404" if content is None else "found sha256") in message
     assert f"fetch {u2net.URL} on a machine with a network and copy it to {cached}" in message
     assert "set saliency.u2net.weights to its path" in message
-    assert [f.read_bytes() for f in cached.parent.iterdir()] == [b"half a download"]  # nothing new, nothing half-written
+    assert [f.read_bytes() for f in cached.parent.iterdir()] == [
+        b"half a download"
+    ]  # nothing new, nothing half-written
 
 
 def test_no_server_is_the_same_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

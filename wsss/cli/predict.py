@@ -88,9 +88,7 @@ def _row(file: Path, mask: np.ndarray, *, class_names: list[str]) -> dict[str, s
     }
 
 
-def _settings(
-    model: Path, trained: TrainedSegmenter, *, scales: list[float] | None
-) -> tuple[PredictSettings, str]:
+def _settings(model: Path, trained: TrainedSegmenter, *, scales: list[float] | None) -> tuple[PredictSettings, str]:
     """PSL's test phase and scales, and where they come from: `scales`, the model's run, or the defaults."""
     chosen = PredictSettings(psl=trained.settings.psl)
     origin = "the default: the run's predictions are not beside the model; --scale changes it"

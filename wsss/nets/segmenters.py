@@ -15,8 +15,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from wsss.files.imaging import Normalisation
-from wsss.nets.backbones import IMAGENET, LargeFov, build_backbone, load_state
+from wsss.files.imaging import IMAGENET, Normalisation
+from wsss.nets.backbones import LargeFov, build_backbone, load_state
 from wsss.settings.sections import BackboneSection
 
 WIDTH = 128

@@ -44,7 +44,9 @@ def predict_masks(
     trained = load_segmenter(segmenter, device=pick_device(compute))
     if trained.class_names != data.class_names:
         found, expected = trained.class_names[1:], data.class_names[1:]
-        raise ArtefactError(f"{segmenter}: trained for classes {found}, but the data set has {expected}; train it again")
+        raise ArtefactError(
+            f"{segmenter}: trained for classes {found}, but the data set has {expected}; train it again"
+        )
     empty = 0
     with MapWriter(output, stage="predict_masks", settings=settings.model_dump(mode="json")) as writer:
         for row in progress(rows, what="prediction"):
