@@ -9,7 +9,7 @@ from wsss.settings.training import TrainingSection
 
 NetworkName = Literal["deeplabv3plus", "largefov", "deeplabv2"]
 NETWORKS: dict[str, str] = {"deeplabv3plus": "", "largefov": "vgg16_largefov", "deeplabv2": "torchvision's resnet101"}
-"""The backbone that each network brings, with the weights of segment.weights; "": it is built on the section `backbone`."""
+"""The backbone that each network brings, with the weights of segment.weights; "": it takes the section `backbone`."""
 
 
 def shares_backbone(network: str, backbone: str) -> bool:

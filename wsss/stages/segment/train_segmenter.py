@@ -48,8 +48,7 @@ def train_segmenter(
         index: The data set's index.csv.
         masks: Pseudo masks of the training shards; none with full supervision, which reads the truth masks.
         previous: The previous cycle's network, to start from its weights.
-        classifier: A seed method's classifier, to start from its backbone. Without it and `previous`, the backbone
-            starts from its pretrained weights.
+        classifier: A seed method's classifier, to start from its backbone. With neither, pretrained weights are used.
         settings: Network, training, PSL, seed and cycle.
         compute: Device, precision, threads, workers.
         output: The network, segmenter.pt. Its meta holds all that prediction needs.
@@ -76,8 +75,6 @@ def train_segmenter(
     )
     truth = [r.mask for r in rows if r.mask] if settings.full_supervision else []
     read = [index, index.parent / "classes.csv", *masks, *truth, *(p for p in (previous, classifier) if p)]
-    machine = compute.model_dump_json(include={"precision", "threads"})
-    resume = resume_of(output)
     done = fit(
         model,
         images,
@@ -86,14 +83,19 @@ def train_segmenter(
         settings=settings.train,
         freeze_batchnorm=settings.backbone.freeze_batchnorm,
         compute=compute,
-        resume=resume,
-        inputs=digest(settings.model_dump_json(), machine, code_digest(__name__), states(rows), *read),
+        resume=resume_of(output),
+        inputs=digest(settings.model_dump_json(), _machine(compute), code_digest(__name__), states(rows), *read),
     )
     if collectives.first():
         write_json(record, done)
         meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
         save_network(output, state=model.state_dict(), meta=meta)
-        keep_or_finish(resume)
+        keep_or_finish(resume_of(output))
+
+
+def _machine(compute: ComputeSection) -> str:
+    """What of the machine changes results."""
+    return compute.model_dump_json(include={"precision", "threads"})
 
 
 def _training_set(
