@@ -9,7 +9,7 @@
 #   results/{run}/{method}/segment/{variant}/cycle-{cycle}/            segmenter.pt  metrics.json  predictions/{shard}.h5
 #   results/{run}/{method}/masks/{split}.csv  masks/{split}/*.png      what users take away
 #   results/{run}/proposals/{kind}/{shard}.json                        mask proposals, the same for every method
-#   results/{run}/{method}/instances/               responses/{shard}.h5  {shard}.json  instances.json  pictures/*.png
+#   results/{run}/{method}/instances/               responses/{shard}.h5  {shard}.json  instances.json  images/*.png
 #   results/{run}/metrics/{method}/{name}.csv  ->  metrics.csv  ->  report/index.html
 # Equal work has one owner (round_source in rules/common.smk): cam's round 1 is erasing's.
 # Ask for targets by name (all, seeds, pseudo_masks, segmentation, instances, report), not for paths: with automatic rounds only targets know how many there are.
@@ -62,7 +62,7 @@ rule pseudo_masks:
 rule segmentation:
     input:
         lambda w: some(
-            [f for row in measured() if row["stage"] == "prediction" for f in row["files"]], "segment.methods"
+            [f for row in measured() if row.stage == "prediction" for f in row.files], "segment.methods"
         ),
 
 

@@ -1,6 +1,9 @@
-"""Reading a COCO instances file: the streamed reader against pycocotools.COCO, which loads it whole: `python benchmarks/bench_coco.py [--images 4000 16000]`.
+"""Reading a COCO instances file: the streamed reader against pycocotools.COCO, which loads it whole.
 
-The files are drawn with COCO 2014's own proportions: 7.3 objects an image, outlines of 24 corners, 640 x 480 images. Each way runs in a process of its own; memory is its peak, less that of an empty file.
+`python benchmarks/bench_coco.py [--images 4000 16000]`
+
+The files are drawn with COCO 2014's own proportions: 7.3 objects an image, outlines of 24 corners, 640 x 480 images.
+Each way runs in a process of its own; memory is its peak, less that of an empty file.
 """
 
 from __future__ import annotations
@@ -106,10 +109,9 @@ def main() -> None:
             for way in ("whole", "stream"):
                 found = measure(way, path)
                 more = found["mb"] - empty[way]
-                print(
-                    f"| {images} | {path.stat().st_size / 1e6:.0f} | {way} | {found['seconds']:.1f} | {more:.0f} | {more * 1e6 / images / OBJECTS:.0f} |",
-                    flush=True,
-                )
+                size, each = path.stat().st_size / 1e6, more * 1e6 / images / OBJECTS
+                row = f"| {images} | {size:.0f} | {way} | {found['seconds']:.1f} | {more:.0f} | {each:.0f} |"
+                print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Time and effect of the CRF presets: `python benchmarks/bench_crf.py VOC_FOLDER [--images 44]`.
 
-Hard labels made from the truth masks (outlines grown by 7 px, as a score map's are) go through each preset; the table has ms an image on one core and the mean
-foreground IoU (class right) before and after. It says how a preset treats hard labels, not how good a method is.
+Hard labels made from the truth masks (outlines grown by 7 px, as a score map's are) go through each preset.
+The table has ms an image on one core and the mean foreground IoU (class right) before and after.
+It says how a preset treats hard labels, not how good a method is.
 """
 
 from __future__ import annotations
@@ -40,12 +41,10 @@ def main() -> None:
     for image_id in ids[:: max(1, len(ids) // arguments.images)]:
         truth = np.array(Image.open(arguments.root / "SegmentationClassAug" / f"{image_id}.png"))
         grown = cv2.dilate(np.where(truth == 255, 0, truth).astype(np.uint8), np.ones((GROWN, GROWN), np.uint8))
-        cases.append(
-            (np.array(Image.open(arguments.root / "JPEGImages" / f"{image_id}.jpg").convert("RGB")), truth, grown)
-        )
-    print(
-        f"{len(cases)} images, label confidence {arguments.confidence}; before: {np.mean([foreground_iou(s, t) for _, t, s in cases]):.3f}"
-    )
+        image = Image.open(arguments.root / "JPEGImages" / f"{image_id}.jpg").convert("RGB")
+        cases.append((np.array(image), truth, grown))
+    before = np.mean([foreground_iou(s, t) for _, t, s in cases])
+    print(f"{len(cases)} images, label confidence {arguments.confidence}; before: {before:.3f}")
     for preset in PRESETS:
         parameters, ious, spent = crf_parameters(CrfSection(preset=preset)), [], 0.0  # type: ignore[arg-type]
         for image_u8, truth, grown in cases:

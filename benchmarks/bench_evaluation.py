@@ -1,7 +1,8 @@
 """The threshold sweep against the field's ways, in one run: `python benchmarks/bench_evaluation.py [--images 12]`.
 
-Every way gets the same max-normalised maps at the image's size and must give the same matrices, integer for integer. IRN's and SEAM's ways are re-implementations of
-the style, not the projects' code; reading files is excluded. Maps and truths are drawn: smooth blobs of 1 to 3 classes at 375 x 500, truths that overlap them, with a 255 border.
+Every way gets the same max-normalised maps at the image's size and must give the same matrices, integer for integer.
+IRN's and SEAM's ways are re-implementations of the style, not the projects' code; reading files is excluded.
+Maps and truths are drawn: smooth blobs of 1 to 3 classes at 375 x 500, truths that overlap them, with a 255 border.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 
 from wsss.files.imaging import resize_maps
-from wsss.stages.evaluate.confusion import Sweep, confusion, max_normalise
+from wsss.stages.evaluate.confusion import Sweep, confusion, max_normalise_irn
 
 CLASSES, SIZE, STRIDE, STEPS = 20, (375, 500), 16, 61
 THRESHOLDS = np.linspace(0, 0.6, STEPS).astype(np.float32)
@@ -41,11 +42,14 @@ def draw_case(rng: np.random.Generator) -> Case:
         truth[full > 0.4] = k
         truth[(full > 0.38) & (full <= 0.4)] = 255
     maps = np.stack(raw).astype(np.float16)
-    return truth, maps, class_ids, max_normalise(resize_maps(maps.astype(np.float32), size=SIZE))
+    return truth, maps, class_ids, max_normalise_irn(resize_maps(maps.astype(np.float32), size=SIZE))
 
 
 def seam_way(cases: list[Case]) -> np.ndarray:
-    """SEAM's style: 21 planes of the image's size, argmax, three masks a class, for one threshold after the other. Only the diagonal and the sums are counted."""
+    """SEAM's style: 21 planes of the image's size, argmax, three masks a class, for one threshold after the other.
+
+    Only the diagonal and the sums are counted.
+    """
     counts = np.zeros((STEPS, 3, CLASSES + 1), np.int64)
     for t, threshold in enumerate(THRESHOLDS):
         for truth, _, class_ids, maps in cases:
@@ -61,7 +65,7 @@ def seam_way(cases: list[Case]) -> np.ndarray:
 
 
 def irn_way(cases: list[Case]) -> np.ndarray:
-    """IRN's style: pad the present classes' maps with the threshold, argmax, bincount, for one threshold after the other."""
+    """IRN's style: the present classes' maps padded with the threshold, argmax, bincount, threshold by threshold."""
     n, out = CLASSES + 1, np.zeros((STEPS, CLASSES + 1, CLASSES + 1), np.int64)
     for t, threshold in enumerate(THRESHOLDS):
         for truth, _, class_ids, maps in cases:
@@ -97,7 +101,7 @@ def with_upsampling(cases: list[Case]) -> np.ndarray:
     """Ours, from the stored float16 maps: upsampling and normalising included."""
     sweep = Sweep(CLASSES, thresholds=THRESHOLDS)
     for truth, raw, class_ids, _ in cases:
-        sweep.add(truth, max_normalise(resize_maps(raw.astype(np.float32), size=SIZE)), class_ids=class_ids)
+        sweep.add(truth, max_normalise_irn(resize_maps(raw.astype(np.float32), size=SIZE)), class_ids=class_ids)
     return sweep.matrices()
 
 
@@ -143,9 +147,8 @@ def main() -> None:
     turns = [
         {name: seconds(lambda way=way: way(cases)) for name, way in ways.items()} for _ in range(arguments.repeats)
     ]
-    print(
-        f"sweep of {STEPS} thresholds, {len(cases)} images {SIZE[0]} x {SIZE[1]}, all counts equal\n\n| way | ms an image | times IRN's speed |\n|---|---|---|"
-    )
+    print(f"sweep of {STEPS} thresholds, {len(cases)} images {SIZE[0]} x {SIZE[1]}, all counts equal\n")
+    print("| way | ms an image | times IRN's speed |\n|---|---|---|")
     for name in ways:
         ratio = median(t["IRN style, pad + argmax + bincount"] / t[name] for t in turns)
         print(f"| {name} | {median(t[name] for t in turns) / len(cases) * 1e3:.2f} | x{ratio:.3g} |")
@@ -158,9 +161,9 @@ def main() -> None:
     ]
     print("\n| confusion matrix of a mask | ms an image | speed |\n|---|---|---|")
     for name in masks:
-        print(
-            f"| {name} | {median(r[name] for r in rounds) / len(pairs) * 1e3:.2f} | x{median(r['bincount, the common code'] / r[name] for r in rounds):.3g} |"
-        )
+        spent = median(r[name] for r in rounds) / len(pairs) * 1e3
+        ratio = median(r["bincount, the common code"] / r[name] for r in rounds)
+        print(f"| {name} | {spent:.2f} | x{ratio:.3g} |")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
-"""Sources of mask proposals on the embedded scenes' training images, in one run: `python benchmarks/bench_proposals.py [--images 60] [--many]`.
+"""Sources of mask proposals on the embedded scenes' training images, in one run.
 
-Each source gets the same images and the default limits of size; hierarchies give the default number of proposals unless the row says otherwise. For each object the best overlap (IoU) of any
-proposal is taken: it bounds what retrieval can find. Rows with one smoothing, another number or another hierarchy differ from the default in that alone.
-Felzenszwalb's grouping at several scales (unranked, so all its regions count) is compared where scikit-image can be imported; the package does not need it.
-Times are of the processor, one core; figures are the same on every machine but for rounding.
+`python benchmarks/bench_proposals.py [--images 60] [--many]`
+
+Each source gets the same images and the default limits of size.
+Hierarchies give the default number of proposals unless the row says otherwise.
+For each object the best overlap (IoU) of any proposal is taken: it bounds what retrieval can find.
+Rows with one smoothing, another number or another hierarchy differ from the default in that alone.
+Felzenszwalb's grouping at several scales is compared where scikit-image can be imported; the package does not need it.
+It does not rank its regions, so all of them count.
+Times are of the processor, one core; figures are the same on every machine except for rounding.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ SCALES = (25, 50, 100, 200, 400, 800)
 
 
 def of_hierarchies(image_u8: np.ndarray, **changed: Any) -> np.ndarray:
-    """The package's proposals with the default settings but for `changed`."""
+    """The package's proposals with the default settings, except `changed`."""
     w = WatershedSection()
     settings: dict[str, Any] = {
         "smoothings": w.smoothings,
@@ -55,7 +60,10 @@ def of_groups(image_u8: np.ndarray, *, grouping: Callable[..., np.ndarray], scal
 
 
 def sources(*, many: bool = False) -> dict[str, Source]:
-    """Everything that is compared, by the name of its row; with `many` the hierarchies that rank their regions badly once more, with nearly all of them."""
+    """Everything that is compared, by the name of its row.
+
+    With `many`, the hierarchies that rank their regions badly are compared once more with nearly all their regions.
+    """
     first, second = WatershedSection().smoothings
     found: dict[str, Source] = {
         "watershed by area, both smoothings (default)": of_hierarchies,
@@ -110,9 +118,8 @@ def main() -> None:
     objects = sum(len(np.unique(scene.instances)) - 1 for scene in scenes)
     compared = sources(many=arguments.many)
     print(f"{len(scenes)} images, {objects} objects\n")
-    print(
-        "| proposals | an image | mean best IoU | recall at 0.5, % | at 0.75, % | s an image |\n|---|---|---|---|---|---|"
-    )
+    print("| proposals | an image | mean best IoU | recall at 0.5, % | at 0.75, % | s an image |")
+    print("|---|---|---|---|---|---|")
     for name, source in compared.items():
         counts, overlaps, spent = [], [], []
         for scene in scenes:
@@ -123,7 +130,8 @@ def main() -> None:
             overlaps.append(best_overlaps(scene, masks))
         best = np.concatenate(overlaps)
         recall = " | ".join(f"{100 * (best >= t).mean():.0f}" for t in (0.5, 0.75))
-        print(f"| {name} | {np.mean(counts):.0f} | {best.mean():.3f} | {recall} | {np.median(spent):.2f} |", flush=True)
+        row = f"| {name} | {np.mean(counts):.0f} | {best.mean():.3f} | {recall} | {np.median(spent):.2f} |"
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
-"""The packed store against the field's pickled dict an image, in one run: `python benchmarks/bench_store.py [--images 96]`.
+"""The packed store against the field's pickled dict an image, in one run.
 
-IRN writes {keys, cam (stride 4, float32), high_res (image's size, float32)} an image with np.save and reads it with allow_pickle. The store holds float16 maps on the feature grid.
-Maps are drawn: smooth blobs of 1 to 3 classes with 1 % noise, images of 375 x 500. The page cache is warm for all: this is work of the processor, not of the disk.
-The writer flushes to disk and reads every map back against its checksum; np.save does neither, so a row says what that costs.
+`python benchmarks/bench_store.py [--images 96]`
+
+IRN writes {keys, cam (stride 4, float32), high_res (image's size, float32)} an image with np.save.
+It reads them with allow_pickle. The store holds float16 maps on the feature grid.
+Maps are drawn: smooth blobs of 1 to 3 classes with 1 % noise, images of 375 x 500.
+The page cache is warm for all: this is work of the processor, not of the disk.
+The writer flushes to disk and reads every map back against its checksum.
+np.save does neither, so a row says what that costs.
 """
 
 from __future__ import annotations
@@ -120,15 +125,13 @@ def main() -> None:
                 sizes[name] = sum(p.stat().st_size for p in place.iterdir())
             turns.append(turn)
     base = next(iter(layouts))
-    print(
-        f"{arguments.images} images\n\n| layout | KiB an image | smaller | write | read | ms write, read |\n|---|---|---|---|---|---|"
-    )
+    print(f"{arguments.images} images\n")
+    print("| layout | KiB an image | smaller | write | read | ms write, read |\n|---|---|---|---|---|---|")
     for name in layouts:
         write, read = (median(t[base][k] / t[name][k] for t in turns) for k in (0, 1))
         spent = ", ".join(f"{median(t[name][k] for t in turns) / arguments.images * 1e3:.2f}" for k in (0, 1))
-        print(
-            f"| {name} | {sizes[name] / arguments.images / 1024:.1f} | x{sizes[base] / sizes[name]:.3g} | x{write:.2g} | x{read:.2g} | {spent} |"
-        )
+        size, smaller = sizes[name] / arguments.images / 1024, sizes[base] / sizes[name]
+        print(f"| {name} | {size:.1f} | x{smaller:.3g} | x{write:.2g} | x{read:.2g} | {spent} |")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""A classifier's training step on a CPU against the plain way, in one run: `python benchmarks/bench_training.py [--side 160] [--batch 16]`.
+"""A classifier's training step on a CPU against the plain way, in one run.
 
-The plain way: every layer trains, dilated depthwise convolutions as torch computes them, glibc's own policy for freed memory. The others add one thing each.
-Ways take turns; the figure is the median step. Memory policy holds for the whole process, so it is switched on for the second half of the turns.
+`python benchmarks/bench_training.py [--side 160] [--batch 16]`
+
+The plain way: every layer trains, dilated depthwise convolutions as torch computes them, glibc's own policy for
+freed memory. The others add one thing each. Ways take turns; the figure is the median step.
+The memory policy holds for the whole process, so it is switched on for the second half of the turns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """The papers' claims on the embedded scenes: `make claims`.
 
-Runs the workflow with a set's overlay for three model seeds (and the set `aepsl` for a second generator seed), then compares within each run (paired).
-A claim holds if its gain is positive (and on average at least what the claim asks for) for every model seed. Writes results/claims-SET.md and prints it.
+Runs the workflow with a set's overlay for three model seeds (and the set `aepsl` for a second generator seed),
+then compares within each run (paired).
+A claim holds if its gain is positive for every model seed, and on average at least what the claim asks for.
+Writes results/claims-SET.md and prints it.
 The sets of one seed share a folder, so what several of them need is made once.
 """
 
@@ -64,9 +66,8 @@ def run_workflow(seed: int, generator: int, *, claims: ClaimSet, cores: str, ext
     ]
     subprocess.run(command, cwd=ROOT, check=True)
     tables = sorted((ROOT / "results" / name).glob(claims.tables))
-    return pd.concat(
-        [pd.read_csv(t) for t in tables], ignore_index=True
-    )  # before another set of the same seed writes its own
+    # read now, before another set of the same seed writes its own
+    return pd.concat([pd.read_csv(t) for t in tables], ignore_index=True)
 
 
 def value(table: pd.DataFrame, metric: str, *, of_class: bool = False, **where: object) -> float:
@@ -93,7 +94,7 @@ def at_best(table: pd.DataFrame, metric: str, **where: object) -> float:
 
 
 def recall_gain(table: pd.DataFrame) -> float:
-    """Best recall of erasing's fused scores at no less than the precision of CAM at its best threshold, minus CAM's recall there."""
+    """How much more recall erasing's fused scores reach than CAM's at its best threshold, at no less precision."""
     precision, recall = (at_best(table, m, method="cam", stage="scores") for m in ("precision", "recall"))
     fused = {"method": "erasing", "stage": "fused"}
     allowed = curve(table, "precision", **fused) >= precision
@@ -227,26 +228,17 @@ def ahead(method: str, other: str, threshold: float = 0.5) -> tuple[float, Calla
     return 0.0, lambda t: found(t, method, threshold) - found(t, other, threshold)
 
 
+BEAT = "peaks with proposals beat connected components of CAM's masks"
 PRM: dict[str, tuple[float, Callable[[pd.DataFrame], float]]] = {
     "peak stimulation beats the mean over cells (mAP^r 0.5)": ahead("prm", "prm_mean"),
-    "peaks with proposals beat connected components of CAM's masks, both from labels alone (mAP^r 0.5)": ahead(
-        "prm", "cam_parts_labels"
-    ),
-    "peaks with proposals beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": ahead(
-        "prm", "cam_parts"
-    ),
-    "peaks with proposals beat connected components of CAM's masks, both with saliency (mAP^r 0.5)": ahead(
-        "prm_saliency", "cam_parts"
-    ),
-    "peaks with proposals beat connected components of CAM's masks drawn for them, both with saliency (mAP^r 0.5)": ahead(
-        "prm_saliency", "cam_parts_50"
-    ),
-    "peaks with proposals beat connected components of CAM's masks drawn for them, both with saliency (mAP^r 0.75)": ahead(
-        "prm_saliency", "cam_parts_50", 0.75
-    ),
+    f"{BEAT}, both from labels alone (mAP^r 0.5)": ahead("prm", "cam_parts_labels"),
+    f"{BEAT} drawn with saliency (mAP^r 0.5)": ahead("prm", "cam_parts"),
+    f"{BEAT}, both with saliency (mAP^r 0.5)": ahead("prm_saliency", "cam_parts"),
+    f"{BEAT} drawn for them, both with saliency (mAP^r 0.5)": ahead("prm_saliency", "cam_parts_50"),
+    f"{BEAT} drawn for them, both with saliency (mAP^r 0.75)": ahead("prm_saliency", "cam_parts_50", 0.75),
     "saliency as background of the retrieval score helps (mAP^r 0.5)": ahead("prm_saliency", "prm"),
-    "peaks that split PRM's components beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": ahead(
-        "prm_parts", "cam_parts"
+    "peaks that split PRM's components beat connected components of CAM's masks drawn with saliency (mAP^r 0.5)": (
+        ahead("prm_parts", "cam_parts")
     ),
     "the instance-aware term helps (mAP^r 0.5)": ahead("prm", "prm_no_instance"),
     "the class-aware term helps (mAP^r 0.5)": ahead("prm", "prm_no_class"),

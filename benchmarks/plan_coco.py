@@ -1,7 +1,9 @@
-"""What a full COCO run needs, estimated and not run: `python benchmarks/plan_coco.py`. Disk by `wsss plan` with COCO 2014's numbers of images; memory and work of the networks counted on random images.
+"""What a full COCO run needs, estimated and not run: `python benchmarks/plan_coco.py`.
 
-The annotation files are empty but for their lists of images. Memory is what the backward pass of a training step keeps, counted tensor by tensor on the CPU; work is multiplications and additions
-of the layers, a training step taken as three evaluations.
+Disk is estimated by `wsss plan` with COCO 2014's numbers of images. Memory and work of the networks are counted on
+random images. The annotation files hold nothing but their lists of images.
+Memory is what the backward pass of a training step keeps, counted tensor by tensor on the CPU.
+Work is multiplications and additions of the layers; a training step counts as three evaluations.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsss.cli.plan import COCO_SIZE, count_jobs, plan
+from wsss.cli.plan import count_jobs, plan
 from wsss.methods import load_method
 from wsss.nets.segmenters import build_segmenter
 from wsss.settings.config import load
+from wsss.settings.sections import CocoSection
+from wsss.stages.dataset.coco import CocoSource
 from wsss.workflow.graph import Graph
 
 IMAGES = {"train": 82_081, "val": 40_137}
@@ -92,13 +96,12 @@ def main() -> None:
         steps = jobs[f"train_{name}"] * section.passes(IMAGES["train"] // batch) * IMAGES["train"]
         work = (
             steps * 3 * evaluation(model, crop, crop),
-            images * evaluation(model, *COCO_SIZE) * sum(s**2 for s in scales) * (1 + flip),
+            images * evaluation(model, *CocoSource(CocoSection()).image_size()) * sum(s**2 for s in scales) * (1 + flip),
         )
         kept = kept_bytes(model, crop=crop)
         print(f"{name}: {kept / 1e6:.0f} MB kept a crop of {crop} px, {batch * kept / 1e9:.1f} GB a batch of {batch}")
-        print(
-            f"  training: {steps / 1e6:.1f} million crops, {work[0] / 1e15:.0f} PFLOP; maps: {images / 1e6:.2f} million images, {work[1] / 1e15:.0f} PFLOP"
-        )
+        training = f"training: {steps / 1e6:.1f} million crops, {work[0] / 1e15:.0f} PFLOP"
+        print(f"  {training}; maps: {images / 1e6:.2f} million images, {work[1] / 1e15:.0f} PFLOP")
 
 
 if __name__ == "__main__":

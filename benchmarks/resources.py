@@ -1,7 +1,11 @@
-"""What each rule asks of a cluster, and what its jobs took in finished runs: `python benchmarks/resources.py results/voc12_sub [results/...]` prints the table of docs/CLUSTER.md.
+"""What each rule asks of a cluster, and what its jobs took in finished runs.
 
-Requests are those of rules/*.smk on a first try. Seconds and memory are the largest of the runs' benchmarks/{rule}/*.tsv, which Snakemake writes for every job: seconds from start to end, and the
-resident memory of a job with the processes it started, summed, sampled every few seconds (every 30 after a while). Libraries that processes share count once for each.
+`python benchmarks/resources.py results/voc12_sub [results/...]` prints the table of docs/CLUSTER.md.
+
+Requests are those of rules/*.smk on a first try.
+Seconds and memory are the largest of the runs' benchmarks/{rule}/*.tsv, which Snakemake writes for every job.
+Seconds are from start to end. Memory is the resident memory of a job and the processes it started, summed.
+It is sampled every few seconds (every 30 after a while). Libraries that processes share count once for each.
 """
 
 from __future__ import annotations
@@ -13,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RULES = Path(__file__).parent.parent / "rules"
-HEAD = "| rule | GPU | threads | memory, MB | time, min | most memory seen, MB | longest job, s | jobs seen |\n|---|---|---|---|---|---|---|---|"
+HEAD = (
+    "| rule | GPU | threads | memory, MB | time, min | most memory seen, MB | longest job, s | jobs seen |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the first try of a job asks for, threads and memory as the rule says it; `grows` names what a retry multiplies."""
+    """What the first try of a job asks for. Threads and memory are as the rule says; a retry multiplies `grows`."""
 
     gpu: int
     threads: str

@@ -1,6 +1,9 @@
-"""How saliency, region threshold and CRF preset change the seed masks of a finished run: `python benchmarks/study_seeds.py results/scenes`.
+"""How saliency, region threshold and CRF preset change the seed masks of a finished run.
 
-Reads the run's training images (every fourth, or --every), the fused scores of its methods, the saliency maps, and the truth. For choosing settings on training images, never on val.
+`python benchmarks/study_seeds.py results/scenes`
+
+Reads the run's training images (every fourth, or --every), the fused scores of its methods, the saliency maps, and
+the truth. It is for choosing settings on training images, never on val.
 """
 
 from __future__ import annotations
@@ -88,12 +91,8 @@ class Study:
         matrix = sum(confusion(self.truth[r.image_id], masks(r), num_classes=n) for r in self.rows)
         assert isinstance(matrix, np.ndarray)
         f = figures(matrix)
-        print(
-            f"| {self.method}: {name} | "
-            + " | ".join(f"{100 * float(f[k]):.1f}" for k in ("miou", "coverage", "mean_precision", "mean_recall"))
-            + " |",
-            flush=True,
-        )  # type: ignore[arg-type]
+        shown = [f"{100 * float(f[k]):.1f}" for k in ("miou", "coverage", "mean_precision", "mean_recall")]
+        print(f"| {self.method}: {name} | {' | '.join(shown)} |", flush=True)
 
 
 def main() -> None:

@@ -1,7 +1,10 @@
-"""What EPS's adaptive selection makes of the present classes of a finished run: `python benchmarks/study_selection.py results/scenes_all --methods eps eps_naive`.
+"""What EPS's adaptive selection makes of the present classes of a finished run.
 
-For the classifiers of methods of the kind eps, on whole training images at scale 1: how many of the maps of present classes count as salient, and how many are nowhere above 0.5 and so
-count as background whatever lies under them. Where every class is an object that saliency finds, all should be salient.
+`python benchmarks/study_selection.py results/scenes_all --methods eps eps_naive`
+
+For the classifiers of methods of the kind eps, on whole training images at scale 1: how many maps of present classes
+count as salient, and how many are nowhere above 0.5 and so count as background wherever they are.
+Where every class is an object that saliency finds, all should be salient.
 """
 
 from __future__ import annotations
@@ -57,9 +60,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take each so-manyth training image")
     arguments = parser.parse_args()
     index = ImageIndex(arguments.run / "dataset" / "index.csv")
-    print(
-        "| classifier of | maps of present classes | count as salient | nowhere above 0.5 | on saliency, but too little of them |\n|---|---|---|---|---|"
-    )
+    heads = ("maps of present classes", "count as salient", "nowhere above 0.5", "on saliency, but too little of them")
+    print(f"| classifier of | {' | '.join(heads)} |\n|---|---|---|---|---|")
     for name in arguments.methods:
         judge = Judge(arguments.run, name, index=index)
         found = [pair for row in index.split("train")[:: arguments.every] for pair in judge.maps(row)]

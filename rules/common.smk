@@ -22,7 +22,8 @@ from wsss.settings.reading import relevant
 from wsss.settings.stage_settings import PlanSettings
 from wsss.runtime.workflow_process import announce_workflow
 from wsss.runtime.extras import absent
-from wsss.methods import FACTS, rounds_until_stop
+from wsss.methods import FACTS
+from wsss.workflow.rounds import rounds_until_stop
 
 try:
     for file in filter(os.path.isfile, workflow.configfiles):  # a pipe was read already
@@ -195,13 +196,9 @@ def unrefined_masks(w):
 def measured_row(w):
     """The measured artefact that a metrics fragment is about."""
     artefacts = GRAPH.measured({m: GRAPH.max_rounds(m) for m in GRAPH.config.methods})
-    return next(row for row in artefacts if (row["method"], row["name"]) == (w.method, w.name))
+    return next(row for row in artefacts if (row.method, row.name) == (w.method, w.name))
 
 
 def row_keys(w):
     """Params function: the identifying columns of its rows in metrics.csv."""
-    row = measured_row(w)
-    return json.dumps(
-        {"run": GRAPH.config.run, "seed": GRAPH.config.seed}
-        | {k: row[k] for k in ("method", "variant", "stage", "round", "cycle", "split")}
-    )
+    return json.dumps(measured_row(w).row_keys(run=GRAPH.config.run, seed=GRAPH.config.seed))

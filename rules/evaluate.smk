@@ -2,7 +2,7 @@ rule measure_scores:
     input:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
-        maps=lambda w: measured_row(w)["files"],
+        maps=lambda w: measured_row(w).files,
     output:
         f"{BASE}/metrics/{{method}}/{{name}}.csv",
     log:
@@ -31,7 +31,7 @@ rule measure_masks:
     input:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
-        maps=lambda w: measured_row(w)["files"],
+        maps=lambda w: measured_row(w).files,
     output:
         f"{BASE}/metrics/{{method}}/{{name}}.csv",
     log:
@@ -84,9 +84,9 @@ rule measure_instances:
 
 rule collect_metrics:
     input:
-        fragments=lambda w: [f"{BASE}/metrics/{row['method']}/{row['name']}.csv" for row in measured()]
+        fragments=lambda w: [f"{BASE}/metrics/{row.method}/{row.name}.csv" for row in measured()]
         + INSTANCES.fragments(),
-        records=lambda w: sorted({r["file"] for r in GRAPH.records(all_rounds())}),
+        records=lambda w: sorted({r.file for r in GRAPH.records(all_rounds())}),
     output:
         f"{BASE}/metrics.csv",
     log:

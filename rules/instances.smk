@@ -10,7 +10,7 @@ rule propose_masks:
     benchmark:
         bench_of("propose_masks", "{kind}-{shard}")
     wildcard_constraints:
-        kind="watershed|folder|truth",
+        kind="[a-z_]+",
     conda:
         "../envs/wsss.yaml"
     threads: 1
@@ -19,7 +19,7 @@ rule propose_masks:
         runtime=growing(240),
     params:
         settings=lambda w: INSTANCES.stage("propose_masks", kind=w.kind).model_dump_json(),
-        code=code("instances.propose_masks"),
+        code=lambda w: code("instances.propose_masks", relevant(INSTANCES.stage("propose_masks", kind=w.kind))),
         listing=lambda w: given_listing(INSTANCES.stage("propose_masks", kind=w.kind)),
     message:
         "mask proposals ({wildcards.kind}) of shard {wildcards.shard}"

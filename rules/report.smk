@@ -3,7 +3,7 @@ rule write_report:
         index=GRAPH.dataset("index.csv"),
         classes=GRAPH.dataset("classes.csv"),
         metrics=f"{BASE}/metrics.csv",
-        maps=lambda w: sorted({f for row in measured() for f in row["files"]} | set(GRAPH.all_saliency()))
+        maps=lambda w: sorted({f for row in measured() for f in row.files} | set(GRAPH.all_saliency()))
         + INSTANCES.products()
         + INSTANCES.all_results(),
     output:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,26 +19,45 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Project:
-    """The toy run, made once for all tests; who changes it puts it back."""
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of xdist's workers makes. The others wait for it and copy it, because tests change it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = factory.mktemp(name) / "a folder with blanks"
+        make(folder)
+        return folder
+    shared = factory.getbasetemp().parent / name  # the workers' folders are in one
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.with_suffix(".done").exists():
+            shutil.rmtree(shared, ignore_errors=True)  # of a worker that failed
+            make(shared)
+            shared.with_suffix(".done").touch()
+    return Path(shutil.copytree(shared, factory.mktemp(name) / "a folder with blanks", symlinks=True))
+
+
+def run_of(factory: pytest.TempPathFactory, name: str, *targets: str, over: dict | None = None) -> Project:
+    """A toy run, made once for all workers."""
     from .toy_run import Project
 
-    project = Project(tmp_path_factory.mktemp("toy") / "a folder with blanks")
-    done = project.snakemake()
-    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    return project
+    def make(folder: Path) -> None:
+        done = Project(folder).snakemake(*targets, over=over)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+
+    return Project.at(made_once(factory, name, make))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """The toy run. A test that changes it restores it."""
+    return run_of(tmp_path_factory, "finished")
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory) -> Project:
-    """A run up to its first pseudo masks, undisturbed, to compare disturbed ones with; nobody changes it."""
-    from .toy_run import SMALL, Project
+    """A run up to its first pseudo masks, to compare disturbed runs with. No test changes it."""
+    from .toy_run import SMALL
 
-    project = Project(tmp_path_factory.mktemp("prepared") / "run")
-    done = project.snakemake("results/toy/cam/pseudo/plain/cycle-0/train-0.h5", over=SMALL)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    return project
+    return run_of(tmp_path_factory, "prepared", "results/toy/cam/pseudo/plain/cycle-0/train-0.h5", over=SMALL)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +71,7 @@ def shared() -> Path:
 
 @pytest.fixture
 def usual_signals() -> Iterator[None]:
-    """Signals as in a shell's foreground: a background job of a script is started with SIGINT ignored, which the package leaves so."""
+    """Signals as in a shell's foreground: a script's background job ignores SIGINT, which the package respects."""
     from wsss.runtime.stopping import SIGNALS
 
     before = {

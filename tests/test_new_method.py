@@ -77,20 +77,24 @@ def edit_reruns_this_method_alone(project: Project, package: Path, over: dict) -
 def test_a_name_that_is_taken_or_no_facts_is_refused(package, monkeypatch):
     from importlib.metadata import EntryPoint
 
-    from wsss.stages.seeds import method
+    from wsss import methods
 
     for point, said in (
-        (EntryPoint("cam", "lse_facts:FACTS", method.ENTRY_POINTS), "there is a method of that name"),
-        (EntryPoint("lse", "lse_facts:__name__", method.ENTRY_POINTS), "is str, expected wsss.methods.Facts"),
+        (EntryPoint("cam", "lse_facts:FACTS", methods.ENTRY_POINTS), "there is a method of that name"),
+        (EntryPoint("lse", "lse_facts:__name__", methods.ENTRY_POINTS), "is str, expected wsss.methods.Facts"),
     ):
         monkeypatch.syspath_prepend(str(package))
-        monkeypatch.setattr(method, "entry_points", lambda group, point=point: [point])
+        monkeypatch.setattr(methods, "entry_points", lambda group, point=point: [point])
         with pytest.raises(ValueError, match=said):
-            method.registered()
+            methods.registered()
 
 
 def test_every_built_in_method_runs_side_by_side(tmp_path):
-    """configs/scenes_all.yaml's kinds on toy images: EPS to its own background, erasing over it, ESOL's three rounds and their weighted mean, PRM's responses and instances, erasing over it, and parts of masks from its class maps."""
+    """The kinds of configs/scenes_all.yaml on toy images.
+
+    EPS with its own background, and erasing over it; ESOL's three rounds and their weighted mean; PRM's responses and
+    instances, erasing over it, and components of masks from its class maps.
+    """
     project = Project(tmp_path)
     recipes = {
         "eps_network": {"kind": "eps", "pseudo": {"seed": {"kind": "scores", "cue": "network"}}},
@@ -133,7 +137,7 @@ def test_every_built_in_method_runs_side_by_side(tmp_path):
     assert ("prm", "pointing") in found.index
     assert ("cam_parts", "pointing") not in found.index
     for method in ("prm", "cam_parts", "prm_parts"):
-        assert len(list((base / method / "instances" / "pictures").glob("*.png"))) == 12
+        assert len(list((base / method / "instances" / "images").glob("*.png"))) == 12
     assert project.reruns(over) == {}
     assert set(project.reruns({**over, "instances": {**over["instances"], "retrieval": {"boundary": 0.0}}})) == {
         "retrieve_instances", "export_instances", "measure_instances", "collect_metrics", "write_report",

@@ -269,6 +269,7 @@ def test_dry_run_of_the_full_data_set_is_fast_and_imports_no_torch(project, tmp_
     )
 
 
+@pytest.mark.slow  # 54 s; the rule itself is tested in tests/seeds/test_rounds.py
 def test_automatic_rounds_follow_a_relaxed_and_a_tightened_rule(project):
     """The stop rule is read in the input function: every change of it does exactly the missing work, and repeats do nothing."""
     auto = {

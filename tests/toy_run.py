@@ -1,4 +1,4 @@
-"""A small run in a folder of its own, for the tests of the workflow: its configuration, and a copy of the code that tests may edit."""
+"""A small run for the tests of the workflow: its configuration, and a folder with a copy of the code to edit."""
 
 from __future__ import annotations
 
@@ -62,6 +62,13 @@ class Project:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(ROOT / name, folder / name)
+
+    @classmethod
+    def at(cls, folder: Path) -> Project:
+        """The one that is in a folder already."""
+        project = cls.__new__(cls)
+        project.folder = folder
+        return project
 
     def command(
         self, *arguments: str, over: dict | None = None, machine: Sequence[str] = ("--cores", "2")

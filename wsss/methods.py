@@ -1,6 +1,13 @@
-"""The method interface, the registry and the stop rule (no torch).
+"""The door for seed methods: what a method is, which ones there are, and how to load one (no torch).
 
-Rule files read `FACTS`; stages call `load_method(kind)`, which imports that method's module alone, so that a method's code never touches another's reruns.
+A seed method is two things:
+
+1. a module with a class `Method` that follows `SeedMethod`: a network, its losses, its score maps;
+2. an entry of `Facts`: what rules must know of the method without importing it.
+
+The built-in methods are in `BUILT_IN`. Other packages add theirs by an entry point (docs/NEW_METHOD.md).
+Rule files read `FACTS`. Stages call `load_method`, which imports one method's module only: the code of a method
+never reruns another method.
 
 Shape legend: N images of a batch, C foreground classes, K present classes, H×W image, h×w score grid.
 """
@@ -8,7 +15,7 @@ Shape legend: N images of a batch, C foreground classes, K present classes, H×W
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -16,7 +23,99 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from wsss.settings.sections import BackboneSection, ClassifierSection, StopSection
+
+class SeedMethod(Protocol):
+    """What a method's class `Method` offers. One instance serves one round; rounds count from 1.
+
+    `settings` and `backbone` are sections of the configuration: `ClassifierSection` and `BackboneSection` of
+    `wsss.settings.sections`.
+    """
+
+    def __init__(self, *, options: Mapping[str, Any] | None = None, class_names: Sequence[str] = ()) -> None:
+        """Check the method's own settings.
+
+        Args:
+            options: Keys of the method's own subsection of `seeds`; absent keys take their defaults.
+            class_names: Names by class id, background first.
+        """
+
+    def build(
+        self, num_classes: int, *, round: int, backbone: Any, previous: torch.nn.Module | None
+    ) -> torch.nn.Module:
+        """Build the network of a round.
+
+        Args:
+            num_classes: C.
+            round: The round.
+            backbone: A `BackboneSection`.
+            previous: The trained network of the round before, for methods that inherit it.
+
+        Returns:
+            A network with a `backbone`. Its `forward` takes image_n (N, 3, H, W) and gives raw score maps (N, C, h, w),
+            or as many maps as `losses`, `pool` and `scores` expect.
+        """
+
+    def training(self, settings: Any, *, round: int) -> Any:
+        """Return the training settings of a round: `settings` as given, or changed by the method."""
+
+    def trainable(
+        self, model: torch.nn.Module, *, round: int
+    ) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+        """Return the parameters that the optimiser may move: (pretrained, new)."""
+
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+        """Pool score maps (N, C, h, w) to class logits (N, C)."""
+
+    def losses(
+        self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: Any, round: int
+    ) -> dict[str, torch.Tensor]:
+        """Return named scalar losses; the training loop sums them.
+
+        Args:
+            maps: What `forward` gave.
+            batch: image_n (N, 3, H, W), labels (N, C) float32, the cues in `Facts.needs`, and `progress`, the share of
+                the training that is done, in [0, 1).
+            settings: A `ClassifierSection`.
+            round: The round.
+        """
+
+    def scores(self, model: torch.nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
+        """Return raw, signed score maps: no bias, no ReLU, no normalisation.
+
+        Args:
+            model: The trained network, in evaluation mode.
+            image_n: (N, 3, H, W) normalised images.
+            class_ids: K ids 1..C; 0 asks for the background's map, if `Facts.background`.
+
+        Returns:
+            (N, K, h, w).
+        """
+
+
+class PeakMethod(SeedMethod, Protocol):
+    """A method whose peaks can be traced back to the pixels (`Facts.responds`)."""
+
+    def traced_peaks(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Find the peaks to trace back, at least one in each map.
+
+        Args:
+            maps: (N, C, h, w) score maps.
+
+        Returns:
+            The maps on the grid of the peaks (N, C, h', w'), with the same corners; and the peaks (N, C, h', w') bool.
+        """
+
+    def responses(self, model: torch.nn.Module, image_n: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+        """Trace mass from peaks to pixels.
+
+        Args:
+            model: The trained network, in evaluation mode.
+            image_n: (3, H, W) one normalised image.
+            starts: (P, C, h', w') mass to start from, for example 1 at a peak.
+
+        Returns:
+            (P, H, W) the mass that arrives at the pixels.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,21 +123,23 @@ class Facts:
     """What rule files must know of a method.
 
     Attributes:
-        module: Module with a class `Method` that follows the protocol below.
-        needs: Cues per image that training reads, e.g. ("saliency",).
+        module: Module with a class `Method` that follows `SeedMethod`.
+        needs: Cues per image that training reads, for example ("saliency",).
         erases: Whether round k hides what rounds 1..k-1 claimed.
         inherits: Whether round k starts from round k-1's network.
-        fuse: How rounds combine: last, or union (regions) with the maximum (scores).
+        fuse: How rounds combine: the last one, or the union of regions with the maximum of scores.
         rounds: Whether `seeds.rounds` applies; otherwise the method has `length` rounds.
-        length: Rounds of a method whose rounds are its stages.
-        starts_as: Kind whose round 1 is this method's round 1, so that it is trained once for both; empty: its own.
-        background: Whether its scores have a map of the background too, class 0.
-        options: Subsection of `seeds` with its own settings; empty: those under its kind, or under `over`, in `seeds.custom`, if any.
+        length: Number of rounds of a method whose rounds are its own steps.
+        starts_as: Kind whose round 1 is also this method's round 1, so that it is trained once for both. Empty: none.
+        background: Whether its scores include a map of the background, class 0.
+        options: Subsection of `seeds` with its own settings. Empty: `seeds.custom.KIND`, if there is one.
         responds: Whether its class follows `PeakMethod`, so that its peaks can become instances.
-        over: Kind that this one repeats on erased images; set by `registered`.
-        scoring: Keys of its own settings that score maps alone read: training is not given them, and a change of them does not retrain.
-        since: Keys of its own settings to the first round that reads them, where that is not round 1: a change of them leaves the rounds before alone.
-        summing: Of these, keys that say how score maps are made of peaks: a change of them does not trace peaks again.
+        over: Kind that this method repeats on erased images; set by `registered`.
+        scoring: Keys of its own settings that only score maps read. A change of them does not retrain.
+        since: Its own settings' keys that not every round reads, with the first round that reads them. A change of one
+            leaves earlier rounds alone.
+        summing: Those keys of `scoring` that only say how score maps are made of peaks. A change of them does not
+            trace peaks again.
     """
 
     module: str
@@ -78,130 +179,53 @@ BUILT_IN: dict[str, Facts] = {
         responds=True,
     ),
 }
+"""Methods of this package, by kind."""
 ENTRY_POINTS = "wsss.methods"
-"""Group of the entry points by which other packages add methods: kind = module:object, the object a Facts (docs/NEW_METHOD.md)."""
+"""Group of the entry points of other packages: `kind = module:object`, where the object is a `Facts`."""
 
 
 def registered() -> dict[str, Facts]:
-    """The built-in methods and those of installed packages, by kind; and of each that has one round, erasing over it: KIND_erasing.
+    """Collect the built-in methods and those of installed packages, by kind.
+
+    Each method of one round is also offered with erasing over it, as KIND_erasing.
 
     Raises:
-        ValueError: If a package's entry is no Facts, or takes a name that is taken.
+        ValueError: If a package's entry is no `Facts`, or its name is taken.
     """
     found = dict(BUILT_IN)
     for point in entry_points(group=ENTRY_POINTS):
-        facts = point.load()
+        facts, place = point.load(), f"entry point {point.name} of {ENTRY_POINTS} ({point.value})"
         if not isinstance(facts, Facts):
-            raise ValueError(
-                f"entry point {point.name} of {ENTRY_POINTS} ({point.value}) is {type(facts).__name__}, expected wsss.methods.Facts"
-            )
+            raise ValueError(f"{place} is {type(facts).__name__}, expected wsss.methods.Facts")
         if found.get(point.name, facts) != facts:
-            raise ValueError(
-                f"entry point {point.name} of {ENTRY_POINTS} ({point.value}): there is a method of that name; choose another"
-            )
+            raise ValueError(f"{place}: there is a method of that name; choose another")
         found[point.name] = facts
-    erasing = {f.starts_as for f in found.values() if f.erases}
-    once = {
-        kind: facts for kind, facts in found.items() if facts.length == 1 and not facts.rounds and kind not in erasing
+    with_erasing = {facts.starts_as for facts in found.values() if facts.erases}
+    over = {
+        f"{kind}_erasing": _erased(kind, facts)
+        for kind, facts in found.items()
+        if facts.length == 1 and not facts.rounds and kind not in with_erasing
     }
-    return {f"{kind}_erasing": _erased(kind, facts) for kind, facts in once.items()} | found
+    return over | found  # a package's own KIND_erasing wins
 
 
 def _erased(kind: str, facts: Facts) -> Facts:
-    """The method round after round, on images without what earlier rounds claimed; its peaks are of one round, so they become no instances."""
-    return replace(
-        facts, erases=True, fuse="union", rounds=True, starts_as=facts.starts_as or kind, responds=False, over=kind
-    )
+    """The method on images without what earlier rounds claimed. It gives no instances: peaks are those of one round."""
+    start = facts.starts_as or kind
+    return replace(facts, erases=True, fuse="union", rounds=True, starts_as=start, responds=False, over=kind)
 
 
 FACTS = registered()
-"""Methods by kind."""
-
-
-class SeedMethod(Protocol):
-    """What a method's class `Method` offers. One instance serves one round."""
-
-    def __init__(self, *, options: Mapping[str, Any] | None = None, class_names: Sequence[str] = ()) -> None:
-        """`options`: keys of its own subsection of `seeds`; `class_names`: by id, background first."""
-
-    def build(
-        self, num_classes: int, *, round: int, backbone: BackboneSection, previous: torch.nn.Module | None
-    ) -> torch.nn.Module:
-        """Network of this round; `forward(image_n (N, 3, H, W))` gives raw score maps (N, C, h, w), or as many as `losses`, `pool` and `scores` expect."""
-
-    def training(self, settings: ClassifierSection, *, round: int) -> ClassifierSection:
-        """The training settings of this round: `settings`, or what the method makes of them."""
-
-    def trainable(
-        self, model: torch.nn.Module, *, round: int
-    ) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-        """Parameters the optimiser may move: (pretrained, new)."""
-
-    def pool(self, maps: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) score maps to (N, C) class logits."""
-
-    def losses(
-        self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection, round: int
-    ) -> dict[str, torch.Tensor]:
-        """Named scalars; the loop sums them. `batch` has image_n (N, 3, H, W), labels (N, C) float32, the cues in `needs`, and `progress`, the share of the training done, in [0, 1)."""
-
-    def scores(self, model: torch.nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
-        """Raw signed maps (N, K, h, w) of `class_ids` (1..C; 0 for the background, where the method has a map of it) for normalised images (N, 3, H, W): no bias, no ReLU, no normalising."""
-
-
-class PeakMethod(SeedMethod, Protocol):
-    """A method whose peaks can be traced back to the pixels (fact `responds`)."""
-
-    def traced_peaks(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, C, h, w) score maps to the maps in which peaks are looked for (N, C, h', w'), whose corners are the score maps' corners, and the peaks in them, bool; at least one a map."""
-
-    def responses(self, model: torch.nn.Module, image_n: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-        """Mass (P, H, W) that arrives at the pixels of an image (3, H, W) from `starts` (P, C, h', w'), e.g. 1 at a peak."""
+"""All methods, by kind."""
 
 
 def load_method(kind: str, *, options: Mapping[str, Any] | None = None, class_names: Sequence[str] = ()) -> SeedMethod:
-    """An instance of the method's class; imports its module (and torch).
+    """Import a method's module (and torch) and return an instance of its class.
 
     Args:
         kind: A key of FACTS.
         options: Its own settings; absent keys take their defaults.
-        class_names: By id, background first.
+        class_names: Names by class id, background first.
     """
     method: SeedMethod = importlib.import_module(FACTS[kind].module).Method(options=options, class_names=class_names)
     return method
-
-
-def should_stop(metrics: Sequence[Mapping[str, float]], policy: StopSection) -> Literal["", "discard", "keep"]:
-    """Whether the rounds end with the last of `metrics` (rounds 1..r, in order).
-
-    Args:
-        metrics: A mapping a round with `final_loss` (mean loss of the last epoch) and `new_area` (share of the training pixels newly claimed, in [0, 1]).
-        policy: The rule and its limits.
-
-    Returns:
-        "" to go on, "discard" to end without the last round (its classifier no longer learns), "keep" to end with it (it adds little).
-    """
-    last = metrics[-1]
-    if policy.rule == "loss" and len(metrics) > 1 and last["final_loss"] > policy.loss_ratio * metrics[0]["final_loss"]:
-        return "discard"
-    if policy.rule == "area" and last["new_area"] < policy.min_new_area:
-        return "keep"
-    return ""
-
-
-def rounds_until_stop(most: int, policy: StopSection, *, figures: Callable[[int], Mapping[str, float] | None]) -> int:
-    """How many rounds `should_stop` leaves.
-
-    Args:
-        most: Largest number of rounds.
-        policy: The rule and its limits.
-        figures: Round (from 1) to its figures, asked for in order until the rule stops; None where it is not measured yet: that round is still to do.
-    """
-    metrics: list[Mapping[str, float]] = []
-    for r in range(1, most + 1):
-        if (measured := figures(r)) is None:
-            return r
-        metrics.append(measured)
-        if verdict := should_stop(metrics, policy):
-            return r - 1 if verdict == "discard" else r
-    return most

@@ -25,7 +25,10 @@ def write(folder: Path, **masks: list) -> Path:
 
 @pytest.fixture
 def folders(tmp_path) -> dict[str, Path]:
-    """Background 4 px (3 right, 1 unlabelled), class 1 3 px (2 right), class 2 guessed once, not in the truth; one pixel left out."""
+    """Background: 4 px, 3 right, 1 unlabelled. Class 1: 3 px, 2 right. Class 2: guessed, not in the truth.
+
+    One pixel is left out.
+    """
     truth = write(tmp_path / "truth", a=[[0, 0, 1, 1]], b=[[0, 0, 1, 255]])
     predictions = write(tmp_path / "predictions", a=[[0, 0, 1, 1]], b=[[0, 255, 2, 2]], extra=[[9, 9]])
     return {"predictions": predictions, "truth": truth}

@@ -1,4 +1,4 @@
-"""The download against a server on this machine that breaks off, resumes, refuses and lies."""
+"""The download against a server on this machine that breaks off, resumes, refuses and sends wrong lengths."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from wsss.cli import download
 from wsss.cli.download import DownloadError, download_voc, fetch
-from wsss.stages.dataset import download
 
 NAME = "VOCtrainval.tar"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content`; each of the next `cuts` ends its answer after that many bytes. Records the Range of each request."""
+    """Serves `content`. Each of the next `cuts` ends its answer after that many bytes. Records each request's Range."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.cuts, self.ranges, self.knows_ranges, self.codes = b"", [], [], True, []  # type: ignore[var-annotated]
+        self.content, self.knows_ranges = b"", True
+        self.cuts: list[int] = []
+        self.ranges: list[str | None] = []
+        self.codes: list[int] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}/{NAME}"
 
 

@@ -247,7 +247,8 @@ def test_the_layout_of_2017(root, tmp_path):
         (lambda c: c["images"][0].update(file_name="gone.jpg"), r"gone\.jpg"),
         (
             lambda c: c["images"][1].update(height=41),
-            r": 1 fault in the data set(.*\n)+.* image 2: says 41 x 60, its image .*2\.jpg is 40 x 60 .*correct its height and width$",
+            r": 1 fault in the data set(.*\n)+.* image 2: says 41 x 60, "
+            r"its image .*2\.jpg is 40 x 60 .*correct its height and width$",
         ),
     ],
 )
@@ -426,7 +427,10 @@ def peak_memory(path):
 
 
 def test_memory_grows_with_objects_and_by_little(tmp_path):
-    """A file loaded whole takes about 3,000 bytes an object; labels as a table of classes and images would take 500,000 bytes more here for 250 more classes."""
+    """A file loaded whole takes about 3,000 bytes an object.
+
+    Labels as a table of classes and images would take 500,000 bytes more here for 250 more classes.
+    """
     few = drawn_file(tmp_path / "few.json", images=2000, classes=4, annotations=60)
     many = drawn_file(tmp_path / "many.json", images=2000, classes=4, annotations=600)
     classes = drawn_file(tmp_path / "classes.json", images=2000, classes=254, annotations=60)

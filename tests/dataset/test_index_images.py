@@ -132,8 +132,9 @@ def test_every_fault_is_in_one_message_and_nothing_is_written(photos: Path, tmp_
     os.symlink(tmp_path / "outside.png", photos / "link.png")
     with (photos / "labels.csv").open("a") as file:
         file.write(
-            "A.PNG,cat,train\nempty.png,cat,train\ntext.jpg,cat,train\na.png,dog,train\na.png,dog,val\n../outside.png,cat,train\n"
-            f"{tmp_path}/outside.png,cat,train\nlink.png,cat,train\nv2.png,catt,train\nv.png,,train\nb.png,dog,test\nb.png,dog\n"
+            "A.PNG,cat,train\nempty.png,cat,train\ntext.jpg,cat,train\na.png,dog,train\na.png,dog,val\n"
+            f"../outside.png,cat,train\n{tmp_path}/outside.png,cat,train\nlink.png,cat,train\n"
+            "v2.png,catt,train\nv.png,,train\nb.png,dog,test\nb.png,dog\n"
         )
     text = message(of_folder(photos, classes=["cat", "dog"]), tmp_path / "out" / "index.csv")
     for line in (

@@ -184,8 +184,15 @@ def _disc(x: float, y: float, radius: float) -> painting.Placed:
     layer = Layer(polygons=[ellipse(0, 0, 1, 1)], paint=(200, 30, 40), relief=0.5, rim=True)
     middle = np.array([x, y])
     return painting.Placed(
-        name="cat", layers=[layer], frame=np.array([[radius, 0, x], [0, radius, y]]), low=middle - radius, high=middle + radius, scale=radius, foot=y + radius, slope=0.0
-    )  # fmt: skip
+        name="cat",
+        layers=[layer],
+        frame=np.array([[radius, 0, x], [0, radius, y]]),
+        low=middle - radius,
+        high=middle + radius,
+        scale=radius,
+        foot=y + radius,
+        slope=0.0,
+    )
 
 
 @pytest.mark.parametrize(("x", "y"), [(30.0, 20.0), (30.4, 20.7), (3.0, 20.0), (58.2, 39.1)])

@@ -64,20 +64,40 @@ def test_rows_are_joined_unchanged_in_one_order(tmp_path):
     assert whole.count(b"run,method") == 1
 
 
+def test_numbers_are_ordered_by_value_round_before_cycle_and_nothing_first(tmp_path):
+    rows = [{"round": r, "cycle": c, "threshold": t} for r in ("", 2, 10) for c in ("", 0, 1) for t in ("", 0.5, 1e-05)]
+    file = fragment(tmp_path / "a.csv", *rows[::-1], {"stage": "unknown"}, {"stage": "timing"})
+    found = [(r["round"], r["cycle"], r["threshold"]) for r in collect(tmp_path, file)]
+    in_order = [(r, c, t) for r in ("", "2", "10") for c in ("", "0", "1") for t in ("", "1e-05", "0.5")]
+    assert found[:-2] == in_order
+    assert [r["stage"] for r in collect(tmp_path, file)][-2:] == ["timing", "unknown"]
+
+
+def test_classes_keep_the_order_of_their_fragment(tmp_path):
+    names = [f"class {k * 37 % 101}" for k in range(101)]
+    rows = [{"metric": "iou", "class": name, "value": k * 61 % 101} for k, name in enumerate(names)]
+    file = fragment(tmp_path / "a.csv", *rows)
+    assert [r["class"] for r in collect(tmp_path, file)] == names
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "", "high"])
 def test_what_is_no_finite_number_is_refused(tmp_path, value):
-    with pytest.raises(ArtefactError, match=r"a\.csv: miou is"):
+    with pytest.raises(ArtefactError, match=rf"a\.csv: row 2: value is '{value}', expected a finite number"):
         collect(tmp_path, fragment(tmp_path / "a.csv", {"value": value}))
     assert not (tmp_path / "metrics.csv").exists()
 
 
 def test_malformed_fragments_are_named(tmp_path):
     (tmp_path / "columns.csv").write_text("run,method\nr,cam\n")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "long.csv").write_text(",".join(METRIC_COLUMNS) + "\n" + "1," * 12 + "1\n")
     (tmp_path / "short.csv").write_text(",".join(METRIC_COLUMNS) + "\nr,cam\n")
     fragment(tmp_path / "round.csv", {"round": "first"})
     for name, words in (
         ("columns", "found columns"),
-        ("short", "row 2: expected 12 fields"),
+        ("short", "row 2: value is '', expected a finite number"),
+        ("long", "not a table of metrics .*Expected 12 fields in line 2, saw 13"),
+        ("empty", "not a table of metrics"),
         ("round", "row 2: round is 'first'"),
         ("missing", "no such file"),
     ):
@@ -97,7 +117,7 @@ def run(tmp_path, monkeypatch) -> tuple[PlanSettings, list[dict]]:
     monkeypatch.chdir(tmp_path)
     settings = PlanSettings(config=Config(run="r", seed=5), rounds={"cam": 1, "erasing": 2})
     records = Graph(settings.config).records(settings.rounds)
-    for k, file in enumerate(dict.fromkeys(r["file"] for r in records)):
+    for k, file in enumerate(dict.fromkeys(r.file for r in records)):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).write_text(
             json.dumps({m: (k + n / 10) / 10 for n, m in enumerate((*ROUND_FIGURES, *TIMING_FIGURES))})
@@ -110,7 +130,7 @@ def test_records_become_rows_a_shared_round_under_each_method(run, tmp_path):
     rows = collect(tmp_path, fragment(tmp_path / "a.csv", {}), settings=settings)
     timing = [r for r in rows if r["stage"] == "timing"]
     assert {r["seed"] for r in timing} == {"5"}
-    assert len(timing) == 2 * sum(r["kind"] != "round" for r in records)
+    assert len(timing) == 2 * sum(r.kind != "round" for r in records)
     first = {r["method"]: r["value"] for r in timing if r["round"] == "1" and r["metric"] == "seconds"}
     assert set(first) == {"cam", "erasing"}
     assert first["cam"] == first["erasing"]
@@ -121,7 +141,7 @@ def test_records_become_rows_a_shared_round_under_each_method(run, tmp_path):
 
 def test_a_record_that_lacks_a_figure_or_is_missing_is_named(run, tmp_path):
     settings, records = run
-    file = Path(records[0]["file"])
+    file = Path(records[0].file)
     file.write_text('{"seconds": 1}')
     with pytest.raises(ArtefactError, match=r"training\.json: peak_memory_mb missing"):
         collect(tmp_path, settings=settings)
@@ -134,5 +154,5 @@ def test_a_record_that_lacks_a_figure_or_is_missing_is_named(run, tmp_path):
 
 
 def test_rounds_of_every_method_are_needed(run, tmp_path):
-    with pytest.raises(ValueError, match=r"settings\.rounds names no number for erasing"):
+    with pytest.raises(ValueError, match=r"settings\.rounds: found no number for erasing"):
         collect(tmp_path, settings=PlanSettings(config=run[0].config, rounds={"cam": 1}))

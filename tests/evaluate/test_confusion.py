@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsss.stages.evaluate.confusion import BUCKETS, EPSILON, Sweep, confusion, figures, max_normalise
+from wsss.stages.evaluate.confusion import BUCKETS, EPSILON, Sweep, confusion, figures, max_normalise_irn
 
 
 def slow_confusion(truth: np.ndarray, guess: np.ndarray, *, num_classes: int) -> np.ndarray:
@@ -21,7 +21,10 @@ def slow_confusion(truth: np.ndarray, guess: np.ndarray, *, num_classes: int) ->
 def naive_sweep(
     truth: np.ndarray, maps: np.ndarray, *, class_ids: np.ndarray, thresholds: np.ndarray, num_classes: int
 ) -> np.ndarray:
-    """IRN's way: a constant background plane, argmax, bincount, for one threshold after the other; argmax ties pick the first plane, the background."""
+    """IRN's way: a constant background plane, argmax, bincount, for one threshold after the other.
+
+    Of equal planes argmax picks the first, the background.
+    """
     n, valid, keys, out = num_classes + 1, truth < 255, np.concatenate([[0], class_ids]).astype(np.int64), []
     for threshold in thresholds:
         planes = np.concatenate([np.full((1, *truth.shape), threshold, np.float32), maps])
@@ -77,7 +80,10 @@ def test_another_size_is_refused() -> None:
 
 
 def test_figures_by_hand() -> None:
-    """Background 6 px (4 right, 1 as class 1, 1 unanswered), class 1 4 px (2 right, 1 background, 1 unanswered), class 2 absent but guessed nowhere."""
+    """Class 2 is absent and guessed nowhere.
+
+    Background: 6 px, 4 right, 1 as class 1, 1 unanswered. Class 1: 4 px, 2 right, 1 as background, 1 unanswered.
+    """
     f = figures(np.array([[4, 1, 0, 1], [1, 2, 0, 1], [0, 0, 0, 0]]))
     np.testing.assert_allclose(f["iou"], [4 / 7, 2 / 5, np.nan])
     np.testing.assert_allclose(f["precision"], [4 / 5, 2 / 3, np.nan])
@@ -199,7 +205,7 @@ def test_the_sweep_from_raw_maps_equals_the_naive_loop() -> None:
     sweep, slow = Sweep(5, thresholds=thresholds), 0
     for k in range(3):
         raw = rng.normal(size=(2, 5, 7)).astype(np.float16)
-        full = max_normalise(resize_maps(raw.astype(np.float32), size=(43, 61 + k)))
+        full = max_normalise_irn(resize_maps(raw.astype(np.float32), size=(43, 61 + k)))
         truth = rng.integers(0, 6, full.shape[1:]).astype(np.uint8)
         sweep.add(truth, full, class_ids=np.array([2, 4]))
         slow = slow + naive_sweep(truth, full, class_ids=np.array([2, 4]), thresholds=thresholds, num_classes=5)
@@ -250,10 +256,10 @@ def test_thresholds_must_ascend() -> None:
 def test_max_normalise() -> None:
     maps = np.array([[[-2.0, 0.5], [1.0, 2.0]], [[-1.0, -3.0], [-0.5, -1.0]]], np.float32)
     kept = maps.copy()
-    out = max_normalise(maps)
+    out = max_normalise_irn(maps)
     assert out.dtype == np.float32
     np.testing.assert_allclose(out[0], [[0, 0.5 / (2 + EPSILON)], [1 / (2 + EPSILON), 2 / (2 + EPSILON)]], rtol=1e-6)
     assert not out[1].any()  # nowhere positive: stays 0, no division by 0
     assert out.max() < 1
     np.testing.assert_array_equal(maps, kept)
-    assert max_normalise(np.zeros((0, 3, 4), np.float32)).shape == (0, 3, 4)
+    assert max_normalise_irn(np.zeros((0, 3, 4), np.float32)).shape == (0, 3, 4)

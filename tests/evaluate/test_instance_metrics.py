@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from wsss.files.store import MapRecord
 from wsss.stages.evaluate.instance_metrics import (
     POINTS,
     InstanceTally,
@@ -22,6 +23,7 @@ from wsss.stages.evaluate.instance_metrics import (
     precision_recall,
     response_quality,
 )
+from wsss.stages.evaluate.measure_instances import PeakTally
 
 
 def strip(*ranges, width=10):
@@ -43,18 +45,18 @@ def test_overlap_with_and_without_void():
 def test_a_true_instance_is_taken_once_by_the_best_score():
     iou = np.array([[0.6, 0.0], [0.9, 0.55], [0.8, 0.0]])
     scores = np.array([0.9, 0.8, 0.7])
-    assert match(iou, scores, threshold=0.5).tolist() == [
-        True,
-        True,
-        False,
-    ]  # the second takes the free instance, although it overlaps the other more
+    # the second takes the free instance, although it overlaps the other more
+    assert match(iou, scores, threshold=0.5).tolist() == [True, True, False]
     assert match(iou, scores, threshold=0.6).tolist() == [True, False, False]  # exactly the threshold is enough
     assert match(iou, scores[::-1], threshold=0.5).tolist() == [False, True, True]
     assert match(iou[:, :0], scores, threshold=0.5).tolist() == [False] * 3
 
 
 def test_a_hand_made_curve():
-    """Right, wrong, right of 4 true instances: precision 1, 1/2, 2/3 at recall 1/4, 1/4, 1/2. The envelope at the last step is 2/3."""
+    """Right, wrong, right of 4 true instances: precision 1, 1/2, 2/3 at recall 1/4, 1/4, 1/2.
+
+    The envelope at the last step is 2/3.
+    """
     precision, recall = precision_recall(np.array([True, True, False]), np.array([0.9, 0.5, 0.7]), truths=4)
     np.testing.assert_allclose(precision, [1, 1 / 2, 2 / 3])
     np.testing.assert_allclose(recall, [1 / 4, 1 / 4, 1 / 2])
@@ -112,7 +114,10 @@ def random_images(count=12, classes=3):
 
 
 def on_crowds(scenes):
-    """The same images with a crowd at their right side, apart from the objects, and detections on it, half on it and beside it."""
+    """The same images with a crowd at their right side, apart from the objects.
+
+    Detections are on it, half on it, and beside it.
+    """
     draw = np.random.default_rng(4)
     crowd = np.zeros((30, 60), bool)
     crowd[5:25, 40:52] = True
@@ -177,7 +182,7 @@ def precisions_of_pycocotools(scenes, thresholds):
 
 @pytest.mark.parametrize("crowds", [False, True])
 def test_ap_is_that_of_pycocotools(crowds):
-    """Where the two count alike: crowds of all classes that touch no object, no limit on detections, COCO's 101 recalls."""
+    """Both count alike here: crowds of all classes touch no object, detections have no limit, COCO's 101 recalls."""
     plain = random_images()
     scenes = list(on_crowds(plain) if crowds else ((*scene, np.zeros((30, 30), bool)) for scene in plain))
     tally, blind, thresholds = InstanceTally(), InstanceTally(), (0.25, 0.5, 0.75)
@@ -189,13 +194,15 @@ def test_ap_is_that_of_pycocotools(crowds):
         ours = tally.average_precisions(threshold, points=POINTS)
         np.testing.assert_allclose([ours[c] for c in (1, 2, 3)], expected[k], atol=1e-9)
         assert 0 < class_mean(ours) < 1
-        assert (
-            class_mean(ours) > class_mean(blind.average_precisions(threshold, points=POINTS))
-        ) is crowds  # a truth without void: the same figures
+        without_void = class_mean(blind.average_precisions(threshold, points=POINTS))
+        assert (class_mean(ours) > without_void) is crowds  # without crowds the figures are the same
 
 
 def test_what_is_found_on_void_is_neither_right_nor_wrong():
-    """Void is columns 6 to 9. Of one object, columns 0 to 2: a hit below detections that lie on void by 4/4, 2/4 and 1/4 of their pixels."""
+    """Void is columns 6 to 9, the object columns 0 to 2.
+
+    Its hit has a lower score than detections of which 4/4, 2/4 and 1/4 are void.
+    """
     void = np.zeros((1, 10), bool)
     void[0, 6:] = True
     truth, class_ids = strip((0, 3)), np.array([1])
@@ -240,6 +247,17 @@ def test_pointing():
     boxes = [(2, 3, 5, 6), (8, 8, 9, 9)]
     assert pointing_hits([(2, 3), (5, 6), (5.5, 6), (8.5, 8.5), (0, 0)], boxes) == [True, True, False, True, False]
     assert pointing_hits([(2, 3)], []) == [False]
+
+
+def test_a_response_counts_by_the_instances_of_its_own_class():
+    """A peak of class 1, its response half on the only instance of class 1 and whole on one of class 2."""
+    truth = strip((0, 2), (0, 4), width=4)
+    peaks = {"peak": np.array([[1, 0, 1, 0.9]]), "response": np.full((1, 4), 0.25)}
+    record, tally = MapRecord(image_id="a", class_ids=np.array([1]), arrays=peaks), PeakTally(2)
+    tally.add(record, masks=truth, class_ids=np.array([1, 2]))
+    assert (tally.hits, tally.good) == ({1: [True], 2: []}, [False])  # good needs more than half
+    tally.add(record, masks=truth, class_ids=np.array([2, 1]))
+    assert tally.good == [False, True]
 
 
 def test_response_quality():

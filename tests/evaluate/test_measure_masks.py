@@ -27,7 +27,10 @@ def measure(truth_set, tmp_path, masks: dict[str, list], keys: RowKeys | None = 
 
 
 def test_a_closed_form_with_unlabelled_pixels(truth_set, tmp_path, figures_of):
-    """Truth: 4 background, 4 train, 2 left out. Guess: background 3 right 1 unlabelled; train 2 right, 1 background, 1 unlabelled."""
+    """Truth: 4 background, 4 train, 2 left out.
+
+    Guess: background 3 right, 1 unlabelled; train 2 right, 1 background, 1 unlabelled.
+    """
     truth_set.add("a", [[0, 0, 0, 0, 255], [1, 1, 1, 1, 255]], labels=[1])
     f = figures_of(measure(truth_set, tmp_path, {"a": [[0, 0, 0, 255, 2], [1, 1, 0, 255, 255]]}))
     assert f("images") == 1
@@ -126,18 +129,18 @@ def guards(
 
 @pytest.mark.parametrize("truth", [True, False])
 @pytest.mark.parametrize(
-    ("mask", "expected", "said"),
+    ("mask", "expected", "words"),
     [
         ([[0, 255, 0]], {"warning_all_background": 1}, "all 4 masks are background or unlabelled"),
-        ([[0, 2, 2]], {"warning_single_class": 1}, "hold no class but dog"),
+        ([[0, 2, 2]], {"warning_single_class": 1}, "hold no class except dog"),
         ([[0, 2, 3]], {"warning_empty_class train": 2}, "no pixel of train"),
         ([[0, 1, 2]], {}, ""),
     ],
 )
-def test_silent_failures_are_said_aloud(truth_set, tmp_path, figures_of, capsys, mask, expected, said, truth):
+def test_silent_failures_are_warned_of(truth_set, tmp_path, figures_of, capsys, mask, expected, words, truth):
     assert guards(truth_set, tmp_path, figures_of, mask, truth=truth) == expected
     err = capsys.readouterr().err
-    assert said in err
+    assert words in err
     assert bool(err) == bool(expected)
 
 
@@ -147,3 +150,9 @@ def test_guards_keep_quiet_where_the_result_may_be_true(truth_set, tmp_path, fig
 
 def test_one_class_is_right_where_the_labels_name_one(truth_set, tmp_path, figures_of):
     assert guards(truth_set, tmp_path, figures_of, [[0, 1, 1]], labels=(1,)) == {}
+
+
+def test_an_empty_class_is_counted_with_the_images_that_name_it(truth_set, tmp_path, figures_of):
+    """Classes train, dog, cat: 3 images name dog, 1 names cat; dog is never guessed."""
+    found = guards(truth_set, tmp_path, figures_of, [[0, 1, 3]], labels=(2, 2, 2, 3))
+    assert found == {"warning_empty_class dog": 3}

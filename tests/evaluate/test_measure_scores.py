@@ -39,9 +39,8 @@ def one(truth_set, tmp_path):
 def test_a_closed_form(one, tmp_path, figures_of):
     f = figures_of(measure(*one[:1], tmp_path, one[1], threshold=0.3, sweep_steps=11))
     assert f("miou_best") == 1
-    assert f.threshold("miou_best") == pytest.approx(
-        0.4
-    )  # 0.4 / (1 + 1e-5 / 5) is just below the threshold: the lowest perfect one
+    # the score 4 / (5 + 1e-5) is just below the threshold 0.8, 2 / (5 + 1e-5) below 0.4: the lowest perfect one
+    assert f.threshold("miou_best") == pytest.approx(0.4)
     assert f("miou") == pytest.approx((1 / 2 + 2 / 3) / 2)  # 0.3: three pixels of the train, background 1 of 2
     assert f.threshold("miou") == pytest.approx(0.3)
     assert f("precision", threshold=0.3) == pytest.approx((1 + 2 / 3) / 2)

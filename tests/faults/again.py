@@ -85,7 +85,7 @@ def linked(run: Path, folder: Path, *, records: bool = True) -> Path:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file anew; its other links keep what they have."""
+    """Replace a file; its other hard links keep the old content."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 

@@ -1,4 +1,4 @@
-"""Whether two runs ended with the same: every artefact bit for bit, but for times."""
+"""Whether two runs ended with the same: every artefact bit for bit, apart from times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OTHER = {"report/index.html"}
 
 
 def differences(ours: Path, theirs: Path, *, part: bool = False) -> list[str]:
-    """What differs between two runs' folders, logs and benchmarks left out; with `part`, of what is in the first alone."""
+    """What differs between two runs' folders, without logs and benchmarks. `part`: only of files in the first."""
     a, b = artefacts(ours), artefacts(theirs)
     missing = [] if part else [f"{name} is missing" for name in sorted(b - a)]
     return (
@@ -72,7 +72,7 @@ def untimed(value: Any) -> Any:
 
 
 def leftovers(folder: Path, *, kept: str = "") -> list[str]:
-    """Temporary and resume files anywhere under a folder, but for the resume file that a workflow keeps until the network is read."""
+    """Temporary and resume files in a folder, without the resume file that a workflow has `kept` for a later stage."""
     found = (
         str(p.relative_to(folder))
         for p in folder.rglob("*")

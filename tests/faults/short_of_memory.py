@@ -1,4 +1,4 @@
-"""A stage that can have little more memory than it has once its libraries are loaded: `python -m tests.faults.short_of_memory MB STAGE ARGUMENTS…`."""
+"""A stage with little memory beside its libraries: `python -m tests.faults.short_of_memory MB STAGE ARGUMENTS…`."""
 
 from __future__ import annotations
 

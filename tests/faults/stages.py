@@ -1,4 +1,4 @@
-"""Stages of a prepared run, called by the very commands of its rules, in a copy of it: in the background, to be disturbed."""
+"""Stages of a copy of a prepared run, in the background, by the commands of its rules: to be disturbed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class StageRuns:
     """A copy of a prepared run whose stages can be called one by one."""
 
     def __init__(self, prepared: Project, folder: Path) -> None:
-        self.project = Project.__new__(Project)
-        self.project.folder = Path(shutil.copytree(prepared.folder, folder, symlinks=True))
+        self.project = Project.at(Path(shutil.copytree(prepared.folder, folder, symlinks=True)))
         planned = self.project.snakemake("-n", "-p", "--forceall", str(MASKS), over=SMALL)
         lines = re.findall(r"^Shell command: wsss (\w+) (.*)$", planned.stdout + planned.stderr, re.M)
         self.words = {stage: shlex.split(line) for stage, line in lines}
@@ -67,7 +66,7 @@ class StageRuns:
     def finish(self, stage: str, **given: Any) -> None:
         """The stage from beginning to end."""
         started = self.start(stage, **given)
-        assert started.ended() == 0, started.told
+        assert started.ended() == 0, started.printed
 
     def log(self, stage: str) -> Path:
         """Its log file."""
@@ -101,8 +100,8 @@ class Started:
         return self.process.pid
 
     @property
-    def told(self) -> str:
-        """What it has said so far."""
+    def printed(self) -> str:
+        """What it has printed so far."""
         return self._said.read_text()
 
     def logged(self, pattern: str) -> bool:
@@ -110,7 +109,7 @@ class Started:
         return self.log.exists() and bool(re.search(pattern, self.log.read_text())) and self.process.poll() is None
 
     def helpers(self) -> list[int]:
-        """Living Python processes that it started, but for the one by which Python keeps count of shared things."""
+        """Living Python processes that it started, without Python's own resource tracker."""
         return [
             pid
             for pid in children(self.pid)

@@ -1,4 +1,7 @@
-"""A disk that is full while a stage writes: one error that names the file, nothing half-written, and after room was made the same command ends like an undisturbed one."""
+"""A disk that is full while a stage writes: one error that names the file, and nothing half-written.
+
+After room is made, the same command ends like an undisturbed one.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,7 @@ from .disks import enlarge, small_disk
 SIZE = 8 << 20
 PRODUCTS = {
     "extract_scores": "cam/seeds/round-1/scores/train-0.h5",
-    "make_seeds": "cam/pseudo/seed/train-0.h5",
     "measure_round": "cam/seeds/round-1/metrics.json",
-    "measure_masks": "metrics/cam/seed.csv",
     "export_masks": "erasing/masks/train.csv",
     "write_report": "report/index.html",
 }
@@ -33,9 +34,8 @@ def fill(disk: Path, *, leave: int) -> Path:
 def test_a_stage_on_a_full_disk(finished, tmp_path, monkeypatch, stage):
     monkeypatch.chdir(finished.folder)
     run, product = Path("results/toy"), PRODUCTS[stage]
-    apart = (
-        tmp_path / "apart" / Path(product).name
-    )  # the page holds what the run's logs say now: an undisturbed one is made now, too
+    # the report shows what the run's logs hold now, so an undisturbed one is made now, too
+    apart = tmp_path / "apart" / Path(product).name
     assert call(words_of(run, product, output=apart)).exit_code == 0
     whole = contents(apart.parent)
     with small_disk(tmp_path / "disk", size=SIZE) as disk:
@@ -66,7 +66,9 @@ def test_a_log_on_the_full_disk_hides_no_error(finished, tmp_path):
         (disk / "a.log").touch()
         fill(disk, leave=0)
         done = run_apart(
-            words_of(finished.folder / "results/toy", PRODUCTS["make_seeds"], output=disk / "a.h5", log=disk / "a.log"),
+            words_of(
+                finished.folder / "results/toy", "cam/pseudo/seed/train-0.h5", output=disk / "a.h5", log=disk / "a.log"
+            ),
             folder=finished.folder,
         )
     assert done.returncode == 1
@@ -77,7 +79,7 @@ def test_a_log_on_the_full_disk_hides_no_error(finished, tmp_path):
 
 
 def test_a_disk_that_fills_up_during_a_training(finished, tmp_path, monkeypatch):
-    """The first epoch's resume file fits, the second one, written beside it, does not: it stays, and the training goes on from there; one of other settings begins anew."""
+    """The first resume file fits, the second does not. The training goes on from the first; other settings do not."""
     monkeypatch.chdir(finished.folder)
     product, longer, other = "cam/seeds/round-1/classifier.pt", {"epochs": 3}, {"epochs": 3, "optimiser": {"lr": 0.001}}
     apart = {"longer": longer, "other": other}

@@ -12,7 +12,7 @@ READ_ONLY = "cannot be written: it is on a file system that is mounted read-only
 
 @pytest.mark.parametrize("product", ["cam/pseudo/seed/train-0.h5", "erasing/masks/val.csv"])
 def test_a_stage_by_hand(finished, tmp_path, product):
-    """Whatever is written first is named: the log, or without one the record of the product, which goes before the stage begins, or the product."""
+    """The message names what is written first: the log, else the product's record or folder."""
     run = finished.folder / "results/toy"
     made = tmp_path / "made"
     made.mkdir()

@@ -36,7 +36,7 @@ def stores_of(run: Path) -> dict[str, dict[str, dict[str, bytes]]]:
 
 
 def test_jobs_shards_and_loaders_change_no_mask(finished):
-    """As far as the pseudo masks of plain CAM: one job at a time, a loader process and one shard against two jobs, none and two."""
+    """CAM's pseudo masks: one job at a time, a loader process and one shard, against two jobs, none and two shards."""
     over = {
         "run": "again",
         "methods": ["cam"],
@@ -64,7 +64,7 @@ def test_jobs_shards_and_loaders_change_no_mask(finished):
 
 @pytest.mark.slow
 def test_a_whole_run_again_in_another_way(finished, tmp_path):
-    """The complete run elsewhere: one job at a time, two loader processes, three and two shards. Every figure, network and map, and every byte of the masks that users take away."""
+    """The whole run, one job at a time, two loader processes, other shards: equal figures, networks and maps."""
     project = Project(tmp_path / "again")
     over = {"compute": {"workers": 2, "shards": {"train": 3, "val": 2}}}
     done = project.snakemake(over=over, machine=("--cores", "1"))

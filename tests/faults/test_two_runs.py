@@ -31,7 +31,7 @@ def untrained(prepared, tmp_path) -> StageRuns:
 
 @contextmanager
 def paused(workflow: Started) -> Iterator[None]:
-    """Hold a workflow's training for as long as the block takes: else it would have ended before the other has begun."""
+    """Pause a workflow's training during the block: else it would have ended before the other has begun."""
     (job,) = jobs_below(workflow.pid)
     os.kill(job.pid, signal.SIGSTOP)
     try:
@@ -58,7 +58,7 @@ def test_a_second_snakemake_is_refused_and_the_first_goes_on(untrained, prepared
     assert second.returncode == third.returncode == 1
     assert "Directory cannot be locked" in second.stdout + second.stderr
     assert f"error: another snakemake makes the run toy: process {first.pid} on " in third.stdout + third.stderr
-    assert first.ended() == 0, first.told
+    assert first.ended() == 0, first.printed
     assert same(untrained.folder / NETWORK, prepared.folder / NETWORK, name=NETWORK.name)
     assert leftovers(untrained.folder / RUN, kept=KEPT) == []
 
@@ -73,8 +73,8 @@ def test_a_stage_by_hand_while_the_workflow_makes_the_same(untrained, prepared):
     with paused(workflow):
         by_hand = untrained.start("train_classifier", log=untrained.folder / "by-hand.txt")
         wait_for(lambda: " epoch 3/12: loss " in text_of(untrained.folder / "by-hand.txt"))
-    assert workflow.ended() == 0, workflow.told
-    assert by_hand.ended() == 0, by_hand.told
+    assert workflow.ended() == 0, workflow.printed
+    assert by_hand.ended() == 0, by_hand.printed
     assert same(untrained.folder / NETWORK, prepared.folder / NETWORK, name=NETWORK.name)
     assert leftovers(untrained.folder / RUN, kept=KEPT) == []
     again = untrained.project.snakemake("-n", str(NETWORK), over=SMALL)
@@ -95,7 +95,7 @@ def test_runs_of_other_names_do_not_disturb_each_other(prepared, tmp_path):
         both.append(
             Started(command, folder=project.folder, env=project.environment(), log=project.folder / f"{name}.log")
         )
-    assert [started.ended() for started in both] == [0, 0], [started.told for started in both]
+    assert [started.ended() for started in both] == [0, 0], [started.printed for started in both]
     for name in ("one", "two"):
         found = differences(project.folder / "results" / name, prepared.folder / RUN, part=True)
         assert [line for line in found if "provenance" not in line] == []

@@ -131,5 +131,16 @@ def test_the_mean_colour(tmp_path):
     index = ImageIndex(write_index(tmp_path, {}))
     with pytest.raises(ArtefactError, match=r"statistics\.json: no such file"):
         _ = index.mean_rgb
+    for content in (
+        [],
+        {},
+        {"mean_rgb": "red"},
+        {"mean_rgb": [1, 2]},
+        {"mean_rgb": [1, 2, 256]},
+        {"mean_rgb": {"r": 1}},
+    ):
+        write_json(tmp_path / "statistics.json", content)
+        with pytest.raises(ArtefactError, match=r"statistics\.json: expected mean_rgb of three numbers in \[0, 255\]"):
+            _ = index.mean_rgb
     write_json(tmp_path / "statistics.json", {"mean_rgb": [1, 2, 3.5]})
     np.testing.assert_array_equal(index.mean_rgb, np.array([1, 2, 3.5], np.float32))

@@ -199,7 +199,7 @@ def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path):
 
 
 def test_every_flipped_bit_is_noticed_or_harmless(tmp_path):
-    """A flipped bit anywhere in the file: an ArtefactError, or exactly what was written. Never other data, never another exception."""
+    """A flipped bit anywhere in the file: an ArtefactError or exactly what was written, nothing else."""
     images = sample(1)
     path = write(tmp_path / "a.h5", images)
     whole = path.read_bytes()
@@ -218,7 +218,7 @@ def test_every_flipped_bit_is_noticed_or_harmless(tmp_path):
 
 
 def test_a_chunk_s_checksum_is_tested_before_it_is_decompressed(tmp_path):
-    """Bitshuffle's lz4 can crash the process on damaged chunks, so the checksum must be the last filter, which reading undoes first."""
+    """lz4 can crash the process on damaged chunks: the checksum must be the last filter, which reading tests first."""
     with h5py.File(write(tmp_path / "a.h5", sample())) as file:
         for name in ("scores", "regions", "mask"):
             filters = file[f"{name}/data"].id.get_create_plist()

@@ -16,7 +16,7 @@ from PIL import Image
 
 from wsss.files.imaging import read_image, read_mask
 
-from .attempt import Case
+from .attempt import Case, each
 
 GREY = np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8)
 
@@ -28,7 +28,7 @@ def encoded(form: str, *, size: tuple[int, int] = (60, 40), **options: Any) -> b
 
 
 def zeros(count: int) -> bytes:
-    """So many of them, packed by zlib; after a full flush equal input is equal output, so that a megabyte is packed once."""
+    """Zeros packed by zlib. After a full flush equal input gives equal output, so a megabyte is packed once."""
     packer = zlib.compressobj(9)
     start = packer.compress(bytes(count % (1 << 20))) + packer.flush(zlib.Z_FULL_FLUSH)
     block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -43,20 +43,11 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def png(
     *, width: int, height: int, rows: bytes | None = None, depth: int = 8, colour: int = 2, before: bytes = b""
 ) -> bytes:
-    """A PNG that says what it is told to; without `rows` its pixels are zeros, packed."""
+    """A PNG with these values in its header. Without `rows` its pixels are packed zeros."""
     if rows is None:
         rows = zeros(height * (1 + width * {0: 1, 2: 3, 3: 1, 6: 4}[colour] * depth // 8))
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-def scans(count: int, *, side: int = 2000) -> bytes:
-    """A progressive JPEG whose last scan is repeated."""
-    out = io.BytesIO()
-    Image.new("RGB", (side, side), (9, 99, 200)).save(out, "JPEG", progressive=True)
-    whole = out.getvalue()
-    last = whole.rindex(b"\xff\xda")
-    return whole[:last] + whole[last:-2] * count + b"\xff\xd9"
 
 
 def with_exif(data: bytes) -> bytes:
@@ -85,63 +76,40 @@ def gif(width: int, height: int, *, frames: int = 1) -> bytes:
     return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6) + frame * frames + b"\x3b"
 
 
-GHOST = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(../outside/ran) (w) file closefile\nshowpage\n%%EOF\n"
+GHOST = (
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
+    b"(../outside/ran) (w) file closefile\nshowpage\n%%EOF\n"
+)
+SVG = b'<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg>&x;</svg>'
+GREY_TIFF = [(258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 200), (278, 4, 1, 1), (279, 4, 1, 100)]
 WHOLE_PNG, WHOLE_JPEG = encoded("PNG"), encoded("JPEG")
 FILES: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
-    "one byte": lambda: b"\xff",
-    "NUL bytes": lambda: bytes(5000),
     "text": lambda: b"no image at all\n",
     "HTML, as of a failed download": lambda: b"<!DOCTYPE html><html><body>403 Forbidden</body></html>",
-    "PNG: signature alone": lambda: WHOLE_PNG[:8],
     "PNG: cut in the middle": lambda: WHOLE_PNG[: len(WHOLE_PNG) // 2],
     "PNG: no pixels": lambda: png(width=10, height=10, rows=b""),
     "PNG: too few pixels": lambda: png(width=1000, height=1000, rows=zlib.compress(b"\0" * 100)),
     "PNG: 60,000 x 60,000": lambda: png(width=60_000, height=60_000, rows=zlib.compress(b"\0" * 100)),
     "PNG: 2^31 x 2^31": lambda: png(width=2**31 - 1, height=2**31 - 1, rows=b""),
-    "PNG: 0 x 0": lambda: png(width=0, height=0, rows=zlib.compress(b"")),
     "PNG: 121 million pixels in 360 kB": lambda: png(width=11_000, height=11_000),
-    "PNG: 300,000,000 x 1": lambda: png(width=300_000_000, height=1, rows=zlib.compress(b"\0" * 100)),
     "PNG: a text of 200 MB": lambda: png(width=4, height=4, before=chunk(b"zTXt", b"a\0\0" + zeros(200_000_000))),
-    "PNG: 100 texts of 1 MB": lambda: png(width=4, height=4, before=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000), 9)) * 100),
-    "PNG: a colour profile of 200 MB": lambda: png(width=4, height=4, before=chunk(b"iCCP", b"a\0\0" + zeros(200_000_000)), depth=3),
-    "PNG: a chunk of 4 GB": lambda: b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 0xFFFFFFFF) + b"IHDR" + bytes(20),
+    "PNG: a colour profile of 200 MB": lambda: png(
+        width=4, height=4, before=chunk(b"iCCP", b"a\0\0" + zeros(200_000_000))
+    ),
     "PNG: a wrong checksum": lambda: WHOLE_PNG[:20] + b"\xff" + WHOLE_PNG[21:],
-    "PNG: an unknown depth": lambda: png(width=4, height=4, rows=b"", depth=77, colour=2),
     "JPEG: cut in the middle": lambda: WHOLE_JPEG[: len(WHOLE_JPEG) // 2],
-    "JPEG: header alone": lambda: WHOLE_JPEG[:20],
-    "JPEG: 65,500 x 65,500": lambda: WHOLE_JPEG.replace(struct.pack(">HH", 40, 60), struct.pack(">HH", 65_500, 65_500), 1),
-    "JPEG: height 0": lambda: WHOLE_JPEG.replace(struct.pack(">HH", 40, 60), struct.pack(">HH", 0, 60), 1),
-    "JPEG: 5,000 scans": lambda: scans(5_000),
-    "JPEG: 101 scans": lambda: scans(120, side=64),
-    "JPEG: the start marker 100,000 times": lambda: b"\xff\xd8" * 100_000,
+    "JPEG: 65,500 x 65,500": lambda: WHOLE_JPEG.replace(b"\0\x28\0\x3c", struct.pack(">HH", 65_500, 65_500), 1),
     "GIF: 65,535 x 65,535": lambda: gif(65_535, 65_535),
-    "GIF: cut": lambda: gif(10, 10)[:-6],
     "BMP: 2^30 x 2^30": lambda: bmp(2**30, 2**30),
-    "BMP: negative width": lambda: bmp(-100, 100),
-    "BMP: cut": lambda: bmp(100, 100)[:40],
-    "WebP: cut": lambda: encoded("WEBP")[:60],
-    "WebP: lengths that lie": lambda: encoded("WEBP").replace(b"WEBPVP8 ", b"WEBPVP8 \xff\xff\xff\x7f", 1),
-    "TIFF: 2^30 x 2^30": lambda: tiff([(256, 4, 1, 2**30), (257, 4, 1, 2**30), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 200), (278, 4, 1, 1), (279, 4, 1, 100)]),
-    "TIFF: a label of 4 billion values": lambda: tiff([(256, 4, 0xFFFFFFFF, 8), (257, 4, 1, 10)]),
+    "TIFF: 2^30 x 2^30": lambda: tiff([(256, 4, 1, 2**30), (257, 4, 1, 2**30), *GREY_TIFF]),
     "TIFF: no size": lambda: tiff([(258, 3, 1, 8)]),
-    "TIFF: a strip beyond the end": lambda: tiff([(256, 4, 1, 10), (257, 4, 1, 10), (258, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 10**9), (278, 4, 1, 10), (279, 4, 1, 100)]),
-    "TIFF: pages in a circle": lambda: b"II*\0\x08\0\0\0" + struct.pack("<H", 0) + struct.pack("<I", 8),
-    "TIFF: cut": lambda: encoded("TIFF")[:200],
     "TIFF: levels are floating-point": lambda: _float_tiff(),
-    "PPM: a size of many digits": lambda: b"P6\n" + b"9" * 4000 + b" 1\n255\n",
     "PPM: 20,000 x 20,000": lambda: b"P6\n20000 20000\n255\n" + bytes(100),
-    "PPM: cut": lambda: b"P6\n100 100\n255\n" + bytes(100),
     "PostScript that writes a file": lambda: GHOST,
-    "PDF": lambda: b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\n",
-    "SVG with an external entity": lambda: b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg>&x;</svg>',
-    "Windows metafile": lambda: b"\xd7\xcd\xc6\x9a" + bytes(200),
-    "FITS": lambda: b"SIMPLE  =                    T" + b" " * 2850,
-    "icon of 256 images": lambda: b"\0\0\1\0\0\1" + bytes(16 * 256),
-    "a shell script": lambda: b"#!/bin/sh\ntouch ../outside/ran\n",
+    "SVG with an external entity": lambda: SVG,
     "a ZIP archive": lambda: b"PK\x03\x04" + bytes(200),
-    "a program": lambda: b"\x7fELF" + bytes(500),
-}  # fmt: skip
+}
 """Files that are refused, by what is in them; the suffix is always .png, which nobody may believe."""
 
 
@@ -154,45 +122,35 @@ def _float_tiff() -> bytes:
 EXIFS: dict[str, bytes] = {
     "cut short": b"II*\0\x08",
     "a circle of tables": b"II*\0\x08\0\0\0\x01\0\x69\x87\x04\0\x01\0\0\0\x08\0\0\0\x08\0\0\0",
-    "4 billion values": b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\xff\xff\x08\0\0\0\0\0\0\0",
-    "an orientation that is a text": b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0abc\0\0\0\0\0",
     "an orientation of 77": b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x4d\0\0\0\0\0\0\0",
-    "a division by nothing": b"II*\0\x08\0\0\0\x01\0\x1a\x01\x05\0\x01\0\0\0\x1a\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0",
     "random": np.random.default_rng(3).integers(0, 256, 400).astype(np.uint8).tobytes(),
 }
 """EXIF blocks: the image around them may be read or refused."""
 LEGAL: dict[str, Callable[[], bytes]] = {
     "JPEG called .png": lambda: WHOLE_JPEG,
     "an image with a ZIP archive after it": lambda: WHOLE_PNG + b"PK\x03\x04" + bytes(1000),
-    "an image with a script after it": lambda: WHOLE_JPEG + b"\n#!/bin/sh\ntouch ../outside/ran\n",
     "an image with a page in its comment": lambda: encoded("JPEG", comment="<script>alert(1)</script>"),
-    "GIF of 20,000 frames: the first": lambda: gif(2, 2, frames=20_000),
     "PNG of 1 x 1": lambda: png(width=1, height=1),
-    "PNG of 100,000 x 1": lambda: png(width=100_000, height=1),
-    "JPEG of 95 scans": lambda: scans(80, side=64),
 }
 """Odd images that are read."""
 
 
-def write(folder: Path, *, content: Callable[[], bytes], name: str = "a.png") -> str:
-    (folder / name).write_bytes(content())
-    return name
+def write(folder: Path, *, content: Callable[[], bytes]) -> str:
+    (folder / "a.png").write_bytes(content())
+    return "a.png"
 
 
-def special(folder: Path, *, kind: str) -> str:
+def special(folder: Path, *, content: str) -> str:
+    """Something else in the place of the image."""
     path = folder / "a.png"
-    if kind == "pipe":
+    if content == "pipe":
         os.mkfifo(path)
-    elif kind == "folder":
+    elif content == "folder":
         path.mkdir()
-    elif kind == "endless":
+    elif content == "endless file":
         path.symlink_to("/dev/zero")
-    elif kind == "circle":
+    elif content == "circle":
         path.symlink_to(path)
-    elif kind == "large":
-        with path.open("wb") as file:
-            file.write(WHOLE_PNG[:200])
-            file.truncate(1 << 36)
     return "a.png"
 
 
@@ -211,46 +169,19 @@ def whole(folder: Path) -> None:
     assert found.shape[2] == 3, found.shape
 
 
+NO_MASKS = ("empty", "text", "PNG: cut in the middle", "PNG: 60,000 x 60,000", "PostScript that writes a file")
+
+
 def cases() -> list[Case]:
     """All of them."""
-    out = [
-        Case(kind="image", name=name, build=partial(write, content=content), read=image)
-        for name, content in FILES.items()
+    exifs = {f"EXIF: {name}": partial(with_exif, data) for name, data in EXIFS.items()}
+    masks = {name: FILES[name] for name in NO_MASKS}
+    masks |= {"colours": lambda: WHOLE_PNG, "16 bits": lambda: png(width=4, height=4, depth=16, colour=0)}
+    places = {f"a {kind} in its place": kind for kind in ("pipe", "folder", "endless file", "circle")}
+    return [
+        *each("image", FILES, write, image),
+        *each("image", exifs, write, whole, legal=None),
+        *each("image", LEGAL, write, whole, legal=True),
+        *each("image", places, special, image),
+        *each("mask", masks, write, mask),
     ]
-    out += [
-        Case(
-            kind="image",
-            name=f"EXIF: {name}",
-            build=partial(write, content=partial(with_exif, data)),
-            read=whole,
-            legal=None,
-        )
-        for name, data in EXIFS.items()
-    ]
-    out += [
-        Case(kind="image", name=name, build=partial(write, content=content), read=whole, legal=True)
-        for name, content in LEGAL.items()
-    ]
-    out += [
-        Case(kind="image", name=f"a {kind} in its place", build=partial(special, kind=kind), read=image)
-        for kind in ("pipe", "folder", "endless", "circle", "large")
-    ]
-    refused = (
-        "empty",
-        "text",
-        "PNG: cut in the middle",
-        "PNG: 60,000 x 60,000",
-        "JPEG: 101 scans",
-        "PostScript that writes a file",
-    )
-    out += [Case(kind="mask", name=name, build=partial(write, content=FILES[name]), read=mask) for name in refused]
-    out.append(Case(kind="mask", name="colours", build=partial(write, content=lambda: WHOLE_PNG), read=mask))
-    out.append(
-        Case(
-            kind="mask",
-            name="16 bits",
-            build=partial(write, content=lambda: png(width=4, height=4, depth=16, colour=0)),
-            read=mask,
-        )
-    )
-    return out

@@ -16,7 +16,7 @@ from wsss.settings.sections import DatasetSection, FolderSection, VocSection
 from wsss.settings.stage_settings import IndexSettings
 from wsss.stages.dataset.index_images import index_images
 
-from .attempt import Case
+from .attempt import Case, each
 
 HEAD = "image,labels\n"
 
@@ -103,41 +103,26 @@ def many_missing(folder: Path) -> str:
 
 CONTENTS: dict[str, str | bytes] = {
     "empty": "",
-    "one newline": "\n",
     "blank cells": ",,,\n,,,\n",
     "header alone": HEAD,
     "NUL in a name": HEAD.encode() + b"a\0.png,cat\n",
-    "NUL in the header": b"ima\0ge,labels\na.png,cat\n",
-    "NUL bytes only": b"\0" * 5000,
     "NUL in a class": HEAD.encode() + b"a.png,c\0at\nb.png,dog\n",
     "UTF-16": rows("a.png,cat").encode("utf-16"),
-    "UTF-32": rows("a.png,cat").encode("utf-32"),
     "latin-1": HEAD.encode() + "a.png,Löwe\n".encode("latin1"),
-    "EBCDIC": rows("a.png,cat").encode("cp500"),
-    "overlong UTF-8": HEAD.encode() + b"a.png,c\xc0\xaet\n",
     "surrogate in UTF-8": HEAD.encode() + b"a\xed\xa0\x80.png,cat\n",
-    "UTF-7": "+AGkAbQBhAGcAZQ-,labels\na.png,cat\n",
     "a ZIP file": b"PK\x03\x04" + bytes(range(256)) * 20,
-    "random bytes": np.random.default_rng(1).integers(0, 256, 5000).astype(np.uint8).tobytes(),
-    "an image": b"\x89PNG\r\n\x1a\n" + bytes(200),
     "quote left open": HEAD + 'a.png,"cat\nb.png,dog\n',
     "quote inside a cell": HEAD + 'a.png,"c"at\n',
     "newline in a name": HEAD + '"a\n.png",cat\n',
-    "carriage return in a name": HEAD + '"a\r.png",cat\n',
     "newline in a class": HEAD + 'a.png,"ca\nt"\nb.png,dog\n',
     "escape sequence in a name": HEAD + "\x1b[2J\x1b]0;owned\x07.png,cat\n",
     "escape sequence in a class": HEAD + "a.png,\x1b[31mcat\nb.png,dog\n",
     "semicolons": "image;labels\na.png;cat\n",
-    "tabs": "image\tlabels\na.png\tcat\n",
     "duplicate header": "image,labels,labels\na.png,cat,dog\n",
-    "duplicate image column": "image,image,labels\na.png,b.png,cat\n",
-    "no image column": "image,labels\na.png,cat\n",
-    "image column twice in other capitals": "Image,IMAGE,labels\na.png,b.png,cat\n",
+    "no image column": "photo,labels\na.png,cat\n",
     "too many cells": rows("a.png,cat,dog,mouse"),
     "too few cells": rows("a.png"),
-    "100,000 columns": "image," + ",".join(f"c{k}" for k in range(100_000)) + "\na.png" + ",0" * 100_000 + "\n",
     "1,500 columns": "image," + ",".join(f"c{k}" for k in range(1_500)) + "\na.png" + ",0" * 1_500 + "\n",
-    "100,000 equal columns": "image" + ",x" * 100_000 + "\n",
     "a row of 10 million cells": HEAD + "," * 10_000_000 + "\n",
     "2,000 classes": rows(*(f"a.png,class number {k}" for k in range(2_000))),
     "a class of 100,000 characters": rows("a.png," + "x" * 100_000, "b.png,dog"),
@@ -145,23 +130,15 @@ CONTENTS: dict[str, str | bytes] = {
     "a path out of the root": rows("../outside/secret.txt,cat"),
     "an absolute path": rows("/etc/passwd,cat"),
     "a path out and in again": rows("../in/a.png,cat"),
-    "a path through a folder that is not there": rows("no/../../outside/secret.txt,cat"),
-    "a home folder": rows("~/a.png,cat"),
     "a URL": rows("http://127.0.0.1:9/a.png,cat"),
-    "a file URL": rows("file:///etc/passwd,cat"),
     "a Windows path": rows("C:\\Windows\\win.ini,cat"),
-    "dot": rows(".,cat"),
     "dot dot": rows("..,cat"),
-    "slash": rows("/,cat"),
     "no name": rows(",cat"),
     "a name of 300 characters": rows("x" * 300 + ".png,cat"),
-    "a path of 5,000 characters": rows("d/" * 2500 + "a.png,cat"),
     "an id of 250 bytes": rows("é" * 123 + ".png,cat"),
     "a name twice": rows("a.png,cat", "a.png,dog"),
     "two names of one id": rows("x/a.png,cat", "x__a.png,dog"),
     "a shell command": rows("$(touch ../outside/ran).png,cat"),
-    "backticks": rows("`touch ../outside/ran`.png,cat"),
-    "a formula for an image": rows("=cmd|'/c calc'!A1,cat"),
     "a split of another name": "image,labels,split\na.png,cat,test\n",
     "a formula for a split": "image,labels,split\na.png,cat,=1+1\n",
     "a mask out of the root": "image,labels,mask\na.png,cat,../outside/secret.txt\n",
@@ -173,17 +150,18 @@ CONTENTS: dict[str, str | bytes] = {
 }
 """Tables that are refused."""
 
+COMMAND, SCRIPT, STARS = "$(touch ../outside/ran)", "<script>alert(1)</script>", "it's a * [b] {c} $d & e"
 ODD: dict[str, tuple[str | bytes, list[str], list[str]]] = {
     "byte order mark": (b"\xef\xbb\xbf" + rows("a.png,cat", "b.png,dog").encode(), ["a", "b"], ["cat", "dog"]),
     "Windows line ends": (rows("a.png,cat", "b.png,dog").replace("\n", "\r\n"), ["a", "b"], ["cat", "dog"]),
     "a formula for a class": (rows("a.png,=1+1", "b.png,dog"), ["a", "b"], ["=1+1", "dog"]),
-    "a shell command for a class": (rows("a.png,$(touch ../outside/ran)", "b.png,dog"), ["a", "b"], ["$(touch ../outside/ran)", "dog"]),
-    "quotes, blanks and stars in a name": (rows("\"it's ""a"" * [b] {c} $d & e.png\",cat", "b.png,dog"), ["b", "it's a * [b] {c} $d & e"], ["cat", "dog"]),
+    "a shell command for a class": (rows(f"a.png,{COMMAND}", "b.png,dog"), ["a", "b"], [COMMAND, "dog"]),
+    "quotes, blanks and stars in a name": (rows(f'"{STARS}.png",cat', "b.png,dog"), ["b", STARS], ["cat", "dog"]),
     "a name that begins with a dash": (rows("--output=x.png,cat", "b.png,dog"), ["--output=x", "b"], ["cat", "dog"]),
-    "markup for a class": (rows("a.png,<script>alert(1)</script>", "b.png,dog"), ["a", "b"], ["<script>alert(1)</script>", "dog"]),
+    "markup for a class": (rows(f"a.png,{SCRIPT}", "b.png,dog"), ["a", "b"], [SCRIPT, "dog"]),
     "a name of 200 bytes": (rows("x" * 196 + ".png,cat", "b.png,dog"), ["b", "x" * 196], ["cat", "dog"]),
     "names from right to left": (rows("\u202egnp.png,cat", "b.png,dog"), ["b", "\u202egnp"], ["cat", "dog"]),
-}  # fmt: skip
+}
 """Tables that look odd and are read: (content, ids, classes)."""
 
 
@@ -196,7 +174,8 @@ def odd(folder: Path, *, content: str | bytes) -> str:
 # ---------------------------------------------------------------- VOC's lists and annotations
 
 XML = "<annotation>{}</annotation>"
-DOG = "<object><name>dog</name></object>"
+NAMED = "<object><name>{}</name></object>"
+DOG = NAMED.format("dog")
 
 
 def read_voc_folder(folder: Path, **settings: object) -> ImageIndex:
@@ -226,7 +205,8 @@ def voc(
     return named
 
 
-def put_link(folder: Path, *, at: str, to: str) -> None:
+def put_link(folder: Path, *, at: str, to: str = "../outside/secret.txt") -> None:
+    (folder / at).parent.mkdir(exist_ok=True)
     (folder / at).unlink(missing_ok=True)
     os.symlink(folder / to, folder / at)
 
@@ -236,43 +216,30 @@ def put_pipe(folder: Path, *, at: str) -> None:
     os.mkfifo(folder / at)
 
 
-def linked_mask(folder: Path) -> None:
-    (folder / "SegmentationClass").mkdir()
-    put_link(folder, at="SegmentationClass/a.png", to="../outside/secret.txt")
+def put_text(folder: Path, *, at: str, text: bytes) -> None:
+    (folder / at).write_bytes(text)
 
 
 LAUGHS = (
     '<!DOCTYPE a [<!ENTITY a0 "ha">'
     + "".join(f'<!ENTITY a{k} "{f"&a{k - 1};" * 10}">' for k in range(1, 10))
-    + "]><annotation><object><name>&a9;</name></object></annotation>"
+    + "]>"
+    + XML.format(NAMED.format("&a9;"))
 )
 XMLS: dict[str, str | bytes] = {
     "billion laughs": LAUGHS,
-    "quadratic blow-up": f'<!DOCTYPE a [<!ENTITY a "{"x" * 50_000}">]><annotation><object><name>{"&a;" * 5_000}</name></object></annotation>',
-    "an external entity": '<!DOCTYPE a [<!ENTITY e SYSTEM "../../outside/secret.txt">]><annotation><object><name>&e;</name></object></annotation>',
-    "an external entity by URL": '<!DOCTYPE a [<!ENTITY e SYSTEM "http://127.0.0.1:9/">]><annotation><object><name>&e;</name></object></annotation>',
-    "a parameter entity": '<!DOCTYPE a [<!ENTITY % p SYSTEM "file:///etc/passwd"> %p;]><annotation/>',
-    "an unparsed entity": '<!DOCTYPE a [<!NOTATION n SYSTEM "x"><!ENTITY e SYSTEM "x" NDATA n>]><annotation/>',
+    "quadratic blow-up": f'<!DOCTYPE a [<!ENTITY a "{"x" * 50_000}">]>' + XML.format(NAMED.format("&a;" * 5_000)),
+    "an external entity": '<!DOCTYPE a [<!ENTITY e SYSTEM "../../outside/secret.txt">]>'
+    + XML.format(NAMED.format("&e;")),
     "half a million levels": "<a>" * 130_000 + "</a>" * 130_000,
-    "levels left open": "<a>" * 200_000,
-    "a comment of 900 kB": "<annotation><!--" + "x" * 900_000 + "-->",
     "two megabytes": XML.format(DOG * 70_000),
-    "50,000 attributes": "<annotation " + " ".join(f'a{k}="1"' for k in range(50_000)) + ">",
-    "an attribute twice": '<annotation a="1" a="2"/>',
     "an unknown encoding": '<?xml version="1.0" encoding="nosuch"?><annotation/>',
-    "an encoding that is no text": '<?xml version="1.0" encoding="base64"?><annotation/>',
-    "UTF-7": '<?xml version="1.0" encoding="utf-7"?><annotation/>',
-    "an encoding that is a lie": '<?xml version="1.0" encoding="utf-16"?><annotation/>',
     "cut short": XML.format(DOG)[:-15],
     "empty": "",
-    "NUL bytes": b"\0" * 4000,
-    "a second root": XML.format(DOG) + "<more/>",
     "no objects": XML.format(""),
     "an object without a name": XML.format("<object><part><name>head</name></part></object>"),
     "a class that is not known": XML.format("<object><name>unicorn</name></object>"),
     "a class of 500,000 characters": XML.format(f"<object><name>{'x' * 500_000}</name></object>"),
-    "20,000 classes": XML.format("".join(f"<object><name>c{k}</name></object>" for k in range(20_000))),
-    "an image": b"\xff\xd8\xff\xe0" + bytes(300),
     "HTML": "<!DOCTYPE html><html><br><p>404</html>",
 }
 LISTS: dict[str, str | bytes] = {
@@ -286,46 +253,45 @@ LISTS: dict[str, str | bytes] = {
     "latin-1": "Löwe\n".encode("latin1"),
     "a name twice": "a\na\n",
     "a name of 5,000 characters": "x" * 5_000 + "\n",
-    "a line of a million characters": "x" * 1_000_000 + "\n",
     "10,000 missing": "".join(f"gone{k}\n" for k in range(10_000)),
     "a shell command": "$(touch ../outside/ran)\n",
 }
-CHANGES: dict[str, Callable[[Path], None]] = {
-    "the image is a link out": partial(put_link, at="JPEGImages/a.jpg", to="../outside/secret.txt"),
-    "the annotation is a link out": partial(put_link, at="Annotations/a.xml", to="../outside/secret.txt"),
-    "the classes are a link out": partial(put_link, at="classes.txt", to="../outside/secret.txt"),
-    "the image is a link to itself": partial(put_link, at="JPEGImages/a.jpg", to="JPEGImages/a.jpg"),
-    "the image is a pipe": partial(put_pipe, at="JPEGImages/a.jpg"),
-    "the annotation is a pipe": partial(put_pipe, at="Annotations/a.xml"),
-    "the list is a link out": partial(put_link, at="ImageSets/Segmentation/train.txt", to="../outside/secret.txt"),
-    "the mask is a link out": lambda folder: linked_mask(folder),
-    "the list is a pipe": partial(put_pipe, at="ImageSets/Segmentation/train.txt"),
-    "classes.txt in latin-1": lambda folder: (folder / "classes.txt").write_bytes(b"L\xf6we\n") and None,  # type: ignore[func-returns-value]
-    "300 classes": lambda folder: (folder / "classes.txt").write_text("".join(f"c{k}\n" for k in range(300))) and None,  # type: ignore[func-returns-value]
+LIST, IMAGE = "ImageSets/Segmentation/train.txt", "JPEGImages/a.jpg"
+CHANGES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "the image is a link out": ("a.jpg", partial(put_link, at=IMAGE)),
+    "the annotation is a link out": ("a.xml", partial(put_link, at="Annotations/a.xml")),
+    "the classes are a link out": ("classes.txt", partial(put_link, at="classes.txt")),
+    "the list is a link out": ("train.txt", partial(put_link, at=LIST)),
+    "the mask is a link out": ("a.png", partial(put_link, at="SegmentationClass/a.png")),
+    "the image is a link to itself": ("a.jpg", partial(put_link, at=IMAGE, to=IMAGE)),
+    "the image is a pipe": ("a.jpg", partial(put_pipe, at=IMAGE)),
+    "the annotation is a pipe": ("a.xml", partial(put_pipe, at="Annotations/a.xml")),
+    "the list is a pipe": ("train.txt", partial(put_pipe, at=LIST)),
+    "classes.txt in latin-1": ("classes.txt", partial(put_text, at="classes.txt", text=b"L\xf6we\n")),
+    "300 classes": (
+        "classes.txt",
+        partial(put_text, at="classes.txt", text=b"".join(b"c%d\n" % k for k in range(300))),
+    ),
 }
-NAMES_OF = {"the classes are a link out": "classes.txt", "the image is a link out": "a.jpg", "the image is a link to itself": "a.jpg",
-            "the image is a pipe": "a.jpg", "the list is a pipe": "train.txt",
-    "the list is a link out": "train.txt",
-    "the mask is a link out": "a.png", "classes.txt in latin-1": "classes.txt", "300 classes": "classes.txt"}  # fmt: skip
-LEVELS_ARE_READ = {"half a million levels": "no labels"}
+"""What is changed in a VOC folder, with the file that the message must name."""
+
+
+def named_of(name: str) -> str:
+    """What the message about an annotation names: its image, where only its content is at fault."""
+    if name == "half a million levels":
+        return "no labels"
+    return "a" if "class" in name or "object" in name else "a.xml"
+
+
+def made(folder: Path, *, content: Callable[[Path], str]) -> str:
+    return content(folder)
 
 
 def cases() -> list[Case]:
     """All of them."""
-    out = [
-        Case(kind="labels CSV", name=name, build=partial(table, content=content), read=read_table)
-        for name, content in CONTENTS.items()
-    ]
-    out += [
-        Case(
-            kind="labels CSV",
-            name=name,
-            build=partial(odd, content=content),
-            read=partial(expect, ids=ids, names=names),
-            legal=True,
-        )
-        for name, (content, ids, names) in ODD.items()
-    ]
+    out_of_root = "../outside/secret.txt"
+    image_link = partial(link, name="a.png", content=rows("a.png,cat"))
+    loop = partial(link, name="loop", to="..", content=rows("loop/outside/secret.txt,cat"))
     more: dict[str, Callable[[Path], str]] = {
         "a pipe": pipe,
         "a folder": a_folder,
@@ -334,39 +300,20 @@ def cases() -> list[Case]:
         "2.1 million rows": partial(many_rows, row="a,b\n", count=2_100_000),
         "3,000 misspelt classes": partial(many_rows, row="a.png,catt\n", count=3_000),
         "5,000 missing images beside 200 others": many_missing,
-        "a link out of the root": partial(link, name="labels.csv", to="../outside/secret.txt", content=""),
-        "an image that is a link out": partial(
-            link, name="a.png", to="../outside/secret.txt", content=rows("a.png,cat")
-        ),
-        "an image that is a link to itself": partial(link, name="a.png", to="a.png", content=rows("a.png,cat")),
-        "an image that is a link to /dev/zero": partial(link, name="a.png", to="/dev/zero", content=rows("a.png,cat")),
-        "a folder that is a link to its parent": partial(
-            link, name="loop", to="..", content=rows("loop/outside/secret.txt,cat")
-        ),
+        "a link out of the root": partial(link, name="labels.csv", to=out_of_root, content=""),
+        "an image that is a link out": partial(image_link, to=out_of_root),
+        "an image that is a link to itself": partial(image_link, to="a.png"),
+        "an image that is a link to /dev/zero": partial(image_link, to="/dev/zero"),
+        "a folder that is a link to its parent": loop,
     }
-    out += [Case(kind="labels CSV", name=name, build=build, read=read_table) for name, build in more.items()]
-    out += [Case(kind="VOC annotation", name=name, build=partial(voc, xml=xml, named="a" if "class" in name or "object" in name else "a.xml"), read=read_voc_folder)
-            for name, xml in XMLS.items() if name not in LEVELS_ARE_READ]  # fmt: skip
-    out += [
-        Case(
-            kind="VOC annotation",
-            name=name,
-            build=partial(voc, xml=XMLS[name], named=LEVELS_ARE_READ[name]),
-            read=read_voc_folder,
-        )
-        for name in LEVELS_ARE_READ
+    out = [*each("labels CSV", CONTENTS, table, read_table), *each("labels CSV", more, made, read_table)]
+    for name, (content, ids, names) in ODD.items():
+        out += each("labels CSV", {name: content}, odd, partial(expect, ids=ids, names=names), legal=True)
+    annotations = {name: partial(voc, xml=xml, named=named_of(name)) for name, xml in XMLS.items()}
+    lists = {name: partial(voc, names=names, named="train.txt") for name, names in LISTS.items()}
+    lists |= {name: partial(voc, change=change, named=named) for name, (named, change) in CHANGES.items()}
+    return [
+        *out,
+        *each("VOC annotation", annotations, made, read_voc_folder),
+        *each("VOC list", lists, made, read_voc_folder),
     ]
-    out += [
-        Case(kind="VOC list", name=name, build=partial(voc, names=names, named="train.txt"), read=read_voc_folder)
-        for name, names in LISTS.items()
-    ]
-    out += [
-        Case(
-            kind="VOC list",
-            name=name,
-            build=partial(voc, change=change, named=NAMES_OF.get(name, "a.xml")),
-            read=read_voc_folder,
-        )
-        for name, change in CHANGES.items()
-    ]
-    return out

@@ -1,4 +1,4 @@
-"""Hostile names through the real rules: the folder of the workflow, the data's root, images, classes. Nothing of them is executed; what is legal works."""
+"""Odd names of folders, images and classes through the real rules: nothing is executed, and what is legal works."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def ran(folder: Path) -> list[str]:
 
 
 def test_odd_names_work_and_are_not_executed(tmp_path):
-    """The workflow lies in a folder of that name, the data in another; its images and classes have such names, too."""
+    """The workflow is in a folder of that name, the data in another; its images and classes have such names, too."""
     folder = workflow(tmp_path / EVIL)
     root = photographs(tmp_path / "data" / EVIL)
     done = snakemake(folder, "results/odd/saliency/barrier/train-0.h5", over=settings(root))

@@ -53,7 +53,13 @@ def masks() -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_peaks(path: Path, ids: list[str], *, flat: bool = False) -> None:
-    """Responses as an ideal network's: one peak in the middle of each object, responding to the object evenly; `flat`: its class maps say nothing."""
+    """Responses of an ideal network: one peak in the middle of each object, which responds to the object evenly.
+
+    Args:
+        path: Store file to write.
+        ids: Images.
+        flat: Whether the class maps are constant.
+    """
     _, instances = masks()
     peaks, responses = [], []
     for n, ((top, left, bottom, right), c) in enumerate(BOXES, 1):

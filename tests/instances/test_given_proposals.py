@@ -15,7 +15,7 @@ from wsss.files.index import ImageIndex
 from wsss.files.rle import pack
 from wsss.settings.config import ConfigError, load
 from wsss.settings.sections import ProposalFolderSection
-from wsss.stages.instances import sources
+from wsss.stages.instances import given_proposals
 
 SIZE = (6, 8)
 
@@ -28,7 +28,7 @@ def row(tmp_path):
 
 def read_proposals(folder, row, *, count, min_area=0.0, max_area=2.0):
     """All sizes, unless a test is about them."""
-    return sources.read_proposals(folder, row, count=count, min_area=min_area, max_area=max_area)
+    return given_proposals.read_proposals(folder, row, count=count, min_area=min_area, max_area=max_area)
 
 
 def some_masks():
@@ -97,13 +97,13 @@ def test_what_is_wrong_is_said(tmp_path, row, name, content, said):
 
 def test_all_images_without_a_file_are_named_at_once(tmp_path, row):
     (tmp_path / "a.json").write_text("[]")
-    sources.check_folder(tmp_path, [row])
+    given_proposals.check_folder(tmp_path, [row])
     rows = [row, *(replace(row, image_id=f"b{k}") for k in range(22))]
     with pytest.raises(
         ArtefactError,
         match=r"22 of 23 images have no file, IMAGE_ID\.json or IMAGE_ID\.mat: b0, b1, .*b19 and 2 more; instances",
     ):
-        sources.check_folder(tmp_path, rows)
+        given_proposals.check_folder(tmp_path, rows)
 
 
 def test_a_matlab_file_of_something_else_or_another_size(tmp_path, row):
@@ -147,7 +147,7 @@ def test_sizes_are_limited_before_the_first_are_taken(tmp_path, row, form):
 
 
 def test_only_so_many_proposals_are_looked_at(tmp_path, row, monkeypatch):
-    monkeypatch.setattr(sources, "MOST_PROPOSALS", 2)
+    monkeypatch.setattr(given_proposals, "MOST_PROPOSALS", 2)
     for form in ("cob", "mcg", "json"):  # a.json goes first
         write_forms(tmp_path, np.stack([np.ones(SIZE, bool)] * 2 + [some_masks()[0]]), form)
         assert len(read_proposals(tmp_path, row, count=9, max_area=0.85)) == 0

@@ -59,8 +59,13 @@ def retrieve(drawn, *, proposals="", peaks=True, with_masks=False, fused=False, 
     folder, index, shard = drawn
     output = folder / "instances.out.json"
     retrieve_instances(
-        index=index, shard=shard, responses=[folder / "peaks.h5"] if peaks else [], proposals=[folder / proposals] if proposals else [],
-        masks=[folder / "masks.h5"] if with_masks else [], fused=[folder / "fused.h5"] if fused else [], saliency=folder / "saliency.h5" if saliency else None, settings=RetrievalSettings(**settings), output=output,
+        index=index, shard=shard,
+        responses=[folder / "peaks.h5"] if peaks else [],
+        proposals=[folder / proposals] if proposals else [],
+        masks=[folder / "masks.h5"] if with_masks else [],
+        fused=[folder / "fused.h5"] if fused else [],
+        saliency=folder / "saliency.h5" if saliency else None,
+        settings=RetrievalSettings(**settings), output=output,
     )  # fmt: skip
     return output
 
@@ -144,7 +149,10 @@ def test_a_whole_image_among_given_proposals_is_never_retrieved(drawn):
 
 
 def test_what_is_not_salient_is_background_of_every_class(drawn):
-    """Of two proposals that hold the whole response the class maps, which say nothing here, take the first; saliency takes the one that ends where the object does."""
+    """Two proposals hold the whole response. The class maps are constant, so they take the first.
+
+    Saliency takes the one that ends where the object ends.
+    """
     folder, _, _ = drawn
     write_peaks(folder / "peaks.h5", ["i0", "i1", "i2"], flat=True)
     (folder / "given").mkdir()
@@ -161,19 +169,19 @@ def test_what_is_not_salient_is_background_of_every_class(drawn):
     inside = {"boundary": 0.0}
     by_map = read_json(retrieve(drawn, proposals="folder.json", saliency=True, retrieval=inside))
     assert {area(e) for e in by_map["i1"] if e["category_id"] == 3} == {larger.sum()}
-    told = inside | {"background": "saliency"}
-    by_saliency = read_json(retrieve(drawn, proposals="folder.json", saliency=True, retrieval=told))
+    by_cue = inside | {"background": "saliency"}
+    by_saliency = read_json(retrieve(drawn, proposals="folder.json", saliency=True, retrieval=by_cue))
     assert {area(e) for e in by_saliency["i1"] if e["category_id"] == 3} == {objects[1].sum()}
-    below = told | {"saliency_threshold": 0.04}  # 12 of 255 is more
+    below = by_cue | {"saliency_threshold": 0.04}  # 12 of 255 is more
     assert read_json(retrieve(drawn, proposals="folder.json", saliency=True, retrieval=below)) == by_map
     with pytest.raises(ValueError, match=r"instances\.retrieval\.background is saliency, but there is none"):
-        retrieve(drawn, proposals="folder.json", retrieval=told)
+        retrieve(drawn, proposals="folder.json", retrieval=by_cue)
     with MapWriter(folder / "saliency.h5", stage="estimate_saliency", settings={}) as writer:
         writer.write("i0", [], saliency=saliency[:5])
     with pytest.raises(
         ArtefactError, match=r"saliency\.h5: image i0: saliency is uint8 \(5, 80\), expected uint8 \(64, 80\)"
     ):
-        retrieve(drawn, proposals="folder.json", saliency=True, retrieval=told)
+        retrieve(drawn, proposals="folder.json", saliency=True, retrieval=by_cue)
 
 
 def test_confidence_is_the_retrieval_score_and_the_best_comes_first(drawn):
@@ -305,7 +313,8 @@ def test_a_network_finds_peaks_inside_the_image_and_its_responses_are_densities(
     )
     common = {"kind": "prm", "backbone": backbone}
     train_classifier(
-        index=index, regions=[], saliency=[], settings=ClassifierSettings(**common, classifier=classifier), compute=COMPUTE,
+        index=index, regions=[], saliency=[], compute=COMPUTE,
+        settings=ClassifierSettings(**common, classifier=classifier),
         output=folder / "classifier.pt", record=folder / "training.json",
     )  # fmt: skip
     for options, scale in (

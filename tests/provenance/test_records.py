@@ -28,7 +28,6 @@ from wsss.provenance.records import (
     mixtures,
     read_record,
     record_of,
-    run_folder,
     stale_inputs,
 )
 from wsss.settings.stage_settings import ClassifierSettings, IndexSettings
@@ -110,9 +109,10 @@ def test_a_failed_stage_leaves_no_record(words):
 
 
 def test_a_job_killed_before_its_record_leaves_none(words):
-    """The old record goes before the stage begins; a process that dies right after the product is whole leaves the product alone."""
+    """The old record is removed before the stage begins. A process that dies after its product leaves no record."""
     call(words)
-    code = "import os\nfrom wsss.provenance import records as r\nr.library_versions = lambda: os._exit(9)\nfrom wsss.__main__ import main\nmain()\n"
+    dies = "import os\nfrom wsss.provenance import records as r\nr.library_versions = lambda: os._exit(9)\n"
+    code = f"{dies}from wsss.__main__ import main\nmain()\n"
     assert subprocess.run([sys.executable, "-c", code, *words], check=False).returncode == 9
     assert Path("results/tiny/regions.h5").is_file()
     assert find_records(Path("results/tiny")) == []
@@ -168,13 +168,6 @@ def test_files_that_settings_name_are_inputs(tmp_path):
     assert input_files("index_images", {"settings": index, "output": tmp_path / "index.csv"}) == {
         "settings": [tmp_path / "labels.csv"]
     }
-
-
-def test_a_product_outside_a_run_is_recorded_beside_it(tmp_path):
-    assert run_folder(tmp_path / "o.h5") == tmp_path
-    (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset" / "index.csv").write_text("")
-    assert run_folder(tmp_path / "cam" / "seeds" / "o.h5") == tmp_path
 
 
 def record(**values: object) -> dict:

@@ -1,4 +1,4 @@
-"""`wsss verify`: every kind of damage in a finished run is named, with the command that mends it, and nothing else is."""
+"""`wsss verify`: every kind of damage in a finished run is named, with the command that repairs it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SEEDS = ("cam/pseudo/seed/train-0.h5", "erasing/pseudo/seed/train-0.h5")
 
 @pytest.fixture
 def run(finished, tmp_path, monkeypatch) -> Path:
-    """A copy of the finished toy run by hard links, to be damaged through `put`; the working directory is the project's."""
+    """A copy of the finished run by hard links, to be damaged through `put`, in the project's folder."""
     monkeypatch.chdir(finished.folder)
     folder = tmp_path / "toy"
     shutil.copytree(finished.folder / "results" / "toy", folder, copy_function=os.link)
@@ -39,7 +39,7 @@ def run(finished, tmp_path, monkeypatch) -> Path:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a file anew; its other links keep what they have."""
+    """Replace a file; its other hard links keep the old content."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
@@ -62,6 +62,11 @@ def only(found: list[str], *words: object) -> str:
     for word in words:
         assert str(word) in found[0], found[0]
     return found[0]
+
+
+def remake(path: Path) -> str:
+    """The end of a finding whose remedy is to remake a file."""
+    return f"to repair: snakemake {path} --forcerun {path}"
 
 
 def flipped(path: Path, *, at: int | None = None) -> bytes:
@@ -120,7 +125,7 @@ def test_a_flipped_bit_in_a_map_names_the_image(run):
         f"fault: {run / SCORES}: found digest",
         "(damaged: image train_0001: scores cannot be read",
         "as extract_scores wrote it",
-        f"mend: snakemake {run / SCORES} --forcerun {run / SCORES}",
+        remake(run / SCORES),
     )
 
 
@@ -143,7 +148,7 @@ def test_an_edited_figure_is_named(run):
         lines(run),
         f"{path}: found digest",
         "whole, but not what was written",
-        f"mend: snakemake {run / 'cam/seeds/round-1/classifier.pt'} --forcerun {run / 'cam/seeds/round-1/classifier.pt'}",
+        remake(run / "cam/seeds/round-1/classifier.pt"),
     )
     put(path, b"{")
     only(lines(run), path, "damaged: Expecting property name")
@@ -152,9 +157,7 @@ def test_an_edited_figure_is_named(run):
 def test_a_changed_mask_that_users_took_away_is_named(run):
     path = sorted((run / "erasing/masks/val").glob("*.png"))[0]
     put(path, flipped(path))
-    only(
-        lines(run), path, f"mend: snakemake {run / 'erasing/masks/val.csv'} --forcerun {run / 'erasing/masks/val.csv'}"
-    )
+    only(lines(run), path, remake(run / "erasing/masks/val.csv"))
 
 
 def test_swapped_files_are_named_as_such(run):
@@ -201,7 +204,7 @@ def test_a_record_of_an_earlier_product_does_not_stand_for_a_new_one(run):
     [
         ("cam/seeds/round-1/.resume/classifier.pt", "a resume file of a training that is done"),
         ("cam/seeds/round-9/.resume/classifier.pt", "a training that did not end: no classifier.pt"),
-        (str(temporary_of(Path("cam/seeds/round-1/scores/train-0.h5"), pid=99_999_999)), "what a killed writer left"),
+        (str(temporary_of(Path("cam/seeds/round-1/scores/train-0.h5"), pid=99_999_999)), "what a killed process left"),
     ],
 )
 def test_what_killed_jobs_left_is_named(run, left, words):
@@ -259,7 +262,7 @@ def test_other_code_is_named_once_a_stage(run):
 
 
 def test_a_stage_run_by_hand_with_another_setting_makes_what_follows_stale(run):
-    """The real stage, in the copy: its own product is whole and recorded, so what was made from the one before no longer fits."""
+    """The real stage, in the copy: its product is whole and recorded, but what was made from the old one is stale."""
     cam = run / "cam/seeds"
     words = [
         "claim_regions",
@@ -303,9 +306,9 @@ def test_classes_in_another_order_make_everything_after_the_index_stale(run):
     only(
         lines(run),
         f"{path}: found digest",
-        f"mend: snakemake {run / 'dataset/index.csv'} --forcerun {run / 'dataset/index.csv'}",
+        remake(run / "dataset/index.csv"),
     )
-    products = read_record(record_of(run / "dataset/index.csv"))["products"]  # as if the index had been made anew
+    products = read_record(record_of(run / "dataset/index.csv"))["products"]  # as if the index had been made again
     edit_record(
         run / "dataset/index.csv",
         products=[p | ({"digest": file_digest(path)} if p["path"].endswith("classes.csv") else {}) for p in products],
@@ -407,7 +410,7 @@ def test_sorting_the_labels_does_not_matter_and_changing_one_does(photographs):
     only(
         lines(run),
         "photos/labels.csv: image 3: found train blue;red, expected train blue as when the index was made",
-        "mend: put it back as it was; or, if it is meant to be so, snakemake results/mine/dataset/index.csv --forcerun results/mine/dataset/index.csv",
+        "to repair: put it back as it was; or, if it is meant to be so, snakemake results/mine/dataset/index.csv",
     )
     photographs.write_text("\n".join([header, *rows[1:]]) + "\n")
     only(lines(run), "image 0: found no such row, expected train red")
@@ -416,7 +419,7 @@ def test_sorting_the_labels_does_not_matter_and_changing_one_does(photographs):
 
 
 def test_inferred_classes_in_another_order_are_named(tmp_path, monkeypatch):
-    """One column a class: the order of the columns is the order of the classes, and with one label an image the index itself stays the same."""
+    """Columns in another order are classes in another order. With one label an image the index stays the same."""
     monkeypatch.chdir(tmp_path)
     write_photographs(tmp_path / "photos", count=6)
     table = tmp_path / "photos" / "labels.csv"
@@ -434,11 +437,11 @@ def test_inferred_classes_in_another_order_are_named(tmp_path, monkeypatch):
     only(lines(Path("results/mine")), "found classes blue, red, expected red, blue, in this order")
 
 
-# ---------------------------------------------------------------- mended
+# ---------------------------------------------------------------- repaired
 
 
-def test_the_named_command_mends_it(finished, monkeypatch):
-    """A map and a mask are damaged in the run itself; after the commands that are named it is sound again, to the bit."""
+def test_the_named_command_repairs_it(finished, monkeypatch):
+    """A map and a mask of the run are damaged. After the commands that are named it is sound again, to the bit."""
     monkeypatch.chdir(finished.folder)
     run = Path("results/toy")
     damaged = [sorted((run / "erasing/masks/val").glob("*.png"))[0], run / "metrics/cam/seed.csv"]
@@ -447,8 +450,8 @@ def test_the_named_command_mends_it(finished, monkeypatch):
     put(damaged[1], damaged[1].read_bytes().replace(b"miou", b"moiu"))
     found = [f for f in verify(run, [], images=False).findings if not f.warning]
     assert {f.file for f in found} == {str(p) for p in damaged}
-    forced = [shlex.split(f.mend)[-1] for f in found]
-    assert [f.mend for f in found] == [f"snakemake {file} --forcerun {file}" for file in forced]
+    forced = [shlex.split(f.remedy)[-1] for f in found]
+    assert [f.remedy for f in found] == [f"snakemake {file} --forcerun {file}" for file in forced]
     assert set(forced) == {"results/toy/erasing/masks/val.csv", "results/toy/metrics/cam/seed.csv"}
     done = finished.snakemake(*forced, "--forcerun", *forced)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -458,7 +461,10 @@ def test_the_named_command_mends_it(finished, monkeypatch):
 
 
 def test_verifying_imports_no_torch(finished):
-    code = "import sys; from pathlib import Path; from wsss.provenance.verify import verify; verify(Path('toy'), [], images=True); print('torch' in sys.modules)"
+    code = (
+        "import sys; from pathlib import Path; from wsss.provenance.verify import verify;"
+        "verify(Path('toy'), [], images=True); print('torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=finished.folder,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from tests.report.drawn_plan import ARTEFACTS, MIOU, PLAN, numbers
 from tests.report.sample_run import make_run
 from wsss.stages.report import curves
 from wsss.stages.report.charts import Axis, Series, bars, line_chart, ticks
-from wsss.stages.report.gather import read_metrics, read_records
+from wsss.stages.report.jobs import read_records
+from wsss.stages.report.metrics import read_metrics
 
 
 def test_points_lie_where_their_values_say():
@@ -42,9 +45,8 @@ def test_one_point_and_equal_values_can_be_drawn():
 
 def test_names_are_escaped():
     hostile = '<script>"&'
-    made = line_chart(
-        [Series(name=hostile, points=[(0, 1), (1, 2)], mark=(1, 2))], x=Axis(label=hostile), y=Axis(label=hostile)
-    ) + bars([(hostile, [(hostile, 0, 0.5)])])
+    line = Series(name=hostile, points=[(0, 1), (1, 2)], mark=(1, 2))
+    made = line_chart([line], x=Axis(label=hostile), y=Axis(label=hostile)) + bars([(hostile, [(hostile, 0, 0.5)])])
     assert "<script" not in made
     assert 'title=""' not in made
 
@@ -59,28 +61,27 @@ def run(tmp_path_factory):
 
 
 def test_shared_rounds_are_drawn_once_and_named_after_all_methods(run):
-    assert [name for name, _ in curves.swept(run.content)] == [
+    assert [name for name, _ in curves.swept(run.plan)] == [
         "cam = erasing, round 1",
         "erasing, round 2",
         "erasing, fused",
     ]
-    loss = curves.loss_chart(read_records(run.content), kind="classifier")
+    loss = curves.loss_chart(read_records(run.plan), kind="classifier")
     assert loss.count("<polyline") == 2
     assert "cam = erasing, round 1" in loss
-    assert curves.loss_chart(read_records(run.content), kind="segmenter").count("<polyline") == 4
+    assert curves.loss_chart(read_records(run.plan), kind="segmenter").count("<polyline") == 4
 
 
 def test_threshold_curves_mark_their_best(run):
-    metrics = read_metrics(run.metrics, class_names=run.names)
-    best = next(
-        r for r in run.rows if r["metric"] == "miou_best" and r["method"] == "erasing" and r["stage"] == "fused"
-    )
-    assert f"erasing, fused: best, {100 * best['value']:.4g} at 0.3" in curves.threshold_chart(run.content, metrics)
-    assert curves.precision_recall_chart(run.content, metrics).count("<polyline") == 3
+    metrics = read_metrics(run.metrics)
+    (fused,) = run.plan.find(method="erasing", stage="fused")
+    best = f"erasing, fused: best, {100 * metrics.main(fused.key):.4g} at 0.3"
+    assert best in curves.threshold_chart(run.plan, metrics)
+    assert curves.precision_recall_chart(run.plan, metrics).count("<polyline") == 3
 
 
 def test_stage_chart_has_a_line_a_variant_and_split(run):
-    chart = curves.stage_chart(run.content, read_metrics(run.metrics, class_names=run.names))
+    chart = curves.stage_chart(run.plan, read_metrics(run.metrics))
     assert re.findall(r"</i>([^<]+)</span>", chart) == [
         "cam",
         "erasing · plain",
@@ -92,9 +93,33 @@ def test_stage_chart_has_a_line_a_variant_and_split(run):
     assert colours == ["0", "1", "1", "2", "2"]
 
 
+def test_every_line_of_the_stage_chart_has_its_own_figures():
+    chart = curves.stage_chart(PLAN, numbers({k: v for k, v in enumerate(MIOU) if k > 3}))
+    points = re.findall(r"<title>([^:]+): (\S+), (\S+)</title>", chart)
+    lines = {name: {int(x): y for n, x, y in points if n == name} for name, _, _ in points}
+    assert lines == {
+        "erasing · plain": {0: "40", 1: "45", 2: "41", 3: "48", 4: "50"},
+        "erasing · plain, val": {4: "46"},
+        "erasing · psl": {0: "40", 1: "45", 2: "41", 3: "48", 4: "53", 5: "55", 6: "57"},
+        "erasing · psl, val": {4: "49", 6: "52"},
+    }
+    assert re.findall(r'<g style="--c:var\(--s(\d)\)', chart) == ["0", "0", "1", "1"]  # cam has no line
+
+
+def test_masks_that_no_segmenter_reads_are_called_exported():
+    exported = replace(ARTEFACTS[13], cycle=2, exported=True)
+    plan = replace(PLAN, artefacts=[*ARTEFACTS, exported])
+    names = [step.name.replace("\n", " ") for step in curves._steps(plan)]
+    assert names == [
+        *("scores best thr.", "fused best thr.", "seed"),
+        *("pseudo cycle 0", "prediction cycle 0", "pseudo cycle 1", "prediction cycle 1", "exported masks"),
+    ]
+    shared = replace(plan, artefacts=[*ARTEFACTS, replace(exported, cycle=1)])  # another variant trains with cycle 1's
+    assert "exported\nmasks" not in [step.name for step in curves._steps(shared)]
+
+
 def test_class_bars_show_each_class_at_each_stage(run):
-    made = curves.class_bars(
-        run.content, read_metrics(run.metrics, class_names=run.names), class_names=run.names, method="erasing"
-    )
+    metrics = read_metrics(run.metrics)
+    made = curves.class_bars(run.plan, metrics, class_names=run.names, method="erasing")
     assert re.findall(r"<h4>([^<]+)</h4>", made) == ["background", "disc", "box"]
     assert made.count('class="bar"') == 15

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsss.stages.report.contact import CELL, FOOTER, GAP, HEADER, MARGIN, contact_sheet, sheet_trails
-from wsss.stages.report.gallery import Figure, Trail
+from wsss.stages.report.trail import Figure, Round, Trail
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 
@@ -16,9 +16,10 @@ def plain(colour, caption, *, size=(60, 100), detail="", note=""):
 
 
 def trail(image_id, rank="", *, size=(60, 100), rounds=2, masks=(), truth=None):
+    photos = ["photo", *["erased"] * rounds]
     shown = [
-        (f"round {r}", [plain(RED, "photo" if r == 1 else "erased", size=size), plain(GREEN, "scores", size=size)])
-        for r in range(1, rounds + 1)
+        Round(title="", figures=[plain(RED, photos[r], size=size), plain(GREEN, "scores", size=size)])
+        for r in range(rounds)
     ]
     return Trail(
         image_id=image_id,
@@ -49,9 +50,13 @@ def test_a_best_one_and_typical_ones_are_picked_in_the_gallerys_order():
 
 def test_columns_hold_the_last_own_mask_of_each_kind():
     masks = [
-        plain(RED, "seed"), plain(RED, "pseudo", detail="cycle 0"), plain(RED, "prediction", detail="psl, cycle 0"), plain(GREEN, "pseudo", detail="psl, cycle 1"),
-        plain(BLUE, "prediction", detail="psl, cycle 1"), plain(RED, "pseudo", detail="of cam"),
-    ]  # fmt: skip
+        plain(RED, "seed"),
+        plain(RED, "pseudo", detail="cycle 0"),
+        plain(RED, "prediction", detail="psl, cycle 0"),
+        plain(GREEN, "pseudo", detail="psl, cycle 1"),
+        plain(BLUE, "prediction", detail="psl, cycle 1"),
+        plain(RED, "pseudo", detail="of cam"),
+    ]
     sheet = contact_sheet([trail("a", masks=masks, truth=plain(BLUE, "truth"))], class_names=["background", "cat"])
     assert sheet.shape == (2 * MARGIN + HEADER + round(0.6 * CELL) + FOOTER, width(8), 3)
     assert [cell(sheet, k) for k in range(8)] == [RED, GREEN, RED, GREEN, RED, GREEN, BLUE, BLUE]
@@ -63,9 +68,8 @@ def test_columns_that_no_image_has_are_left_out(rounds, columns):
 
 
 def test_rows_are_as_high_as_their_images_up_to_a_limit():
-    sheet = contact_sheet(
-        [trail("a", size=(50, 100)), trail("b", size=(300, 100))], class_names=["background", "x" * 400]
-    )
+    trails = [trail("a", size=(50, 100)), trail("b", size=(300, 100))]
+    sheet = contact_sheet(trails, class_names=["background", "x" * 400])
     assert sheet.shape[0] == 2 * MARGIN + HEADER + round(0.5 * CELL) + round(1.1 * CELL) + 2 * FOOTER
     gap = sheet[:, MARGIN + CELL : MARGIN + CELL + GAP]
     assert (gap == 255).all()  # long captions stay in their column

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from PIL import Image
 from tests.report.sample_run import MEAN_RGB, make_run
 from wsss.files.errors import ArtefactError
 from wsss.files.index import ImageIndex
-from wsss.stages.report.gallery import MAX_SIDE, MIN_SIDE, Gallery, choose, choose_varied
+from wsss.stages.report.choice import choose, choose_varied
+from wsss.stages.report.gallery import MAX_SIDE, MIN_SIDE, Gallery
 
 
 def image(uri):
@@ -34,7 +37,7 @@ def test_no_image_twice_and_as_many_as_asked(images, count):
     assert all(r == "best" for _, r in chosen[:1])
 
 
-def test_equal_scores_are_told_apart_by_name():
+def test_equal_scores_are_ordered_by_name():
     assert choose({"b": 0.5, "a": 0.5, "c": 0.5}, 3) == choose({"c": 0.5, "a": 0.5, "b": 0.5}, 3)
 
 
@@ -52,12 +55,13 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def gallery(run):
-    return Gallery(index=ImageIndex(run.index), plan=run.content)
+    return Gallery(index=ImageIndex(run.index), plan=run.plan)
 
 
 def test_the_page_follows_the_method_with_predictions(gallery, run):
     assert gallery.method == "erasing"
-    assert Gallery(index=ImageIndex(run.index), plan=run.content | {"methods": ["erasing", "cam"]}).method == "erasing"
+    plan = replace(run.plan, methods=["erasing", "cam"])
+    assert Gallery(index=ImageIndex(run.index), plan=plan).method == "erasing"
 
 
 def test_images_are_ranked_by_the_masks_that_were_shifted(gallery):
@@ -75,23 +79,37 @@ def test_images_are_ranked_by_the_masks_that_were_shifted(gallery):
 
 def test_a_trail_has_every_stage_in_the_order_of_the_workflow(gallery):
     trail = gallery.trails(1)[0]
-    assert [(title, [f.caption for f in figures]) for title, figures in trail.rounds] == [
+    assert [(r.title, [f.caption for f in r.figures]) for r in trail.rounds] == [
         ("round 1", ["photo", "scores", "region"]),
         ("round 2", ["erased", "scores", "region"]),
     ]
     assert [f"{f.caption} {f.detail}".strip() for f in trail.masks] == [
-        "fused regions", "saliency", "seed", "pseudo cycle 0", "prediction plain, cycle 0", "prediction psl, cycle 0", "pseudo psl, cycle 1",
-        "prediction psl, cycle 1", "exported from psl, cycle 1", "pseudo of cam",
-    ]  # fmt: skip
+        "fused regions",
+        "saliency",
+        "seed",
+        "pseudo cycle 0",
+        "prediction plain, cycle 0",
+        "prediction psl, cycle 0",
+        "pseudo psl, cycle 1",
+        "prediction psl, cycle 1",
+        "exported from psl, cycle 1",
+        "pseudo of cam",
+    ]
     assert trail.truth is not None
 
 
 def test_the_erased_image_hides_round_1s_regions_with_the_mean_colour(gallery):
     trail = gallery.trails(1)[0]
-    photo, erased = image(trail.photo.uri), image(trail.rounds[1][1][0].uri)
+    photo, erased = image(trail.photo.uri), image(trail.rounds[1].figures[0].uri)
     changed = np.abs(photo - erased).sum(axis=2) > 90
     assert changed.sum() > 50
     np.testing.assert_allclose(np.median(erased[changed], axis=0), MEAN_RGB, atol=6)
+
+
+def test_a_method_that_does_not_erase_sees_the_photograph_in_every_round(run):
+    plan = replace(run.plan, kinds={"erasing": "esol"})
+    trail = Gallery(index=ImageIndex(run.index), plan=plan).trails(1)[0]
+    assert [r.figures[0].caption for r in trail.rounds] == ["photo", "photo"]
 
 
 def test_validation_images_show_every_segmenter_and_the_reference(gallery):
@@ -102,7 +120,7 @@ def test_validation_images_show_every_segmenter_and_the_reference(gallery):
 
 def test_without_truth_the_first_images_are_shown(tmp_path):
     run = make_run(tmp_path, truth=False)
-    gallery = Gallery(index=ImageIndex(run.index), plan=run.content)
+    gallery = Gallery(index=ImageIndex(run.index), plan=run.plan)
     trails = gallery.trails(3)
     assert [(t.image_id, t.rank) for t in trails] == [("img0", ""), ("img1", ""), ("img2", "")]
     assert all(t.truth is None and all(f.note == "" for f in t.masks) for t in trails)
@@ -111,23 +129,19 @@ def test_without_truth_the_first_images_are_shown(tmp_path):
 
 def test_absent_files_are_left_out_but_damaged_ones_are_named(tmp_path):
     run = make_run(tmp_path)
-    by_stage = {
-        (s["stage"], s["method"], s["round"], s["cycle"], s["split"]): tmp_path / s["files"][0]
-        for s in run.content["stages"]
-    }
-    by_stage["regions", "erasing", 1, None, "train"].unlink()
-    by_stage["seed", "erasing", None, None, "train"].unlink()
-    trail = Gallery(index=ImageIndex(run.index), plan=run.content).trails(1)[0]
-    assert [f.caption for f in trail.rounds[1][1]] == [
-        "photo",
-        "scores",
-        "region",
-    ]  # nothing known to be erased: not called erased
+    (seed,), (fused,) = (run.plan.find(method="erasing", stage=stage) for stage in ("seed", "fused"))
+    # the first round's regions are at their owner, cam; erasing's second round erases what they say
+    (claimed,) = run.plan.find(method="erasing", stage="regions", round=1)
+    for artefact in (claimed, seed):
+        Path(artefact.files[0]).unlink()
+    trail = Gallery(index=ImageIndex(run.index), plan=run.plan).trails(1)[0]
+    captions = [f.caption for f in trail.rounds[1].figures]
+    assert captions == ["photo", "scores", "region"]  # nothing is known to be erased, so nothing is called so
     assert "seed" not in [f.caption for f in trail.masks]
-    path = by_stage["fused", "erasing", None, None, "train"]
+    path = Path(fused.files[0])
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ArtefactError, match=r"fused.*train-0\.h5"):
-        Gallery(index=ImageIndex(run.index), plan=run.content).trails(1)
+        Gallery(index=ImageIndex(run.index), plan=run.plan).trails(1)
 
 
 def test_many_images_get_smaller_images(gallery):

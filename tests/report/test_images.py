@@ -17,11 +17,7 @@ from wsss.stages.report import images
     [
         ([[1, 1], [0, 0]], [[1, 1], [0, 0]], 1.0),
         ([[0, 0], [0, 0]], [[1, 1], [0, 0]], 0.25),  # background 2/4, class 0/2
-        (
-            [[1, 2], [0, 0]],
-            [[1, 1], [0, 0]],
-            (1 / 2 + 1) / 2,
-        ),  # a class that is not there takes pixels from those that are
+        ([[1, 2], [0, 0]], [[1, 1], [0, 0]], (1 / 2 + 1) / 2),  # an absent class takes pixels from the present ones
         ([[1, 255], [0, 0]], [[1, 1], [0, 0]], (1 / 2 + 1) / 2),  # unlabelled is wrong
         ([[1, 2], [0, 0]], [[1, 255], [0, 0]], 1.0),  # truth's border is left out
         ([[1, 2], [0, 0]], [[255, 255], [255, 255]], 0.0),
@@ -29,20 +25,6 @@ from wsss.stages.report import images
 )
 def test_image_miou_by_hand(mask, truth, expected):
     assert images.image_miou(np.array(mask, np.uint8), np.array(truth, np.uint8)) == pytest.approx(expected)
-
-
-def test_mask_overlay_colours_classes_hatches_unlabelled_and_keeps_background_grey():
-    image = np.full((40, 60, 3), (30, 120, 200), np.uint8)
-    mask = np.zeros((40, 60), np.uint8)
-    mask[10:30, 5:25], mask[10:30, 35:55] = 1, 255
-    before = image.copy()
-    out = images.mask_overlay(image, mask, side=60)
-    np.testing.assert_array_equal(image, before)
-    inside, outside, unlabelled = out[20, 15].astype(int), out[2, 2].astype(int), out[12:28, 37:53].reshape(-1, 3)
-    assert inside[0] - inside[2] > 40  # class 1 is red on a blue photo
-    assert np.ptp(outside) < np.ptp(image[2, 2].astype(int)) / 2
-    assert len(np.unique(unlabelled, axis=0)) == 2
-    np.testing.assert_array_equal(out[10, 15], [255, 255, 255])
 
 
 def test_heat_is_normalised_for_each_class_after_upsampling_and_clipped_at_zero():
@@ -67,11 +49,8 @@ def test_smaller_regions_lie_on_top():
     np.testing.assert_array_equal(images.regions_to_mask(regions[:0], np.zeros(0, np.uint8)), np.zeros((6, 6)))
 
 
-def test_images_are_never_enlarged_and_decode():
-    image = np.random.default_rng(0).integers(0, 255, (50, 100, 3), dtype=np.uint8)
-    assert images.shrink(image, side=400).shape == (50, 100, 3)
-    assert images.shrink(image, side=40).shape == (20, 40, 3)
-    kind, data = images.data_uri(image).split(",")
+def test_an_inlined_image_decodes():
+    kind, data = images.data_uri(np.zeros((50, 100, 3), np.uint8)).split(",")
     assert kind == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (100, 50)
 

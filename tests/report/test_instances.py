@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.report.sample_run import make_run
-from tests.report.test_write_report import Page, write
+from tests.report.sample_run import make_run, page_of_run
+from tests.report.test_write_report import Page
 from wsss.files.errors import ArtefactError
 from wsss.files.imaging import read_indexed_image, save_mask
 from wsss.files.index import ImageIndex
@@ -19,8 +19,10 @@ from wsss.files.text_files import write_csv, write_json
 from wsss.settings.config import load
 from wsss.settings.stage_settings import PlanSettings
 from wsss.stages.report.instances import _best, _figure, instance_table, instance_trails
-from wsss.stages.report.write_report import plan_of
+from wsss.stages.report.metrics import read_metrics
+from wsss.stages.report.plan import plan_of
 from wsss.workflow.graph import Graph
+from wsss.workflow.rows import InstanceFiles
 
 
 def instance(class_id: int, score: float) -> dict[str, Any]:
@@ -29,41 +31,36 @@ def instance(class_id: int, score: float) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path):
-    """A run with instances of two methods: prm's images, and figures of both."""
+    """A run with figures of two methods' instances. Images and instances are there for cam's alone."""
     run = make_run(tmp_path)
-    folders = {m: tmp_path / m / "instances" / "images" for m in ("cam", "erasing")}
-    shards = {m: f.parent / "train-0.json" for m, f in folders.items()}
-    run.content["instances"] = [
-        {"method": m, "folder": str(f), "files": [str(shards[m])], "proposals": "watershed"} for m, f in folders.items()
-    ]
-    for k, (method, folder) in enumerate(folders.items()):
-        folder.mkdir(parents=True)
-        found = (
-            {"img0": [instance(1, 0.9), instance(1, 0.5)], "img1": [instance(2, 0.8), instance(1, 0.25)]}
-            if method == "cam"
-            else {}
+    files = {
+        m: InstanceFiles(
+            method=m,
+            folder=str(tmp_path / m / "instances" / "images"),
+            files=[str(tmp_path / m / "instances" / "train-0.json")],
+            proposals="watershed",
         )
-        write_json(shards[method], found)
-        row = {"run": "sample", "method": method, "stage": "instances", "split": "train", "seed": 0}
+        for m in ("cam", "erasing")
+    }
+    found = {"img0": [instance(1, 0.9), instance(1, 0.5)], "img1": [instance(2, 0.8), instance(1, 0.25)]}
+    for k, (method, entry) in enumerate(files.items()):
+        Path(entry.folder).mkdir(parents=True)
+        write_json(Path(entry.files[0]), found if method == "cam" else {})
+        row = dict.fromkeys(METRIC_COLUMNS, "") | {"run": "sample", "method": method, "stage": "instances"}
+        row |= {"split": "train", "seed": 0}
         for t in (0.25, 0.5, 0.75):
-            run.rows.append(
-                dict.fromkeys(METRIC_COLUMNS, "")
-                | row
-                | {"metric": "map_r", "threshold": t, "value": 0.5 + 0.1 * k - 0.2 * t}
-            )
-        run.rows.append(dict.fromkeys(METRIC_COLUMNS, "") | row | {"metric": "abo", "value": 0.4})
-    for image_id in ("img0", "img1"):
+            run.rows.append(row | {"metric": "map_r", "threshold": t, "value": 0.5 + 0.1 * k - 0.2 * t})
+        run.rows.append(row | {"metric": "abo", "value": 0.4})
+    for image_id in found:
         numbers = np.zeros_like(run.truths[image_id])
         numbers[:20, :20], numbers[25:40, 25:40] = 1, 2
-        save_mask(folders["cam"] / f"{image_id}.png", numbers)
+        save_mask(Path(files["cam"].folder) / f"{image_id}.png", numbers)
     write_csv(run.metrics, METRIC_COLUMNS, run.rows)
-    return run
+    return replace(run, plan=replace(run.plan, instances=list(files.values())))
 
 
 def test_the_table_has_a_row_a_method_and_marks_the_best(run):
-    from wsss.stages.report.gather import read_metrics
-
-    table = instance_table(run.content, read_metrics(run.metrics, class_names=run.names))
+    table = instance_table(run.plan, read_metrics(run.metrics))
     assert [(method, [c.text for c in cells]) for method, cells in table.rows] == [
         ("cam", ["45.0", "40.0", "35.0", "40.0", "–", "–"]),
         ("erasing", ["55.0", "50.0", "45.0", "40.0", "–", "–"]),
@@ -72,19 +69,17 @@ def test_the_table_has_a_row_a_method_and_marks_the_best(run):
 
 
 def test_the_ceiling_of_true_proposals_is_not_the_best(run):
-    from wsss.stages.report.gather import read_metrics
-
-    run.content["instances"][1]["proposals"] = "truth"
-    table = instance_table(run.content, read_metrics(run.metrics, class_names=run.names))
+    metrics, (cam, erasing) = read_metrics(run.metrics), run.plan.instances
+    ceiling = replace(erasing, proposals="truth")
+    table = instance_table(replace(run.plan, instances=[cam, ceiling]), metrics)
     assert [method for method, _ in table.rows] == ["cam", "erasing (true proposals)"]
     assert not any(c.best for _, cells in table.rows for c in cells)  # one row is left to compare
-    run.content["instances"].append(run.content["instances"][1] | {"proposals": ""})
-    table = instance_table(run.content, read_metrics(run.metrics, class_names=run.names))
+    table = instance_table(replace(run.plan, instances=[cam, ceiling, replace(erasing, proposals="")]), metrics)
     assert [[c.best for c in cells[:3]] for _, cells in table.rows] == [[False] * 3, [False] * 3, [True] * 3]
 
 
 def test_images_are_those_that_are_there(run):
-    trails = instance_trails(run.content, index=ImageIndex(run.index), image_ids=["img2", "img1", "img0"])
+    trails = instance_trails(run.plan, index=ImageIndex(run.index), image_ids=["img2", "img1", "img0"])
     assert [(t.image_id, [f.caption for f in t.masks]) for t in trails] == [("img1", ["cam"]), ("img0", ["cam"])]
     assert trails[0].truth is None  # the sample has no true instances
     assert [t.masks[0].detail for t in trails] == ["box 0.80, disc 0.25", "disc 0.90, disc 0.50"]
@@ -101,7 +96,7 @@ def test_an_instance_has_the_colour_of_its_class_and_an_outline():
 
 
 def test_the_true_instances_have_the_classes_of_the_class_mask(run):
-    """Void pixels are unlabelled; more instances than are told are counted."""
+    """Void pixels are unlabelled; instances that are not described are counted."""
     index = ImageIndex(run.index)
     row = index.rows["img0"]
     numbers = np.zeros_like(run.truths["img0"])
@@ -112,20 +107,18 @@ def test_the_true_instances_have_the_classes_of_the_class_mask(run):
     classes = np.where(numbers == 1, 2, np.where(numbers == 2, 1, 0)).astype(np.uint8)
     classes[0, 0] = 255
     save_mask(row.mask, classes)
-    (trail,) = instance_trails(run.content, index=index, image_ids=["img0"])
-    expected = _figure(
-        read_indexed_image(row), np.where(classes == 255, 255, numbers).astype(np.uint8), [2, 1], caption="truth"
-    )
+    (trail,) = instance_trails(run.plan, index=index, image_ids=["img0"])
+    void = np.where(classes == 255, 255, numbers).astype(np.uint8)
+    expected = _figure(read_indexed_image(row), void, [2, 1], caption="truth")
     assert np.array_equal(trail.truth.image, expected.image)
     assert _best([instance(1, 0.5)] * 5, index.class_names) == "disc 0.50, disc 0.50, disc 0.50, and 2 more"
 
 
 def test_an_image_with_more_instances_than_its_file_is_refused(run):
-    run.content["instances"] = run.content["instances"][:1]
-    numbers = np.full_like(run.truths["img0"], 3)
-    save_mask(Path(run.content["instances"][0]["folder"]) / "img0.png", numbers)
+    folder = Path(run.plan.instances[0].folder)
+    save_mask(folder / "img0.png", np.full_like(run.truths["img0"], 3))
     with pytest.raises(ArtefactError, match=r"img0\.png: instance 3 of 2 that the shard's file has"):
-        instance_trails(run.content, index=ImageIndex(run.index), image_ids=["img0"])
+        instance_trails(run.plan, index=ImageIndex(run.index), image_ids=["img0"])
 
 
 def test_more_instances_than_an_image_has_numbers_for():
@@ -135,7 +128,7 @@ def test_more_instances_than_an_image_has_numbers_for():
 
 
 def test_the_page_shows_them(run):
-    text = write(run)
+    text = page_of_run(run)
     page = Page(text)
     assert not page.faults
     assert 'href="#instances"' in text
@@ -146,7 +139,7 @@ def test_the_page_shows_them(run):
 
 
 def test_a_run_without_instances_has_no_such_part(tmp_path):
-    text = write(make_run(tmp_path))
+    text = page_of_run(make_run(tmp_path))
     assert 'id="instances"' not in text
     assert "#instances" not in text
 
@@ -154,9 +147,9 @@ def test_a_run_without_instances_has_no_such_part(tmp_path):
 def test_the_plan_says_where_the_images_are():
     config = load({"run": "x", "methods": ["prm"], "segment": {"methods": []}, "instances": {"methods": ["prm"]}})
     plan = plan_of(PlanSettings(config=config, rounds={"prm": Graph(config).max_rounds("prm")}))
-    files = ["results/x/prm/instances/train-0.json"]
-    assert plan["instances"] == [
-        {"method": "prm", "folder": "results/x/prm/instances/pictures", "files": files, "proposals": "watershed"}
+    folder = "results/x/prm/instances"
+    assert plan.instances == [
+        InstanceFiles(method="prm", folder=f"{folder}/images", files=[f"{folder}/train-0.json"], proposals="watershed")
     ]
 
 
@@ -166,14 +159,7 @@ def test_the_plan_names_the_proposals_of_each_method():
         "parts": {"kind": "cam", "instances": {"route": "components"}},
     }
     methods = ["prm", *recipes]
-    config = load(
-        {
-            "run": "x",
-            "methods": methods,
-            "recipes": recipes,
-            "segment": {"methods": []},
-            "instances": {"methods": methods},
-        }
-    )
+    given = {"run": "x", "methods": methods, "recipes": recipes, "segment": {"methods": []}}
+    config = load({**given, "instances": {"methods": methods}})
     plan = plan_of(PlanSettings(config=config, rounds=dict.fromkeys(methods, 1)))
-    assert [e["proposals"] for e in plan["instances"]] == ["watershed", "truth", ""]
+    assert [e.proposals for e in plan.instances] == ["watershed", "truth", ""]

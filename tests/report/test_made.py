@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.sample_run import make_run
+from tests.report.sample_run import make_run, page_of_run
+from wsss.files.provenance_files import record_of
 from wsss.files.text_files import write_text
-from wsss.provenance.records import record_of, recorded
+from wsss.provenance.records import recorded
 from wsss.settings.sections import ComputeSection
 from wsss.settings.stage_settings import ClaimSettings, ClassifierSettings
 from wsss.stages.report.made import made_of, read_made
-from wsss.stages.report.write_report import render
 
 
 def make(stage: str, folder: str, output: Path, **given: object) -> Path:
@@ -52,7 +52,7 @@ def test_products_that_agree(run, tmp_path):
         ("claim_regions", 1, []),
         ("train_classifier", 1, ["7"]),
     ]
-    page = render(run.content, index=run.index, metrics=run.metrics)
+    page = page_of_run(run)
     assert "The provenance records of all 2 products agree" in page
     assert made.stages[1].codes[0] in page
     assert "wsss verify sample" in page
@@ -62,29 +62,18 @@ def test_products_that_agree(run, tmp_path):
 def test_a_product_made_again_is_a_bad_result(run, tmp_path):
     make("claim_regions", "seeds", tmp_path / "cam" / "regions.h5", settings=ClaimSettings())
     assert [level for level, _ in read_made(tmp_path).faults] == ["bad"]
-    page = render(run.content, index=run.index, metrics=run.metrics)
+    page = page_of_run(run)
     assert "regions.h5 was made again after cam/b.pt had been made from it" in page
     assert "The provenance records of 2 products do not agree" in page
     assert "failed silently" in page
 
 
 def test_several_versions_are_a_note():
-    base = {
-        "stage": "s",
-        "wsss": "1",
-        "revision": "r",
-        "python": "3",
-        "settings": {},
-        "code": "c",
-        "device": "cpu",
-        "processor": "p",
-        "host": "h",
-        "seed": None,
-    }
-    base |= {"inputs": {}, "products": [], "seconds": 1.0, "made": "2026-01-02T03:04:05+00:00"}
-    made = made_of(
-        {"a": {**base, "libraries": {"torch": "2"}}, "b": {**base, "libraries": {"torch": "3"}}}, broken=["c"]
-    )
+    base = {"stage": "s", "wsss": "1", "revision": "r", "python": "3", "settings": {}, "code": "c", "seed": None}
+    base |= {"device": "cpu", "processor": "p", "host": "h", "seconds": 1.0, "made": "2026-01-02T03:04:05+00:00"}
+    base |= {"inputs": {}, "products": []}
+    records = {name: {**base, "libraries": {"torch": torch}} for name, torch in (("a", "2"), ("b", "3"))}
+    made = made_of(records, broken=["c"])
     assert made.faults == [
         ("note", "more than one torch: 2 made a, 3 made b"),
         ("bad", "the record of c cannot be used"),
@@ -99,6 +88,5 @@ def test_a_damaged_record_and_none_at_all(run, tmp_path):
     for path in tmp_path.rglob("*.provenance.json"):
         path.unlink()
     assert read_made(tmp_path).products == 0
-    assert "There are no provenance records: these are the versions of what wrote this page." in render(
-        run.content, index=run.index, metrics=run.metrics
-    )
+    page = page_of_run(run)
+    assert "There are no provenance records: these are the versions of what wrote this page." in page

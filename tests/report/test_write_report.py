@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.report.sample_run import OVERLAY, make_run
+from tests.report.sample_run import OVERLAY, make_run, page_of_run
 from wsss.settings.config import load
 from wsss.settings.stage_settings import PlanSettings
-from wsss.stages.report.tables import percent
-from wsss.stages.report.write_report import plan_of, render, seconds, write_report
+from wsss.stages.report.cells import percent
+from wsss.stages.report.plan import plan_of
+from wsss.stages.report.write_report import seconds, write_report
 from wsss.workflow.graph import Graph
 
 VOID = {"meta", "link", "img"}
@@ -52,10 +54,6 @@ class Page(HTMLParser):
             self.tables[-1][-1][-1] += data.strip()
 
 
-def write(run):
-    return render(run.content, index=run.index, metrics=run.metrics)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("run"), worse={"img1": 20}, full=True)
@@ -63,7 +61,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def text(run):
-    return write(run)
+    return page_of_run(run)
 
 
 def test_every_label_closes_and_every_link_leads_somewhere(text):
@@ -125,13 +123,12 @@ def test_the_table_says_what_metrics_csv_says(text, run):
 
 def tables_of(page):
     """The table method × stage and that of the segmenters."""
-    return next(t for t in page.tables if t[0][1:] and t[0][1].startswith("scores of round")), next(
-        (t for t in page.tables if t[0][1:2] == ["variant"]), None
-    )
+    stages = next(t for t in page.tables if t[0][1:] and t[0][1].startswith("scores of round"))
+    return stages, next((t for t in page.tables if t[0][1:2] == ["variant"]), None)
 
 
 def test_the_page_says_what_went_in_and_what_was_seen(text):
-    said = Page(text).text
+    shown = Page(text).text
     for words in (
         "unsupervised",
         "ImageNet weights",
@@ -142,13 +139,13 @@ def test_the_page_says_what_went_in_and_what_was_seen(text):
         "torch",
         "Never seen in training",
     ):
-        assert words in said, words
+        assert words in shown, words
 
 
 def test_texts_are_escaped(tmp_path):
     hostile = '<img src=x onerror=alert(1)>"&'
     run = make_run(tmp_path / "run", names=[hostile, "box"])
-    page = write(run)
+    page = page_of_run(run)
     assert "<img src=x" not in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert Page(page).faults == []
@@ -156,7 +153,7 @@ def test_texts_are_escaped(tmp_path):
 
 
 def test_without_truth_the_page_works_and_says_so(tmp_path):
-    page = Page(write(make_run(tmp_path / "run", truth=False)))
+    page = Page(page_of_run(make_run(tmp_path / "run", truth=False)))
     assert page.faults == []
     for words in (
         "no truth masks",
@@ -172,9 +169,9 @@ def test_without_truth_the_page_works_and_says_so(tmp_path):
 def test_stages_that_are_absent_leave_dashes(tmp_path):
     bare = make_run(tmp_path / "run", val=0)
     bare.metrics.write_text(bare.metrics.read_text().splitlines()[0] + "\n")
-    plan = bare.content | {"records": [], "saliency": {}, "benchmarks": str(tmp_path / "none")}
-    plan["stages"] = [s for s in plan["stages"] if s["stage"] in ("scores", "seed") and s["method"] == "cam"]
-    page = Page(render(plan, index=bare.index, metrics=bare.metrics))
+    artefacts = [a for a in bare.plan.find(method="cam") if a.stage in ("scores", "seed")]
+    plan = replace(bare.plan, records=[], saliency={}, benchmarks=str(tmp_path / "none"), artefacts=artefacts)
+    page = Page(page_of_run(bare, plan=plan))
     assert page.faults == []
     stages, segmenters = tables_of(page)
     assert stages[2] == ["cam", "–", "–", "–"]
@@ -184,7 +181,7 @@ def test_stages_that_are_absent_leave_dashes(tmp_path):
 
 
 def test_equal_inputs_make_equal_pages(run, text, tmp_path):
-    assert write(run) == text
+    assert page_of_run(run) == text
 
 
 def test_the_stage_writes_the_page_and_the_sheet_from_the_workflows_layout(tmp_path, monkeypatch):
@@ -193,7 +190,7 @@ def test_the_stage_writes_the_page_and_the_sheet_from_the_workflows_layout(tmp_p
     settings = PlanSettings(config=load(OVERLAY), rounds={"cam": 1, "erasing": 2})
     output = Path("results/sample/report/index.html")
     write_report(index=run.index, metrics=run.metrics, settings=settings, output=output)
-    assert output.read_text() == render(run.content, index=run.index, metrics=run.metrics)
+    assert output.read_text() == page_of_run(run)
     with Image.open(output.parent / "gallery.jpg") as sheet:
         assert sheet.format == "JPEG"
         assert sheet.width > 8 * 200
@@ -204,10 +201,9 @@ def test_the_workflows_settings_lead_to_the_same_plan_and_the_regions():
     config = load({"run": "r"})
     rounds = {"cam": 1, "erasing": 3}
     plan, graph = plan_of(PlanSettings(config=config, rounds=rounds)), Graph(config)
-    assert [s for s in plan["stages"] if s["stage"] != "regions"] == graph.measured(rounds)
-    assert [s["files"] for s in plan["stages"] if s["stage"] == "regions" and s["method"] == "erasing"] == [
-        graph.regions("erasing", r) for r in (1, 2, 3)
-    ]
+    assert [a for a in plan.artefacts if a.stage != "regions"] == graph.measured(rounds)
+    regions = plan.find(stage="regions", method="erasing")
+    assert [a.files for a in regions] == [graph.regions("erasing", r) for r in (1, 2, 3)]
     with pytest.raises(ValueError, match="expected a number of rounds for cam, erasing"):
         plan_of(PlanSettings(config=config))
 

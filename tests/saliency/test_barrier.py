@@ -15,8 +15,8 @@ from wsss.stages.saliency.barrier import barrier_distance, barrier_saliency, bor
 def exact_distance(values: np.ndarray) -> np.ndarray:
     """Exact minimum barrier distance of one channel to the border, slowly.
 
-    For each level l, the smallest possible maximum over paths whose values are all >= l (Dijkstra on the maximum); the barrier is that minus l, and the best l is the
-    minimum on the best path.
+    For each level l: the smallest possible maximum over paths whose values are all >= l (Dijkstra on the maximum). The
+    barrier is that minus l. The best l is the minimum on the best path.
     """
     height, width = values.shape
     best = np.full(values.shape, np.inf)
@@ -67,7 +67,7 @@ def test_on_smooth_shades_three_scans_are_nearly_exact(seed: int) -> None:
 
 
 def test_distance_by_hand() -> None:
-    # The 9 is walled in by 5s but for a gate of value 2 below it: path 0-2-9 has barrier 9; the gate itself 2, the walls 5.
+    # 5s surround the 9, with a gate of value 2 below it: path 0-2-9 has barrier 9, the gate itself 2, the walls 5.
     values = np.zeros((5, 5), np.float32)
     values[1:4, 1:4] = 5
     values[2, 2], values[3, 2] = 9, 2
@@ -105,7 +105,8 @@ def test_an_object_of_another_colour_is_salient(colour: str, backgroundness: boo
     assert saliency[disc].mean() > 0.9
     assert saliency[~disc].mean() < 0.06  # the paper's threshold parts them
     np.testing.assert_array_equal(image, before)
-    np.testing.assert_array_equal(saliency, barrier_saliency(image, colour=colour, backgroundness=backgroundness))  # type: ignore[arg-type]
+    again = barrier_saliency(image, colour=colour, backgroundness=backgroundness)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(saliency, again)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 40), (37, 53), (500, 320)])

@@ -138,7 +138,7 @@ def test_a_mirrored_image_has_mirrored_maps(model, image_u8):
 
 
 class Averages:
-    """A method whose map of class c is c times the red of each 8x8 cell: known at every scale. Its own network, of stride 8."""
+    """A method and its network of stride 8. The map of class c is c times the red of each 8x8 cell, at every scale."""
 
     backbone = SimpleNamespace(stride=8)
 
@@ -157,7 +157,7 @@ def test_scales_and_flips_are_averaged_on_the_grid_of_scale_1():
         Averages(), ramp, method=Averages(), normalisation=plain, ids=(1, 2), scales=(0.5, 1.0, 2.0), flip=True
     )
     assert many.shape == one.shape
-    # a mirrored map that were not mirrored back would flatten the ramp; only the outer cells differ, where half-size cells are wider
+    # A map that is not mirrored back would flatten the ramp. The outer cells differ: half-size cells are wider there.
     np.testing.assert_allclose(many[:, :, 1:-1], one[:, :, 1:-1], atol=2)
     alone = maps_of(Averages(), ramp, method=Averages(), normalisation=plain, ids=(1, 2), scales=(2.0,))
     np.testing.assert_allclose(alone[:, :, 1:-1], one[:, :, 1:-1], atol=2)

@@ -82,7 +82,7 @@ def test_strategies(selection, expected):
 
 
 def test_before_the_warm_up_is_over_every_present_class_is_salient():
-    """A map that lies beside what is salient costs what it costs the naive strategy, then what it costs the adaptive one."""
+    """A map beside what is salient costs as much as with naive selection first, then as with adaptive selection."""
     left, right, none = halves()
     labels = [1.0, 1.0, 0.0]
     maps = logits(left, right, none, none).detach()
@@ -157,7 +157,10 @@ def test_gamma_lifts_saliency_before_it_is_learnt_from():
 
 
 def test_which_map_learns_from_which_loss():
-    """The dog lies on what is salient, the train beside it, the person is absent. Where too little is called salient, the dog has to rise; where too much, it has to sink."""
+    """The dog is on what is salient, the train beside it, the person is absent.
+
+    Where the estimate is too low, the dog has to rise. Where it is too high, the dog has to sink.
+    """
     left, right, none = halves()
     maps = logits(left, right, none, none, scale=3.0)
     labels, dog, train, person, background = [1, 1, 0], 0, 1, 2, 3
@@ -229,7 +232,8 @@ def test_saliency_is_cropped_resized_and_mirrored_with_the_image(tmp_path):
     index, _ = write_tiny_set(tmp_path, {"a": (np.stack([values] * 3, axis=2), [1])})
     images = TrainingImages(
         ImageIndex(index).split("train"), normalisation=Normalisation(mean=(0, 0, 0), std=(255, 255, 255)),
-        augment=AugmentSection(crop=48, resize_min=60, resize_max=140), seed=0, stage="x", round=1, mean_rgb=np.zeros(3),
+        augment=AugmentSection(crop=48, resize_min=60, resize_max=140),
+        seed=0, stage="x", round=1, mean_rgb=np.zeros(3),
         planes={"saliency": lambda row: values.astype(np.float32) / 255},
     )  # fmt: skip
     mirrored = set()
@@ -250,12 +254,14 @@ def run_round(folder, *, number, index, shard, saliency, kind, earlier):
     compute = ComputeSection(device="cpu", threads=1, workers=0)
     common = {"kind": kind, "round": number, "backbone": backbone, "options": {"overlap": 0.3}}
     train_classifier(
-        index=index, regions=earlier, saliency=[saliency], settings=ClassifierSettings(**common, classifier=classifier), compute=compute,
+        index=index, regions=earlier, saliency=[saliency], compute=compute,
+        settings=ClassifierSettings(**common, classifier=classifier),
         output=folder / "classifier.pt", record=folder / "training.json",
     )  # fmt: skip
     extract_scores(
         index=index, shard=shard, classifier=folder / "classifier.pt", regions=earlier,
-        settings=ScoresSettings(**common, scores=ScoresSection(scales=[1.0, 0.5])), compute=compute, output=folder / "scores.h5",
+        settings=ScoresSettings(**common, scores=ScoresSection(scales=[1.0, 0.5])), compute=compute,
+        output=folder / "scores.h5",
     )  # fmt: skip
     claim_regions(
         index=index, shard=shard, scores=folder / "scores.h5", settings=ClaimSettings(), output=folder / "regions.h5"

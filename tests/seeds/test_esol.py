@@ -135,7 +135,7 @@ def test_the_area_is_the_filled_share_of_present_classes():
 
 
 def step(round, *, rate, **options):
-    """Classification loss before and after one step of plain gradient descent on the round's losses, in evaluation mode throughout."""
+    """Classification loss before and after one step of gradient descent on the round's losses, in evaluation mode."""
     method, inputs = Method(options=options), batch()
     model = build(round, **options).eval()
     head = (model if round == EXPANSION else model.before).before.head
@@ -198,7 +198,7 @@ def test_stages_have_their_own_length_and_rate():
 
 @pytest.mark.parametrize(("gradient", "moved"), [("frozen", {"offsets"}), ("reversal", {"offsets", "kernel"})])
 def test_a_round_moves_its_sampler_and_nothing_else(tmp_path, gradient, moved):
-    """Through the stage, with weight decay and unfrozen BatchNorm: all other tensors, statistics included, stay bit for bit."""
+    """Through the stage, with weight decay and unfrozen BatchNorm: all other tensors and statistics stay equal."""
     draw = np.random.default_rng(0)
     index, _ = write_tiny_set(
         tmp_path, {f"i{k}": (draw.integers(0, 256, (64, 80, 3)).astype(np.uint8), [1 + k % 3]) for k in range(8)}
@@ -215,7 +215,8 @@ def test_a_round_moves_its_sampler_and_nothing_else(tmp_path, gradient, moved):
         )
         output = tmp_path / f"{round}.pt"
         train_classifier(
-            index=index, regions=[], saliency=[], previous=previous, settings=settings, compute=ComputeSection(device="cpu", threads=1, workers=0),
+            index=index, regions=[], saliency=[], previous=previous, settings=settings,
+            compute=ComputeSection(device="cpu", threads=1, workers=0),
             output=output, record=tmp_path / f"{round}.json",
         )  # fmt: skip
         states[round], previous = load_network(output)[0], output

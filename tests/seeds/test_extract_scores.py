@@ -44,7 +44,8 @@ def maps_of(
 ) -> np.ndarray:
     with torch.inference_mode():
         return score_maps(
-            Method(), model, image_u8, class_ids=np.array(class_ids or [1, 2, 3]), normalisation=model.backbone.normalisation,
+            Method(), model, image_u8, class_ids=np.array(class_ids or [1, 2, 3]),
+            normalisation=model.backbone.normalisation,
             settings=ScoresSection.model_validate(scores), device=torch.device("cpu"),
         )  # fmt: skip
 
@@ -147,17 +148,18 @@ def test_a_network_without_positive_scores_is_said(
 
 
 def test_a_network_of_other_classes_or_another_order_is_refused(model: Classifier, tmp_path: Path) -> None:
-    """Maps are named by class ids alone, so a network of another order would give them to the wrong classes without a word."""
+    """Maps have class ids only, so a network of another order would give them to the wrong classes silently."""
     _, index = run(tmp_path, model, scales=[1.0])
     table = index.parent / "classes.csv"
     table.write_text(table.read_text().replace("class1", "x").replace("class2", "class1").replace("x", "class2"))
     settings = ScoresSettings.model_validate({"kind": "erasing", "backbone": TINY.model_dump()})
-    with pytest.raises(
-        ArtefactError,
-        match=r"network of the classes class1, class2, class3, expected class2, class1, class3, in this order; train it again",
-    ):
+    wanted = (
+        "network of the classes class1, class2, class3, expected class2, class1, class3, in this order; train it again"
+    )
+    with pytest.raises(ArtefactError, match=wanted):
         extract_scores(
-            index=index, shard=index.parent / "shards" / "train-0.csv", classifier=tmp_path / "classifier.pt", regions=[], settings=settings, compute=CPU,
+            index=index, shard=index.parent / "shards" / "train-0.csv", classifier=tmp_path / "classifier.pt",
+            regions=[], settings=settings, compute=CPU,
             output=tmp_path / "other.h5",
         )  # fmt: skip
     assert not (tmp_path / "other.h5").exists()

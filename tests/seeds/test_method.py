@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from wsss.methods import FACTS, load_method, rounds_until_stop, should_stop
+from wsss.methods import FACTS, load_method
 from wsss.settings.sections import StopSection
+from wsss.workflow.rounds import rounds_until_stop, should_stop
 
 
 def rounds(*pairs):
@@ -40,7 +41,7 @@ def test_should_stop(rule, metrics, expected):
 
 
 def test_the_papers_loss_curves_stop_before_round_3():
-    """AE-PSL Fig. 5a: final losses .048, .088, .105, .159; with ratio 3 the fourth round is discarded, as in the paper."""
+    """AE-PSL Fig. 5a: final losses .048, .088, .105, .159. Ratio 3 discards the fourth round, as the paper does."""
     losses = [0.048, 0.088, 0.105, 0.159]
     found = [
         should_stop(rounds(*((loss, 0.3) for loss in losses[:r])), StopSection(loss_ratio=3.0)) for r in range(1, 5)
@@ -75,11 +76,10 @@ def test_erasing_over_any_method_of_one_round():
 
 
 def test_facts_need_no_torch():
-    code = "import sys, wsss.methods, wsss.settings.sections, wsss.training.draws, wsss.stages.seeds.earlier; print('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        == "False\n"
-    )
+    modules = "wsss.methods, wsss.settings.sections, wsss.training.draws, wsss.stages.seeds.earlier"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,8 @@ def test_the_stages_train_it_and_store_its_scores(tmp_path):
         epochs=1, min_steps=1, batch_size=4, augment=AugmentSection(crop=64, resize_min=56, resize_max=80)
     )
     train_classifier(
-        index=index, regions=[], saliency=[], settings=ClassifierSettings(**common, classifier=classifier), compute=compute,
+        index=index, regions=[], saliency=[], compute=compute,
+        settings=ClassifierSettings(**common, classifier=classifier),
         output=tmp_path / "classifier.pt", record=tmp_path / "training.json",
     )  # fmt: skip
     assert set(read_json(tmp_path / "training.json")["loss_curve"][0]) == {"epoch", "loss", "classification", "seconds"}
@@ -174,7 +175,8 @@ def test_the_stages_train_it_and_store_its_scores(tmp_path):
         outputs.append(tmp_path / f"{name}.h5")
         extract_scores(
             index=index, shard=shard, classifier=tmp_path / "classifier.pt", regions=[],
-            settings=ScoresSettings(**common, scores=ScoresSection(scales=[1.0, 2.0])), compute=compute, output=outputs[-1],
+            settings=ScoresSettings(**common, scores=ScoresSection(scales=[1.0, 2.0])), compute=compute,
+            output=outputs[-1],
         )  # fmt: skip
     for k in range(5):
         first, second = (MapReader(path).read(f"i{k}") for path in outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss.stages.seeds.regions import claim, fuse_probabilities, fuse_scores, fuse_weighted, max_normalise, unite
+from wsss.stages.seeds.regions import claim, fuse_probabilities, fuse_scores, fuse_weighted, relu_over_max, unite
 
 MAP = np.array([[[4.0, 1.0], [-4.0, 0.5]]], np.float32)
 
@@ -57,8 +57,8 @@ def test_no_class_claims_nothing():
     assert claim(np.zeros((0, 2, 2), np.float16), size=(4, 5), rel_threshold=0.2, normalise="minmax").shape == (0, 4, 5)
 
 
-def test_max_normalise():
-    found = max_normalise(np.array([[[2.0, 4.0], [-8.0, 0.0]], [[0.0, -1.0], [0.0, 0.0]]], np.float16))
+def test_relu_over_max():
+    found = relu_over_max(np.array([[[2.0, 4.0], [-8.0, 0.0]], [[0.0, -1.0], [0.0, 0.0]]], np.float16))
     np.testing.assert_array_equal(found, [[[0.5, 1.0], [0, 0]], [[0, 0], [0, 0]]])
     assert found.dtype == np.float32
 
@@ -75,7 +75,7 @@ def test_fused_scores_by_hand():
 
 def test_one_round_fused_is_the_round():
     scores, regions = np.random.default_rng(0).normal(size=(2, 3, 4)), np.random.default_rng(1).random((2, 6, 8)) > 0.5
-    np.testing.assert_array_equal(fuse_scores([scores], later_weight=0.3), max_normalise(scores))
+    np.testing.assert_array_equal(fuse_scores([scores], later_weight=0.3), relu_over_max(scores))
     np.testing.assert_array_equal(unite([regions]), regions)
 
 
@@ -93,7 +93,7 @@ def test_nothing_is_mutated():
         claim(scores, size=(3, 3), rel_threshold=0.2, normalise=normalise)
     fuse_scores([scores, scores], later_weight=0.5)
     unite([regions])[...] = True
-    max_normalise(scores)[...] = 7
+    relu_over_max(scores)[...] = 7
     np.testing.assert_array_equal(scores, before)
     assert not regions.any()
 

@@ -61,7 +61,7 @@ def test_regions_have_the_images_size(tiny: tuple[Path, Path], tmp_path: Path, n
     for image_id in SIZES:
         record = reader.read(image_id)
         assert record.class_ids.tolist() == CLASSES[image_id]
-        expected = claim(scores[image_id], size=SIZES[image_id], rel_threshold=0.4, normalise=normalise)  # type: ignore[arg-type]
+        expected = claim(scores[image_id], size=SIZES[image_id], rel_threshold=0.4, normalise=normalise)
         assert record["regions"].dtype == bool
         np.testing.assert_array_equal(record["regions"], expected)
 
@@ -102,7 +102,8 @@ def test_round_figures_by_hand(tiny: tuple[Path, Path], tmp_path: Path) -> None:
     )
     measure_round(
         index=index, record=tmp_path / "training.json", regions=[write(tmp_path / "now.h5", "regions", now)],
-        earlier=[write(tmp_path / "1.h5", "regions", one), write(tmp_path / "2.h5", "regions", two)], output=tmp_path / "metrics.json",
+        earlier=[write(tmp_path / "1.h5", "regions", one), write(tmp_path / "2.h5", "regions", two)],
+        output=tmp_path / "metrics.json",
     )  # fmt: skip
     figures = read_json(tmp_path / "metrics.json")
     pixels = 8 * 12 + 6 * 10 + 5 * 4

@@ -88,7 +88,8 @@ class Run:
             kind="erasing", round=number, backbone=BACKBONE, scores=ScoresSection(scales=[1.0], flip=False)
         )
         extract_scores(
-            index=self.index, shard=shard or self.shard(), classifier=self.round(number) / "classifier.pt", regions=regions, settings=settings, compute=COMPUTE, output=output,
+            index=self.index, shard=shard or self.shard(), classifier=self.round(number) / "classifier.pt",
+            regions=regions, settings=settings, compute=COMPUTE, output=output,
         )  # fmt: skip
 
     def claim(self, scores: Path, output: Path, *, shard: Path | None = None) -> None:
@@ -227,7 +228,7 @@ def test_the_figures_of_a_round(run):
 
 
 def test_figures_by_hand(run, tmp_path):
-    """Two rounds that claim the upper half and the left half of every image: a quarter is new, 8 images of even size or not."""
+    """Two rounds that claim the upper half and the left half of each image: a quarter is new, whatever the size."""
     paths = []
     for name, place in (
         ("one", lambda h, w: (slice(h // 2), slice(None))),

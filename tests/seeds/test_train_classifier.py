@@ -1,4 +1,4 @@
-"""The stage: equal runs, what makes it start anew, erasing, and a kill in the middle."""
+"""The stage: equal runs, what makes it start again, erasing, and a kill in the middle."""
 
 from __future__ import annotations
 
@@ -164,10 +164,12 @@ def test_a_kill_in_the_middle_changes_nothing(index: Path, tmp_path: Path, caplo
 def test_a_resume_file_and_a_network_of_another_class_order_are_never_used(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
-    """With one label an image the index does not change when classes.csv is put into another order: the resume file must be told apart by classes.csv itself."""
-    monkeypatch.setattr(
-        "wsss.stages.seeds.train_classifier.keep_or_finish", lambda resume: None
-    )  # as if killed right before
+    """With one label for each image, another order of classes.csv leaves the index as it is.
+
+    So the resume file depends on classes.csv itself.
+    """
+    # as if killed right before
+    monkeypatch.setattr("wsss.stages.seeds.train_classifier.keep_or_finish", lambda resume: None)
     train(index, tmp_path / "a", settings=settings(epochs=1))
     assert (tmp_path / "a" / ".resume" / "classifier.pt").exists()
     table = index.parent / "classes.csv"

@@ -330,5 +330,5 @@ def test_what_score_maps_alone_read_does_not_train_again():
         "erasing",
         "small_erasing",
     ]  # other scores hide other pixels
-    records = [r["file"] for r in g.records(dict.fromkeys(g.config.methods, 1)) if r["kind"] == "classifier"]
+    records = [r.file for r in g.records(dict.fromkeys(g.config.methods, 1)) if r.kind == "classifier"]
     assert records == [g.classifier(m, 1, "training.json") for m in g.config.methods]

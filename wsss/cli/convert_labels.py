@@ -1,7 +1,7 @@
 """The field's pickled cls_labels.npy to a CSV of labels: the only place where wsss reads a pickle.
 
-A pickle is a program. This reader runs none of it: its steps are checked beforehand (wsss/files/pickles.py), and names in the file are looked up in a fixed
-table of our own functions, which build plain numeric arrays and nothing else; any other name is refused before it is resolved.
+A pickle is a program that calls functions by name. This reader looks every name up in a fixed table of our own
+functions, which build plain numeric arrays and nothing else. Any other name is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import numpy as np
 from wsss.files.atomic import atomic
 from wsss.files.errors import ArtefactError
 from wsss.files.limits import MOST_PICKLE_BYTES, regular
-from wsss.files.pickles import PickleError, check_pickle
 from wsss.runtime.console import log, warn
 from wsss.stages.dataset.voc import VOC_CLASSES
 
@@ -27,31 +26,29 @@ _HEADER_BYTES = 1 << 17
 """More than the longest header of version 1.0 of the npy format."""
 _ARRAY = "ndarray"
 """Stands for the class numpy.ndarray, which is never handed to the file."""
+
+
+class PickleError(ValueError):
+    """A pickle that does more than build plain data."""
+
+
 _DAMAGED = (
-    pickle.UnpicklingError,
-    EOFError,
-    AttributeError,
-    ImportError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
+    pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError,
+    MemoryError, OverflowError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 """What a malformed pickle may raise, with anything in it."""
 
 
 def convert_labels(*, labels: Path, output: Path, root: Path | None = None) -> None:
     """Write `image,labels` rows from a pickled dict id -> (20,) vector of 0 and 1 in VOC order.
 
-    Ids are strings ("2007_000032") or, in IRN's form, integers (2007000032). The image is ID.jpg: set dataset.folder.root to the folder JPEGImages.
+    Ids are strings ("2007_000032") or, in IRN's form, integers (2007000032). The image is ID.jpg: set
+    dataset.folder.root to the folder JPEGImages.
 
     Args:
         labels: cls_labels.npy.
         output: CSV to write, sorted by id.
-        root: Only images of this folder are written; absent: all.
+        root: Folder of images. Only images in it are written. None: all.
 
     Raises:
         ArtefactError: If the file is missing, holds anything but such a dict, or an id or a vector is malformed.
@@ -61,9 +58,8 @@ def convert_labels(*, labels: Path, output: Path, root: Path | None = None) -> N
     if root is not None:
         rows = [row for row in rows if (root / row[0]).is_file()]
     if not rows:
-        raise ArtefactError(
-            f"{labels}: no image to write" + (f"; none of its {len(table)} images is in {root}" if root else "")
-        )
+        reason = f"; none of its {len(table)} images is in {root}" if root else ""
+        raise ArtefactError(f"{labels}: no image to write{reason}")
     if empty := [image for image, names in rows if not names]:
         warn("%s: %d images have no labels, e.g. %s; training images need at least one", labels, len(empty), empty[0])
     with atomic(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -88,7 +84,6 @@ def read_labels(path: Path) -> dict[Any, Any]:
         regular(path, most=MOST_PICKLE_BYTES)
         content = path.read_bytes()
         program = content[_header(content) :]
-        check_pickle(program, names=_ALLOWED)
         value = _PlainUnpickler(io.BytesIO(program)).load()
         value = value.value if isinstance(value, _Array) else value
     except FileNotFoundError:
@@ -97,8 +92,9 @@ def read_labels(path: Path) -> dict[Any, Any]:
         advice = "only dicts of numpy arrays are read. Do not load this file with numpy.load(allow_pickle=True)"
         raise ArtefactError(f"{path}: not the field's cls_labels.npy: it {error}; {advice}") from None
     except _DAMAGED as error:
+        reason = error or type(error).__name__
         raise ArtefactError(
-            f"{path}: not the field's cls_labels.npy (a pickled dict of label vectors): {error or type(error).__name__}"
+            f"{path}: not the field's cls_labels.npy (a pickled dict of label vectors): {reason}"
         ) from None
     if not isinstance(value, dict):
         raise ArtefactError(f"{path}: holds {type(value).__name__}, expected a dict of image id to label vector")
@@ -136,7 +132,10 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 class _Type:
-    """Stands for a dtype, of plain numbers or of the outer object array. numpy's own would take any state from the file, and read numbers as addresses."""
+    """Stands for a dtype, of plain numbers or of the outer object array.
+
+    numpy's own dtype would take any state from the file, and read numbers as addresses.
+    """
 
     def __init__(self, text: Any, *_: Any) -> None:
         if not isinstance(text, str) or not re.fullmatch(r"[<>|=]?(b1|[iu][1248]|f[248]|O8?)", text):
@@ -225,7 +224,6 @@ def _class_names(key: Any, value: Any, path: Path) -> list[str]:
     vector = np.asarray(value) if isinstance(value, np.ndarray) else None
     if vector is None or vector.shape != (len(VOC_CLASSES),) or not np.isin(vector, (0, 1)).all():
         found = f"shape {vector.shape}, values {np.unique(vector)[:5]}" if vector is not None else type(value).__name__
-        raise ArtefactError(
-            f"{path}: image {key!r}: found {found}; expected {len(VOC_CLASSES)} entries of 0 or 1, in VOC order"
-        )
+        expected = f"{len(VOC_CLASSES)} entries of 0 or 1, in VOC order"
+        raise ArtefactError(f"{path}: image {key!r}: found {found}; expected {expected}")
     return [VOC_CLASSES[k] for k in np.flatnonzero(vector)]

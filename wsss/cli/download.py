@@ -1,4 +1,4 @@
-"""`wsss download voc`: the official archive, resumed where it broke off, checked, unpacked safely."""
+"""`wsss download voc`: fetch the official archive, go on after an interruption, check it, unpack it safely."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from wsss.runtime.console import log, progress
 
 VOC_URL = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 VOC_MD5 = "6cd6e144f989b92b3379bac3b3de84fd"
-"""Of the official archive, 1,999,639,040 bytes; its publisher gives no sha256."""
+"""MD5 of the official archive, 1,999,639,040 bytes. Its publisher gives no SHA-256."""
 BLOCK = 1 << 20
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
-
-
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors of the disk: they are no reason to try again."""
 
 
 class DownloadError(ValueError):
@@ -53,7 +52,8 @@ def download_voc(
         wait: Pause before the second attempt, doubled each time up to a minute, in seconds.
 
     Raises:
-        DownloadError: If the server refuses, the line stays dead, the disk is too small, or the archive is not the expected one.
+        DownloadError: If the server refuses, the connection stays dead, the disk is too small, or the archive is not
+            the expected one.
     """
     target = output / "VOCdevkit" / "VOC2012"
     if target.exists():
@@ -74,9 +74,8 @@ def download_voc(
         if not fetched:
             raise DownloadError(f"{error}; move that file away and run the command again") from None
         archive.unlink()
-        raise DownloadError(
-            f"{error}; deleted it: run the command again, or put the archive of {url} there by hand"
-        ) from None
+        advice = f"run the command again, or put the archive of {url} there by hand"
+        raise DownloadError(f"{error}; deleted it: {advice}") from None
     _unpack(archive, inner="VOCdevkit/VOC2012", target=target)
     if fetched:  # a file that the user put there stays
         archive.unlink()
@@ -92,7 +91,7 @@ def fetch(url: str, *, part: Path, retries: int = 5, wait: float = 2.0) -> None:
         wait: Pause before the second attempt, doubled each time up to a minute, in seconds.
 
     Raises:
-        DownloadError: If the server refuses, the line stays dead, or the disk is too small.
+        DownloadError: If the server refuses, the connection stays dead, or the disk is too small.
     """
     furthest, idle = _length(part), 0
     while True:
@@ -111,8 +110,9 @@ def fetch(url: str, *, part: Path, retries: int = 5, wait: float = 2.0) -> None:
         idle = 0 if _length(part) > furthest else idle + 1
         furthest = max(furthest, _length(part))
         if idle >= retries:
+            kept = f"{furthest:,} bytes are kept in {part}"
             raise DownloadError(
-                f"{url}: {retries} attempts brought nothing new ({reason}); {furthest:,} bytes are kept in {part}: run the command again to go on"
+                f"{url}: {retries} attempts brought nothing new ({reason}); {kept}: run the command again to go on"
             )
         log.info("%s: broke off at %s bytes (%s), trying again", url, f"{_length(part):,}", reason)
         time.sleep(min(wait * 2**idle, 60))
@@ -132,18 +132,15 @@ def check(path: Path, *, md5: str, sha256: str = "") -> None:
     name, expected = ("sha256", sha256) if sha256 else ("md5", md5)
     digest = hashlib.new(name, usedforsecurity=False)
     with path.open("rb") as file:
-        for block in progress(
-            iter(lambda: file.read(BLOCK), b""), what=f"checking {name}", total=-(-_length(path) // BLOCK), unit="MB"
-        ):
+        blocks = iter(lambda: file.read(BLOCK), b"")
+        for block in progress(blocks, what=f"checking {name}", total=-(-_length(path) // BLOCK), unit="MB"):
             digest.update(block)
-    if digest.hexdigest() != expected.lower():
-        raise DownloadError(
-            f"{path}: {name} of its {_length(path):,} bytes is {digest.hexdigest()}, expected {expected}"
-        )
+    if (found := digest.hexdigest()) != expected.lower():
+        raise DownloadError(f"{path}: {name} of its {_length(path):,} bytes is {found}, expected {expected}")
 
 
 def _attempt(url: str, part: Path) -> None:
-    """One connection: append to `part` until the file ends or the line breaks."""
+    """One connection: append to `part` until the file ends or the connection breaks."""
     have = _length(part)
     headers = {"User-Agent": "wsss", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
@@ -155,24 +152,22 @@ def _attempt(url: str, part: Path) -> None:
         if _range_total(error.headers) == have:  # everything was there already
             return
         part.unlink()
-        raise _BrokenOffError(f"the server has no byte {have}; starting anew") from None
+        raise _BrokenOffError(f"the server has no byte {have}; starting again") from None
     with response:
         start = _range_start(response.headers) if response.status == 206 else 0
         if start not in (0, have):
             raise _BrokenOffError(f"asked for byte {have}, the server sent byte {start}")
-        said = response.headers.get("Content-Length") or ""
-        length = int(said) if said.isdecimal() and len(said) < 19 else -1
+        given = response.headers.get("Content-Length") or ""
+        length = int(given) if given.isdecimal() and len(given) < 19 else -1
         total = start + length if length >= 0 else None
         _check_space(part, total=total, have=start)
+        count = -(-length // BLOCK) if total else None
         with part.open("ab" if start else "wb") as file:
-            for block in progress(
-                _blocks(response), what="downloading", total=-(-length // BLOCK) if total else None, unit="MB"
-            ):
+            for block in progress(_blocks(response), what="downloading", total=count, unit="MB"):
                 file.write(block)
                 if file.tell() > MOST_DOWNLOAD_BYTES:
-                    raise DownloadError(
-                        f"{url}: the server sends more than {MOST_DOWNLOAD_BYTES:,} bytes; this is not the archive: delete {part}"
-                    )
+                    advice = f"this is not the archive: delete {part}"
+                    raise DownloadError(f"{url}: the server sends more than {MOST_DOWNLOAD_BYTES:,} bytes; {advice}")
         if total is not None and _length(part) != total:
             raise _BrokenOffError(f"the connection ended {total - _length(part):,} bytes early")
 
@@ -197,9 +192,8 @@ def _check_space(part: Path, *, total: int | None, have: int) -> None:
     if total is not None:
         needed, free = 2 * total - have, shutil.disk_usage(part.parent).free
         if needed > free:
-            raise DownloadError(
-                f"{part.parent}: {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed to fetch and unpack; make room or choose another folder"
-            )
+            found = f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed to fetch and unpack"
+            raise DownloadError(f"{part.parent}: {found}; make room or choose another folder")
 
 
 def _unpack(archive: Path, *, inner: str, target: Path) -> None:

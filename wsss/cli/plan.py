@@ -120,11 +120,11 @@ def count_jobs(graph: Graph) -> dict[str, int]:
     networks = {graph.classifier(m, r) for m, r in pairs}
     regions = {(graph.region_source(m, r), r) for m, r in pairs}
     measured = graph.measured(rounds)
-    segmenters = [r for r in graph.records(rounds) if r["kind"] == "segmenter"]
-    pseudo = {f for row in measured if row["stage"] == "pseudo" for f in row["files"]} | {
+    segmenters = [r for r in graph.records(rounds) if r.kind == "segmenter"]
+    pseudo = {f for row in measured if row.stage == "pseudo" for f in row.files} | {
         f for m in config.methods for f in graph.final_masks(m, "train")
     }
-    scores = sum(row["stage"] in ("scores", "fused") for row in measured)
+    scores = sum(row.has_maps for row in measured)
     branch = InstanceGraph(graph)
     proposals, responses = (
         {f for m in branch.methods for f in files(m)} for files in (branch.proposals, branch.responses)

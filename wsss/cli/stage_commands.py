@@ -19,8 +19,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import click
 from pydantic import BaseModel
 
+from wsss.files.run_folder import enclosing_run
 from wsss.files.temporaries import remove_leftovers
-from wsss.provenance.input_checks import check_inputs, mend_clock
+from wsss.provenance.input_checks import check_inputs, warn_of_future
 from wsss.provenance.records import input_files, record_of, recorded
 from wsss.runtime.console import log, logging_to
 from wsss.runtime.disk_errors import DISK_FULL, unwritable
@@ -93,9 +94,7 @@ def stage_command(name: str) -> click.Command:
             output: Path = arguments["output"]
             _remove_leftovers(name, output)
             _end_trainings(given)
-            mend_clock(
-                [record_of(output), *(p for paths in input_files(name, given).values() for p in paths)], output=output
-            )
+            warn_of_future([record_of(output), *(p for paths in input_files(name, given).values() for p in paths)])
             with recorded(name, STAGES[name], given) as inputs:
                 check_inputs(inputs)
                 _call(function, given, devices=devices)
@@ -108,10 +107,7 @@ def stage_command(name: str) -> click.Command:
 
 def _remove_leftovers(name: str, output: Path) -> None:
     """Take away what a killed job left where this one will write; of folders that are no run's, only in the folder itself."""
-    ours = name == "index_images" or any(
-        (folder / "dataset" / "index.csv").is_file() for folder in output.absolute().parents
-    )
-    remove_leftovers(output.parent, below=ours)
+    remove_leftovers(output.parent, below=name == "index_images" or enclosing_run(output) is not None)
 
 
 def _end_trainings(arguments: dict[str, Any]) -> None:

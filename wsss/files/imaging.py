@@ -1,4 +1,4 @@
-"""Images and maps as arrays, and the pixel conventions. Pure, apart from what reads and writes images.
+"""Images, masks and maps as arrays: reading, writing, resizing, and the pixel conventions (no torch).
 
 image_u8  (H, W, 3) uint8 RGB, [0, 255]
 image_n   (3, H, W) float32, normalised by a network's own mean and standard deviation
@@ -10,8 +10,6 @@ Sizes are (height, width). Resizing has half-pixel centres (torch's align_corner
 from __future__ import annotations
 
 import io
-import mmap
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,25 +23,26 @@ from PIL import Image, ImageOps, Jpeg2KImagePlugin, TiffImagePlugin, Unidentifie
 from wsss.files.atomic import atomic
 from wsss.files.errors import ArtefactError
 from wsss.files.index import ImageRow
-from wsss.files.limits import IMAGE_FORMATS, MOST_PIXELS, MOST_SCANS, regular
+from wsss.files.limits import IMAGE_FORMATS, MOST_PIXELS, regular
 from wsss.runtime.out_of_memory import is_out_of_memory
 
 WHITE = (255, 255, 255)
 STRIP = 256
-"""Rows of a transparent image that are laid on white at once."""
+"""Rows of a transparent image that are laid on white at a time."""
 Image.preinit()
-_KNOWN = (
-    Jpeg2KImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)  # imported with the usual ones: `formats` must name known ones, and Image.init() loads forty
-# Pillow's own limit is for what shows while decoding only, and refuses twice this: `opened` tests the size before, so that its warning says nothing new.
+# Image.open(formats=...) must name formats that are loaded; Image.init() would load forty
+_LOADED = (Jpeg2KImagePlugin, TiffImagePlugin, WebPImagePlugin)
+# `opened` tests the size before decoding; Pillow's own limit finds sizes that only decoding shows, and its warning
+# would repeat ours
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def voc_colours() -> np.ndarray:
-    """(256, 3) uint8 colours of class ids, PASCAL VOC's: bit k of the id's three-bit groups sets bit 7 - k of red, green, blue."""
+    """PASCAL VOC's colours of class ids, (256, 3) uint8.
+
+    The id's bits in groups of three, group k: they set bit 7 - k of red, green and blue.
+    """
     ids = np.arange(256)
     out = np.zeros((256, 3), np.uint8)
     for bit in range(8):
@@ -53,7 +52,7 @@ def voc_colours() -> np.ndarray:
 
 
 VOC_COLOURS = voc_colours()
-"""(256, 3) uint8."""
+"""(256, 3) uint8, by class id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,32 +64,31 @@ class Normalisation:
 
 
 IMAGENET = Normalisation(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-"""Of torchvision's and most other weights trained on ImageNet."""
+"""For torchvision's and most other weights that were trained on ImageNet."""
 
 
 @contextmanager
 def opened(path: Path, *, what: str = "image") -> Iterator[Image.Image]:
-    """An image of a foreign file within the limits of wsss/files/limits.py, its pixels not decoded yet. Of several frames or pages the first.
+    """Open an image file within the limits of wsss/files/limits.py; its pixels are not decoded yet.
+
+    Of several frames or pages the first is taken.
 
     Args:
         path: The file.
         what: Word for messages, e.g. "mask".
 
     Yields:
-        Pillow's image; what is raised while it is decoded in the block becomes the error below.
+        Pillow's image. An error while the block decodes it becomes the error below.
 
     Raises:
-        ArtefactError: If the file is missing, empty, no ordinary file, of no format that is read, too large, or damaged.
+        ArtefactError: If the file is missing, empty, no ordinary file, of another format, too large, or damaged.
     """
     try:
         regular(path)
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise ValueError(
-                    f"{image.width} x {image.height} pixels, at most {MOST_PIXELS:,} are read; make it smaller"
-                )
-            if image.format in ("JPEG", "MPO"):
-                _check_scans(path)
+                size = f"{image.width} x {image.height} pixels"
+                raise ValueError(f"{size}, at most {MOST_PIXELS:,} are read; make it smaller")
             yield image
     except FileNotFoundError:
         raise ArtefactError(f"{path}: no such {what}") from None
@@ -104,26 +102,11 @@ def opened(path: Path, *, what: str = "image") -> Iterator[Image.Image]:
         raise ArtefactError(f"{path}: not a readable {what} ({str(error)[:200] or type(error).__name__})") from None
 
 
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""Of a JPEG segment; FF 00 is a byte of the image, D0..D7 restart its coding."""
-
-
-def _check_scans(path: Path) -> None:
-    """Refuse a JPEG of more scans than any encoder writes: 200 bytes each make the decoder go over the whole image once more."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        at, scans = 2, 0
-        while (marker := _MARKER.search(content, at)) and (kind := content[marker.start() + 1]) != 0xD9:
-            at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
-            scans += kind == 0xDA
-            del marker  # holds the map
-            if scans > MOST_SCANS:
-                raise ValueError(f"a JPEG of more than {MOST_SCANS} scans; save it anew")
-
-
 def read_image(path: Path) -> np.ndarray:
-    """An image of any common form as image_u8.
+    """Read an image of any common form as image_u8.
 
-    EXIF rotation is applied; grey is repeated, transparency laid on white, CMYK and palettes converted, 16 bits reduced to their upper 8.
+    EXIF rotation is applied. Grey is repeated, transparency is laid on white, CMYK and palettes are converted, and
+    16 bits are reduced to their upper 8.
 
     Args:
         path: The file.
@@ -132,7 +115,7 @@ def read_image(path: Path) -> np.ndarray:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ArtefactError: If the file is missing, empty, too large, no readable image or of floating-point levels.
+        ArtefactError: If the file is missing, empty, too large, not readable, or has floating-point levels.
     """
     with opened(path) as image:
         image.load()
@@ -141,16 +124,15 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_indexed_image(row: ImageRow) -> np.ndarray:
-    """The image_u8 of a row of the index.
+    """Read the image of a row of the index as image_u8.
 
     Raises:
-        ArtefactError: If it is unreadable, or of another size than when it was indexed (labels and regions would not fit).
+        ArtefactError: If it is unreadable, or has another size than when it was indexed: labels would not fit.
     """
     image_u8 = read_image(row.image)
     if image_u8.shape[:2] != (row.height, row.width):
-        raise ArtefactError(
-            f"{row.image}: found {image_u8.shape[:2]}, the index says {(row.height, row.width)} (height, width); rerun index_images"
-        )
+        sizes = f"found {image_u8.shape[:2]}, the index says {(row.height, row.width)} (height, width)"
+        raise ArtefactError(f"{row.image}: {sizes}; rerun index_images")
     return image_u8
 
 
@@ -159,7 +141,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         raise ValueError("floating-point grey, whose range is not stated: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.int64)
-        # "I" does not say how many bits are used: take 16 where 8 are exceeded
+        # mode "I" does not tell how many bits are used: 16 if a level exceeds 8 bits
         sixteen = image.mode.startswith("I;16") or levels.max(initial=0) > 255
         grey = np.clip(levels // 256 if sixteen else levels, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
@@ -169,7 +151,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _on_white(image: Image.Image) -> np.ndarray:
-    """A transparent image laid on white, a strip at a time: whole, Pillow holds four copies of it."""
+    """A transparent image laid on white, a strip at a time: Pillow would hold four copies of the whole."""
     out = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, STRIP):
         rgba = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
@@ -179,10 +161,10 @@ def _on_white(image: Image.Image) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask as (H, W) uint8 indices: a palette, grey 8-bit or black-and-white (0 and 1) PNG.
+    """Read a mask, a palette, grey 8-bit or black-and-white (0 and 1) image, as (H, W) uint8 class ids.
 
     Raises:
-        ArtefactError: If the file is missing, unreadable, or holds colours instead of indices.
+        ArtefactError: If the file is missing, unreadable, or holds colours instead of class ids.
     """
     with opened(path, what="mask") as image:
         if image.mode in ("P", "L", "1"):
@@ -192,7 +174,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def save_mask(path: Path, mask: np.ndarray) -> None:
-    """Write a mask (H, W) uint8 as a palette PNG in VOC's colours, whole or not at all."""
+    """Write a mask (H, W) uint8 as a palette PNG with VOC's colours, whole or not at all."""
     image = Image.fromarray(mask, mode="P")
     image.putpalette(VOC_COLOURS.tobytes())
     save_image(path, image)
@@ -205,29 +187,29 @@ def save_image(path: Path, image: Image.Image, *, form: str = "PNG", **options: 
         path: The file.
         image: Pillow's image.
         form: Pillow's name of the format.
-        **options: Pillow's for the format, e.g. compress_level.
+        **options: Pillow's options for the format, e.g. compress_level.
     """
-    encoded = io.BytesIO()  # Pillow, given a file, does not notice that a full disk took only a part of a JPEG
+    encoded = io.BytesIO()  # Pillow does not notice if a full disk takes only a part of a JPEG
     image.save(encoded, form, **options)
     with atomic(path, flushed=False) as temporary:
         temporary.write_bytes(encoded.getbuffer())
 
 
 def normalise(image_u8: np.ndarray, normalisation: Normalisation) -> np.ndarray:
-    """image_u8 (H, W, 3) to image_n (3, H, W) float32."""
+    """Turn image_u8 (H, W, 3) into image_n (3, H, W) float32."""
     mean, std = (np.asarray(v, np.float32) for v in (normalisation.mean, normalisation.std))
     return np.ascontiguousarray(((image_u8.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
 def resize_image(image_u8: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
-    """image_u8 at another (height, width), bilinear; area-averaged when it shrinks to less than half."""
+    """Resize image_u8 to (height, width), bilinear; area-averaged if its height shrinks to less than half."""
     height, width = size
     shrinks = height * 2 < image_u8.shape[0]
     return cv2.resize(image_u8, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def resize_maps(maps: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
-    """Maps (K, h, w) at another (H, W), bilinear with half-pixel centres, as float32 (K, H, W)."""
+    """Resize maps (K, h, w) to (K, H, W) float32, bilinear with half-pixel centres."""
     height, width = size
     out = np.empty((len(maps), height, width), np.float32)
     for k, plane in enumerate(maps):
@@ -236,13 +218,13 @@ def resize_maps(maps: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
-    """A mask (H, W) at another size, nearest with pixel centres aligned."""
+    """Resize a mask (H, W) to another (height, width): nearest neighbour, half-pixel centres."""
     height, width = size
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def erase(image_u8: np.ndarray, region: np.ndarray, *, colour: np.ndarray) -> np.ndarray:
-    """A copy of image_u8 whose `region` (H, W) bool is filled with `colour` (3,) in [0, 255]."""
+    """A copy of image_u8 with `region` (H, W) bool filled with `colour` (3,) in [0, 255]."""
     out = image_u8.copy()
     out[region] = np.round(np.clip(colour, 0, 255)).astype(np.uint8)
     return out

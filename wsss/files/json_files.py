@@ -1,6 +1,7 @@
 """What the package's own JSON files hold, checked on reading: a file of another shape is one clear error (no torch).
 
-A digit that changed on disk leaves the shape as it is; that is found by the provenance record of the stage that wrote the file (`input_checks.check_inputs`).
+A digit that changed on disk leaves the shape as it is. The provenance record of the file finds it
+(`input_checks.check_inputs`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from wsss.files.text_files import read_json
 from wsss.runtime.text import short
 
 Share = Annotated[float, Field(ge=0, le=1)]
-"""Of all training pixels."""
-REMAKE = "`snakemake FILE --forcerun FILE` makes a damaged one of a run anew"
+"""Share of all training pixels."""
+REMAKE = "`snakemake FILE --forcerun FILE` remakes a damaged one of a run"
 
 
 class _Content(BaseModel):
@@ -31,7 +32,7 @@ class Epoch(_Content):
 
 
 class Figures(_Content):
-    """training.json of a classifier, metrics.json of a segmenter or of a round; what is absent is not asked for here."""
+    """training.json of a classifier, metrics.json of a segmenter or of a round. Any of these may be absent."""
 
     loss_curve: list[Epoch] = []
     final_loss: FiniteFloat | None = None
@@ -67,7 +68,7 @@ class ShardProposals(RootModel[dict[str, list[Any]]]):
 
 
 def read_checked(path: Path, kind: type[BaseModel], *, remedy: str = REMAKE) -> Any:
-    """The content of a JSON file as it stands, proved to be of a kind; members that the kind does not name are left in.
+    """Read a JSON file and check that it is of a kind. Members that the kind does not name are left in.
 
     Args:
         path: The file.
@@ -78,7 +79,7 @@ def read_checked(path: Path, kind: type[BaseModel], *, remedy: str = REMAKE) -> 
         What json.load gives.
 
     Raises:
-        ArtefactError: If the file is missing, no JSON, or of another shape; names the place, what was found and expected.
+        ArtefactError: If the file is missing, no JSON, or of another shape: where, what was found and what expected.
     """
     content = read_json(path)
     try:
@@ -93,7 +94,9 @@ def read_checked(path: Path, kind: type[BaseModel], *, remedy: str = REMAKE) -> 
 
 
 def read_instances(path: Path, *, num_classes: int) -> dict[str, list[dict[str, Any]]]:
-    """instances/{shard}.json: image_id to its instances, best first; the run lengths themselves are checked where they are unpacked.
+    """Read instances/{shard}.json: image_id to its instances, best first.
+
+    The run lengths are checked when they are unpacked.
 
     Args:
         path: The file.
@@ -106,7 +109,6 @@ def read_instances(path: Path, *, num_classes: int) -> dict[str, list[dict[str, 
     for image_id, entries in content.items():
         for k, entry in enumerate(entries):
             if entry["category_id"] > num_classes:
-                raise ArtefactError(
-                    f"{path}: {image_id}.{k}.category_id: found {entry['category_id']}, expected 1..{num_classes}; `snakemake FILE --forcerun FILE` makes it anew"
-                )
+                found = f"found {entry['category_id']}, expected 1..{num_classes}"
+                raise ArtefactError(f"{path}: {image_id}.{k}.category_id: {found}; {REMAKE}")
     return content

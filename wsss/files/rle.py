@@ -1,4 +1,4 @@
-"""Masks as COCO's run lengths: {"size": [H, W], "counts": ...}, counted down the columns (no torch)."""
+"""Masks as COCO's run lengths: {"size": [H, W], "counts": ...}, counted down the columns. Pure (no torch)."""
 
 from __future__ import annotations
 
@@ -8,77 +8,70 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from wsss.files.limits import MOST_COORDINATE, MOST_OUTLINE
+from wsss.files.limits import MOST_COORDINATE
 from wsss.runtime.text import short
 
 
 def encode(outline: Any, *, size: tuple[int, int]) -> dict[str, Any]:
-    """An outline as compressed run lengths.
+    """Turn an outline into compressed run lengths.
 
     Args:
-        outline: Polygons, a list of x, y, x, y, ... each; or run lengths, {"size": [H, W], "counts": list or text}.
+        outline: A list of polygons, each a list x, y, x, y, ...; or run lengths, {"size": [H, W], "counts": list or
+            text}.
         size: (H, W) of the image.
 
     Returns:
         {"size": [H, W], "counts": bytes}.
 
     Raises:
-        ValueError: If it is none of these, or of another size.
+        ValueError: If it is none of these, or has another size.
     """
     height, width = size
     if isinstance(outline, Mapping):
         if outline.get("size") not in ([height, width], (height, width)):
-            raise ValueError(
-                f"run lengths of {short(outline.get('size'))}, the image has (height, width) {[height, width]}"
-            )
+            size_text = short(outline.get("size"))
+            raise ValueError(f"run lengths of {size_text}, the image has (height, width) {[height, width]}")
         counts = outline.get("counts")
         if isinstance(counts, str):
             return {"size": [height, width], "counts": _checked(counts, pixels=height * width)}
-        if (
-            not isinstance(counts, list)
-            or not all(isinstance(c, int) and c >= 0 for c in counts)
-            or sum(counts) != height * width
-        ):
-            raise ValueError(
-                f"run lengths must be {height * width} pixels altogether, as a list of numbers or COCO's text"
-            )
+        if not isinstance(counts, list) or not all(isinstance(c, int) and c >= 0 for c in counts):
+            raise _wrong_sum(height * width)
+        if sum(counts) != height * width:
+            raise _wrong_sum(height * width)
         return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    polygons = outline if isinstance(outline, list) and outline else None
-    if polygons is None or not all(
-        isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and all(isinstance(v, int | float) for v in p)
-        for p in polygons
-    ):
-        raise ValueError(
-            f"segmentation is {short(outline)}, expected polygons of at least three x, y pairs, or run lengths"
-        )
-    for polygon in polygons:
-        _check_polygon(polygon)
-    return coco_mask.merge(coco_mask.frPyObjects([[float(v) for v in p] for p in polygons], height, width))
+    if not isinstance(outline, list) or not outline or not all(map(_is_polygon, outline)):
+        expected = "polygons of at least three x, y pairs, or run lengths"
+        raise ValueError(f"segmentation is {short(outline)}, expected {expected}")
+    for polygon in outline:
+        # pycocotools crashes on NaN and infinity, for which the comparison is false, too
+        if not all(-MOST_COORDINATE <= v <= MOST_COORDINATE for v in polygon):
+            limit = f"{MOST_COORDINATE:,.0f} px of the image"
+            raise ValueError(f"segmentation {short(polygon)} holds a coordinate that is not within {limit}")
+    return coco_mask.merge(coco_mask.frPyObjects([[float(v) for v in p] for p in outline], height, width))
 
 
-def _check_polygon(polygon: list[float]) -> None:
-    """Refuse what pycocotools cannot draw: it reserves memory by the length of the outline, and takes NaN and infinity for addresses."""
-    if not all(-MOST_COORDINATE <= v <= MOST_COORDINATE for v in polygon):  # false for NaN as well
-        raise ValueError(
-            f"segmentation {short(polygon)} holds a coordinate that is not within {MOST_COORDINATE:,.0f} px of the image"
-        )
-    if len(polygon) * (max(polygon) - min(polygon)) <= MOST_OUTLINE:  # the usual case, without counting
-        return
-    points = np.array(polygon, np.float64).reshape(-1, 2)
-    length = np.abs(points - np.roll(points, 1, axis=0)).max(1).sum()
-    if length > MOST_OUTLINE:
-        raise ValueError(
-            f"segmentation {short(polygon)} is an outline of {length:,.0f} px, at most {MOST_OUTLINE:,} are drawn"
-        )
+def _wrong_sum(pixels: int) -> ValueError:
+    return ValueError(f"run lengths must be {pixels} pixels altogether, as a list of numbers or COCO's text")
+
+
+def _is_polygon(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) < 6 or len(value) % 2:
+        return False
+    return all(isinstance(v, int | float) for v in value)
 
 
 def _checked(text: str, *, pixels: int) -> bytes:
-    """COCO's compressed counts, proved to be `pixels` altogether: pycocotools reads beyond a text that is cut short, and leaves unset what the runs do not cover.
+    """Check that COCO's compressed counts cover `pixels` altogether, and return them as bytes.
 
-    Each count is written in groups of 5 bits, the lowest first, as characters from "0": 32 says that another follows, 16 in the last that it is negative; from the fourth count on it is the
+    pycocotools reads beyond a text that is cut short, and leaves pixels unset that the runs do not cover.
+    Each count is written in groups of 5 bits, the lowest first, as characters from "0" on. Bit 32 marks that another
+    group follows; bit 16 of the last group marks a negative count. From the fourth count on, each is stored as the
     difference to the last but one.
+
+    Raises:
+        ValueError: If they do not.
     """
-    fault = ValueError(f"run lengths must be {pixels} pixels altogether, as a list of numbers or COCO's text")
+    fault = _wrong_sum(pixels)
     groups = np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
     if not groups.size or groups.min() < 0 or groups.max() > 63 or groups[-1] & 32:
         raise fault
@@ -97,23 +90,23 @@ def _checked(text: str, *, pixels: int) -> bytes:
 
 
 def pack(masks: np.ndarray) -> list[dict[str, Any]]:
-    """Masks (N, H, W) bool as run lengths that JSON can hold: `counts` is COCO's text."""
+    """Turn masks (N, H, W) bool into run lengths that JSON can hold: `counts` is COCO's text."""
     packed = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
     return [{"size": [int(v) for v in p["size"]], "counts": p["counts"].decode()} for p in packed]
 
 
 def unpack(outlines: Sequence[Any], *, size: tuple[int, int]) -> np.ndarray:
-    """Masks of outlines as `encode` takes them.
+    """Draw outlines as masks.
 
     Args:
-        outlines: N of them.
+        outlines: N outlines as `encode` takes them.
         size: (H, W) of the image.
 
     Returns:
         (N, H, W) bool.
 
     Raises:
-        ValueError: If one is no outline, or of another size; names its number.
+        ValueError: If one is no outline, or has another size; the message names its number.
     """
     masks = np.zeros((len(outlines), *size), np.bool_)
     for k, outline in enumerate(outlines):

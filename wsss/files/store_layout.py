@@ -1,95 +1,132 @@
-"""Whether an HDF5 file is laid out as the store writes it, found out before anything in it is read (no torch).
+"""How a store file is laid out (no torch).
 
-HDF5 can point elsewhere: at other files through links, external data and virtual data sets. It can name filters that are loaded as code, claim any size, and keep texts in a heap that a flipped bit
-turns into a circle. The store uses none of this, so none of it is followed.
+Layout, format version 1
+    attributes   format, stage, settings (JSON), code, crc32 of everything below but data, complete
+    image_id     (N,) UTF-8 of one length
+    class_offset (N + 1,) int64 into class_id
+    class_id     flat uint8: the classes of each image, ascending; 0 is the background map
+    {array}/data    flat, the array's dtype, bitshuffle-lz4, then fletcher32 of each chunk
+    {array}/offset  (N + 1,) int64 into data
+    {array}/shape   (N, D) int32
+    {array}/crc32   (N,) uint32 of each image's raw bytes (lz4 alone reveals no flipped bit)
+
+All images of a file share an array's number of dimensions, not its size. bool is stored as uint8 and read back as bool.
+Nothing that varies between equal runs is stored.
+
+HDF5 can also point to other files through links, external data and virtual data sets, and can name filters that are
+loaded as code. The store uses none of this; `check_layout` refuses it before anything is read.
 """
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
 import h5py
+import hdf5plugin
 import numpy as np
 
-from wsss.files.limits import MOST_RATIO
-
+FORMAT = 1
+CHUNK = 1 << 16
+"""Values in a compressed chunk."""
+FILTERS = {"fletcher32": True, **hdf5plugin.Bitshuffle(cname="lz4")}
+"""Each compressed chunk has a checksum that is tested first: lz4 may crash the process on a damaged chunk."""
 BITSHUFFLE = 32008
 FILTERS_USED = (BITSHUFFLE, h5py.h5z.FILTER_FLETCHER32)
-TEXTS = ("stage", "settings", "code")
-NUMBERS = ("format", "crc32", "complete")
-TABLES = {"image_id": "S", "class_offset": "i8", "class_id": "u1"}
-ARRAY_TABLES = {"data": "", "offset": "i8", "shape": "i4", "crc32": "u4"}
-DATA_TYPES = ("f2", "u1")
+
+
+def packed(
+    *,
+    header: Mapping[str, str],
+    image_ids: Sequence[str],
+    classes: Sequence[np.ndarray],
+    arrays: Mapping[str, Sequence[np.ndarray]],
+) -> bytes:
+    """The content of a store file, made in memory: HDF5 crashes the process if a full disk interrupts its writing.
+
+    Args:
+        header: stage, settings (JSON) and code.
+        image_ids: N ids.
+        classes: (K,) uint8 class ids of each image.
+        arrays: By name the array of each image; float16, uint8 or bool.
+    """
+    with h5py.File("maps.h5", "w", libver=("v110", "v112"), driver="core", backing_store=False) as file:
+        file.attrs["format"] = FORMAT
+        for name in ("stage", "settings", "code"):
+            file.attrs.create(name, _texts([header[name]])[0])
+        file["image_id"] = _texts(image_ids)
+        file["class_offset"] = _offsets(c.size for c in classes)
+        file["class_id"] = _flat(classes, np.dtype(np.uint8))
+        for name, planes in sorted(arrays.items()):
+            group = file.create_group(name)
+            group.attrs["bool"] = planes[0].dtype == np.bool_
+            flat = _flat(planes, np.dtype(np.uint8) if planes[0].dtype == np.bool_ else planes[0].dtype)
+            chunks = (min(CHUNK, flat.size),) if flat.size else None
+            group.create_dataset("data", data=flat, chunks=chunks, **(FILTERS if flat.size else {}))
+            group["offset"] = _offsets(a.size for a in planes)
+            group["shape"] = np.array([a.shape for a in planes], np.int32)
+            group["crc32"] = np.array([zlib.crc32(a.data) for a in planes], np.uint32)
+        file.attrs["crc32"] = table_crc(file)
+        file.attrs["complete"] = True
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def table_crc(file: h5py.File) -> int:
+    """CRC-32 of the attributes and of every small table: ids, classes, and each array's offsets, shapes, checksums."""
+    texts = [*(file.attrs[k] for k in ("stage", "settings", "code")), *file["image_id"][:]]
+    crc = zlib.crc32(repr([bytes(t) for t in texts]).encode())
+    for name in ("class_offset", "class_id"):
+        crc = zlib.crc32(file[name][:].data, crc)
+    for name, group in sorted((n, g) for n, g in file.items() if isinstance(g, h5py.Group)):
+        crc = zlib.crc32(f"{name} {group['data'].dtype.str} {bool(group.attrs['bool'])}".encode(), crc)
+        for table in ("offset", "shape", "crc32"):
+            crc = zlib.crc32(group[table][:].data, crc)
+    return crc
+
+
+def _texts(texts: Sequence[str]) -> np.ndarray:
+    """Texts as UTF-8 of one length: HDF5 keeps texts of other lengths in a heap that has no checksum."""
+    longest = max((len(t.encode()) for t in texts), default=0)
+    return np.array([t.encode() for t in texts], dtype=f"S{longest or 1}")
+
+
+def _offsets(sizes: Iterable[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(list(sizes))]).astype(np.int64)
+
+
+def _flat(arrays: Sequence[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    return np.concatenate([a.ravel().view(dtype) for a in arrays]) if arrays else np.zeros(0, dtype)
 
 
 def check_layout(file: h5py.File) -> None:
-    """Refuse what the store does not write.
+    """Refuse links, data in other files, and filters other than the store's.
 
     Args:
         file: Just opened; its data sets are not read.
 
     Raises:
-        ValueError: If anything in it leads outside it, is of another type or shape than the store's, or claims more than its bytes can hold.
-        KeyError: If something is missing.
+        ValueError: If it holds one of these, or groups within groups.
     """
-    for name in (*TEXTS, *NUMBERS):
-        attribute = h5py.h5a.open(file.id, name.encode())
-        kind = attribute.get_type()
-        if (
-            attribute.shape != ()
-            or (name in TEXTS) != isinstance(kind, h5py.h5t.TypeStringID)
-            or (name in TEXTS and kind.is_variable_str())
-        ):
-            raise ValueError(f"attribute {name} is none of the store's")
-    for name in file:
-        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+    for member in _members(file):
+        if isinstance(member, h5py.Dataset):
+            _check_dataset(member)
+            continue
+        for child in _members(member):
+            if not isinstance(child, h5py.Dataset):
+                raise ValueError(f"{child.name!r} is no data set")
+            _check_dataset(child)
+
+
+def _members(group: h5py.Group) -> Iterator[h5py.Group | h5py.Dataset]:
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise ValueError(f"{name!r} is a link")
-        if file.get(name, getclass=True) is h5py.Group:
-            _check_array(file[name])
-        elif name not in TABLES:
-            raise ValueError(f"{name!r} is none of the store's")
-    for name, kind in TABLES.items():
-        _check_table(file, name, kind)
-    count = file["image_id"].shape[0]
-    if file["class_offset"].shape != (count + 1,):
-        raise ValueError(f"{count} ids, {file['class_offset'].shape[0]} places in the list of classes")
-    for group in (file[name] for name in file if file.get(name, getclass=True) is h5py.Group):
-        if (
-            group["offset"].shape != (count + 1,)
-            or group["crc32"].shape != (count,)
-            or group["shape"].shape[0] != count
-        ):
-            raise ValueError(f"{count} ids, other numbers of places in the array {group.name!r}")
+        yield group[name]
 
 
-def _check_array(group: h5py.Group) -> None:
-    if set(group) != set(ARRAY_TABLES):
-        raise ValueError(f"array {group.name!r} holds {sorted(group)[:6]}")
-    truth = h5py.h5a.open(group.id, b"bool")
-    if truth.shape != () or truth.get_type().get_class() not in (h5py.h5t.ENUM, h5py.h5t.INTEGER):
-        raise ValueError(f"attribute bool of {group.name!r} is none of the store's")
-    for name, kind in ARRAY_TABLES.items():
-        _check_table(group, name, kind)
-
-
-def _check_table(group: h5py.Group, name: str, kind: str) -> None:
-    """One data set: of the right type, in this file, and no larger than its bytes can hold."""
-    if (
-        not isinstance(group.get(name, getlink=True), h5py.HardLink)
-        or group.get(name, getclass=True) is not h5py.Dataset
-    ):
-        raise ValueError(f"{name!r} is no data set")
-    dataset = group[name]
+def _check_dataset(dataset: h5py.Dataset) -> None:
     plan = dataset.id.get_create_plist()
     filters = tuple(plan.get_filter(k)[0] for k in range(plan.get_nfilters()))
-    if dataset.is_virtual or dataset.external or filters not in (((),) if kind else ((), FILTERS_USED)):
-        raise ValueError(f"{name!r} is kept in another file or by another filter")
-    if dataset.ndim != (2 if name == "shape" else 1) or not _is(dataset.dtype, kind):
-        raise ValueError(f"{name!r} is {dataset.ndim}-D {dataset.dtype}")
-    stored = dataset.id.get_storage_size()
-    if dataset.nbytes > (stored * MOST_RATIO if filters else stored):
-        raise ValueError(f"{name!r} claims {dataset.nbytes:,} bytes, {stored:,} are stored")
-
-
-def _is(dtype: np.dtype, kind: str) -> bool:
-    if kind == "S":
-        return dtype.kind == "S"
-    return any(dtype == np.dtype(k) for k in ((kind,) if kind else DATA_TYPES))
+    if dataset.is_virtual or dataset.external or filters not in ((), FILTERS_USED):
+        raise ValueError(f"{dataset.name!r} is kept in another file or by another filter")

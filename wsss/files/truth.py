@@ -1,4 +1,4 @@
-"""The true instances of an image, for evaluation and its images only."""
+"""The true instances of an image, for evaluation and for the images of the report (no torch)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ from wsss.files.mask_values import IGNORE
 
 
 def true_instances(image: ImageRow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Masks (G, H, W) bool, class ids (G,) and void pixels (H, W) bool of an image with truth.
+    """The instances of an image with truth.
 
-    An instance's class is the one that the class mask shows on most of it; one with background alone is left out.
+    An instance's class is the one that the class mask shows on most of it. An instance with background alone is left
+    out.
+
+    Returns:
+        Masks (G, H, W) bool, class ids (G,) int, and void pixels (H, W) bool.
+
+    Raises:
+        ArtefactError: If a mask is missing or unreadable, or the sizes of image and masks differ.
     """
     assert image.mask is not None
     assert image.instances is not None
     classes, numbers = read_mask(image.mask), read_mask(image.instances)
-    if not classes.shape == numbers.shape == (image.height, image.width):
-        raise ArtefactError(
-            f"{image.instances}: (height, width) {numbers.shape}, the class mask {classes.shape}, the image {(image.height, image.width)}"
-        )
+    size = (image.height, image.width)
+    if not classes.shape == numbers.shape == size:
+        sizes = f"(height, width) {numbers.shape}, the class mask {classes.shape}, the image {size}"
+        raise ArtefactError(f"{image.instances}: {sizes}; give masks of the image's size")
     void = (classes == IGNORE) | (numbers == IGNORE)
     masks, class_ids = [], []
     for k in np.unique(numbers[~void]):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from wsss.files.json_files import StopFigures, read_checked
-from wsss.methods import rounds_until_stop
 from wsss.provenance.records import stage_code
 from wsss.settings.kinds import kind_modules
 from wsss.settings.reading import relevant
@@ -22,6 +21,7 @@ from wsss.settings.sections import Config, Section
 from wsss.settings.stage_settings import IndexSettings, PlanSettings, SaliencySettings
 from wsss.workflow.graph import Graph
 from wsss.workflow.instance_graph import InstanceGraph
+from wsss.workflow.rounds import rounds_until_stop
 from wsss.workflow.stages import STAGES
 
 SHARD = r"(?P<shard>(train|val)-\d+)"
@@ -134,8 +134,8 @@ def _outputs(graph: Graph, rounds: Mapping[str, int]) -> list[str]:
                 graph.round_metrics(method, r),
             ]
         out += [*graph.fused(method), *graph.seed_masks(method)]
-    out += [f"{Path(r['file']).parent}/segmenter.pt" for r in records if r["kind"] == "segmenter"]
-    out += [f for row in measured for f in row["files"]]
+    out += [f"{Path(r.file).parent}/segmenter.pt" for r in records if r.kind == "segmenter"]
+    out += [f for row in measured for f in row.files]
     lists = {(m, s): graph.final_masks(m, s) for m in methods for s in ("train", "val")}
     out += [f for files in lists.values() for f in files] + [
         f"{graph.base}/{m}/masks/{s}.csv" for (m, s), files in lists.items() if files
@@ -143,7 +143,7 @@ def _outputs(graph: Graph, rounds: Mapping[str, int]) -> list[str]:
     out += [
         f for m in branch.methods for f in (*branch.proposals(m), *branch.responses(m), *branch.results(m))
     ] + branch.products()
-    out += [f"{graph.base}/metrics/{row['method']}/{row['name']}.csv" for row in measured] + branch.fragments()
+    out += [f"{graph.base}/metrics/{row.method}/{row.name}.csv" for row in measured] + branch.fragments()
     return list(dict.fromkeys([*out, f"{graph.base}/metrics.csv", f"{graph.base}/report/index.html"]))
 
 
@@ -152,7 +152,7 @@ class _Given:
 
     def __init__(self, graph: Graph, *, rounds: Mapping[str, int]) -> None:
         self.graph, self.branch = graph, InstanceGraph(graph)
-        self.rows = {(row["method"], row["name"]): row for row in graph.measured(rounds)}
+        self.rows = {(row.method, row.name): row for row in graph.measured(rounds)}
         self.plan = PlanSettings.model_construct(config=relevant(graph.config), rounds=dict(rounds)).model_dump_json(
             warnings=False
         )
@@ -165,9 +165,7 @@ class _Given:
             out["compute"] = self.graph.config.compute.model_dump(mode="json", include={"precision", "threads"})
         if stage in ("measure_scores", "measure_masks"):
             row, config = self.rows[names["method"], names["name"]], self.graph.config
-            out["row"] = {"run": config.run, "seed": config.seed} | {
-                k: row[k] for k in ("method", "variant", "stage", "round", "cycle", "split")
-            }
+            out["row"] = row.row_keys(run=config.run, seed=config.seed)
         if stage == "measure_instances":
             out["row"] = self.branch.row_keys(names["method"])
         return out

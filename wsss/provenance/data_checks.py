@@ -1,4 +1,4 @@
-"""Whether a run's index still says what its data set says: labels as listed, images as decoded (no torch)."""
+"""Does a run's index still agree with its data set: labels as listed, images as decoded (no torch)?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.files.errors import ArtefactError
-from wsss.files.index import ImageIndex
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.text_files import open_text
 from wsss.settings.sections import DatasetSection
 from wsss.stages.dataset.faults import LISTED, DataError, Faults
@@ -18,14 +18,15 @@ from wsss.stages.dataset.source import Description, SourceRow, source_of
 
 Found = tuple[str, str]
 """File, and what was found and expected."""
+THEN = "as when the index was made"
 
 
 def data_faults(run: Path, record: Mapping[str, Any] | None, *, images: bool) -> list[Found]:
-    """What no longer fits between a run's index and its data set.
+    """What no longer agrees between a run's index and its data set.
 
     Args:
         run: The run's folder.
-        record: Provenance record of the index: it says which data set; None if there is none.
+        record: Provenance record of the index, which names the data set; None if there is none.
         images: Read every image and its masks again.
 
     Returns:
@@ -41,7 +42,7 @@ def data_faults(run: Path, record: Mapping[str, Any] | None, *, images: bool) ->
 
 
 def index_lines(path: Path) -> list[dict[str, str]]:
-    """The index's lines as they stand."""
+    """The index's lines, unchecked."""
     with open_text(path) as file:
         return list(csv.DictReader(file))
 
@@ -77,26 +78,18 @@ def _compare(index: ImageIndex, source: Description) -> list[Found]:
     out: list[Found] = []
     known = index.class_names[1:]
     if source.names != known:
-        out.append(
-            (
-                source.where,
-                f"found classes {', '.join(source.names)}, expected {', '.join(known)}, in this order, as when the index was made",
-            )
-        )
+        expected = f"expected {', '.join(known)}, in this order, {THEN}"
+        out.append((source.where, f"found classes {', '.join(source.names)}, {expected}"))
     then = {i: (row.split, frozenset(known[k - 1] for k in row.class_ids)) for i, row in index.rows.items()}
     now = {row.image_id: (row.split, frozenset(row.labels)) for row in source.rows}
     for image_id in sorted(then.keys() | now.keys()):
         if then.get(image_id) != now.get(image_id):
-            out.append(
-                (
-                    source.where,
-                    f"image {image_id}: found {_said(now.get(image_id))}, expected {_said(then.get(image_id))} as when the index was made",
-                )
-            )
+            found, expected = _words(now.get(image_id)), _words(then.get(image_id))
+            out.append((source.where, f"image {image_id}: found {found}, expected {expected} {THEN}"))
     return _limited(out, index.path)
 
 
-def _said(row: tuple[str, frozenset[str]] | None) -> str:
+def _words(row: tuple[str, frozenset[str]] | None) -> str:
     return "no such row" if row is None else f"{row[0]} {';'.join(sorted(row[1])) or 'without labels'}"
 
 
@@ -107,38 +100,34 @@ def image_faults(index: ImageIndex, lines: list[dict[str, str]]) -> list[Found]:
         index: The run's index.
         lines: Its lines, for their digests.
     """
-    rows = [
-        SourceRow(
-            where="",
-            image_id=r.image_id,
-            split=r.split,
-            labels=(),
-            image=r.image,
-            mask=r.mask,
-            instances=r.instances,
-            context=r.context,
-        )
-        for r in index.rows.values()
-    ]
+    rows = [_source_row(row) for row in index.rows.values()]
+    images = check_images(rows, Faults(), num_classes=index.num_classes)
     out: list[Found] = []
-    for row, line, checked in zip(
-        rows, lines, check_images(rows, Faults(), num_classes=index.num_classes), strict=True
-    ):
+    for row, line, checked in zip(rows, lines, images, strict=True):
         if checked.faults:
             texts = [text() if callable(text) else text for _, text in checked.faults]
             out += [(str(row.image), text.removeprefix(": ")) for text in texts]
         elif checked.content != line["content"]:
-            masks = " with its masks" if row.mask else ""
-            out.append(
-                (
-                    str(row.image),
-                    f"found other pixels{masks} (digest {checked.content}), expected {line['content']} as when the index was made",
-                )
-            )
+            found = f"found other pixels{' with its masks' if row.mask else ''} (digest {checked.content})"
+            out.append((str(row.image), f"{found}, expected {line['content']} {THEN}"))
     return out
 
 
+def _source_row(row: ImageRow) -> SourceRow:
+    """A row of the index as the data set's reader gives it."""
+    return SourceRow(
+        where="",
+        image_id=row.image_id,
+        split=row.split,
+        labels=(),
+        image=row.image,
+        mask=row.mask,
+        instances=row.instances,
+        context=row.context,
+    )
+
+
 def _limited(found: list[Found], path: Path) -> list[Found]:
-    """The first ones, and how many more there are."""
+    """The first ones, and the number of the others."""
     more = [(str(path), f"and {len(found) - LISTED} more like these")] if len(found) > LISTED else []
     return found[:LISTED] + more

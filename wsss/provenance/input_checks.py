@@ -1,7 +1,8 @@
-"""Whether what a stage is about to read is what the stage before wrote, by the provenance records (no torch).
+"""Before a stage begins: are its inputs what the stage before wrote, by the provenance records (no torch)?
 
-A digit that changed on disk leaves a CSV or JSON readable, and what follows from it would be silently wrong. The stage command digests its inputs anyway, for its own record, so that comparing
-them costs nothing more. A file without a record is taken as it is.
+A digit that changed on disk leaves a CSV or JSON readable, and everything made from it would be silently wrong. The
+stage command digests its inputs anyway for its own record, so the comparison is free. A file without a record is taken
+as it is.
 """
 
 from __future__ import annotations
@@ -19,21 +20,17 @@ from wsss.runtime.console import warn
 LISTED = 5
 """Files that one error names."""
 TOLERANCE = 5.0
-"""Seconds by which clocks of machines may differ unnoticed."""
-STEP = 1_000_000
-"""Nanoseconds between the times that are given: more than file systems and Snakemake round away."""
-PRODUCED = (".csv", ".json", ".h5", ".pt", ".html")
-"""Endings of what rules have as input or output."""
+"""Seconds by which the clocks of two machines may differ without a warning."""
 
 
 def check_inputs(inputs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Stop if a file that a stage of this package wrote is not as it wrote it.
+    """Stop if a file is not as the stage of this package wrote it.
 
     Args:
-        inputs: By parameter: path, size and digest of every file (`provenance_records.file_states`).
+        inputs: By parameter: path, size and digest of every file (`records.file_states`).
 
     Raises:
-        ArtefactError: Names each such file, up to 5, and the command that makes it anew.
+        ArtefactError: Names such files, up to 5, and the command that remakes each.
     """
     entries = {e["path"]: e for listed in inputs.values() for e in listed}
     records = _Records()
@@ -43,32 +40,19 @@ def check_inputs(inputs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         raise ArtefactError("\n".join(changed[:LISTED]) + more)
 
 
-def mend_clock(files: Iterable[Path], *, output: Path) -> None:
-    """Where a file is from the future, give what the run holds from the future times up to now, in the order it has, and say so.
-
-    A clock was set back, or another machine's is ahead. Snakemake goes by such times: it would stop at a product that is older than what it was made from, and take files that were made before a
-    clock was set back for newer than what is made anew.
+def warn_of_future(files: Iterable[Path]) -> None:
+    """Warn if a file was written in the future: Snakemake compares times, and may stop or make too little.
 
     Args:
-        files: What a stage reads, and its own earlier record; those that exist are looked at.
-        output: What the stage writes; the nearest folder above it that has a folder dataset is the run's.
+        files: What a stage reads, and its own earlier record; missing ones are left out.
     """
     ahead = {path: path.stat().st_mtime - time.time() for path in files if path.is_file()}
     path = max(ahead, key=lambda p: ahead[p], default=None)
     if path is None or ahead[path] <= TOLERANCE:
         return
-    run = next((p for p in output.absolute().parents if (p / "dataset").is_dir()), output.absolute().parent)
-    now = time.time_ns()
-    late = sorted(
-        (state.st_mtime_ns, p)
-        for p in run.rglob("*")
-        if p.suffix in PRODUCED and p.is_file() and (state := p.stat()).st_mtime_ns > now
-    )
-    for k, (_, product) in enumerate(late):
-        at = now - (len(late) - k) * STEP
-        os.utime(product, ns=(at, at))
-    text = "%s was written %.0f s in the future: a clock was set back, or two differ. %d files of %s have been given times up to now, in the order they had"
-    warn(text, path, ahead[path], len(late), run)
+    text = "%s was written %.0f s in the future: a clock was set back, or those of two machines differ. "
+    advice = "Snakemake may stop, or take old files for new ones: correct the clock and run `wsss verify`"
+    warn(text + advice, path, ahead[path])
 
 
 class _Records:
@@ -84,20 +68,18 @@ class _Records:
             expected = self._products(record).get(os.path.relpath(path, record.parent), digest)
             if expected != digest:
                 made, output = self._read[record], record.with_name(record.name.removesuffix(SUFFIX))
-                return (
-                    f"{path}: found digest {digest[:12]}, expected {expected[:12]} as {made['stage']} wrote it on {made['made']}: damaged or edited since. "
-                    f"`snakemake {output} --forcerun {output}`, with the run's --configfile, makes it anew; then go on as before. To use it as it is, delete {record}"
-                )
+                written = f"as {made['stage']} wrote it on {made['made']}"
+                found = f"found digest {digest[:12]}, expected {expected[:12]} {written}: damaged or edited since"
+                command = f"`snakemake {output} --forcerun {output}`, with the run's --configfile, remakes it"
+                return f"{path}: {found}. {command}; then go on as before. To use it as it is, delete {record}"
         return ""
 
     def _beside(self, path: Path) -> list[Path]:
-        """The record of a file, else those in its folder (of trainings, the index) and in the folder above (of the index, for shards)."""
+        """The file's own record; else those in its folder and in the folder above, which may list further products."""
         own = record_of(path)
-        return (
-            [own]
-            if own.is_file()
-            else [r for folder in (path.parent, path.parent.parent) for r in self._listed(folder)]
-        )
+        if own.is_file():
+            return [own]
+        return [record for folder in (path.parent, path.parent.parent) for record in self._listed(folder)]
 
     def _listed(self, folder: Path) -> list[Path]:
         if folder not in self._folders:
@@ -110,7 +92,7 @@ class _Records:
             try:
                 self._read[record] = read_record(record)
             except ArtefactError as error:
-                warn("%s; what it is about is used as it is", error)
+                warn("%s; the files that it lists are used as they are", error)
                 self._read[record] = {"products": []}
         products = self._read[record]["products"]
         return {os.path.relpath(p["path"], os.path.dirname(products[0]["path"])): p["digest"] for p in products}

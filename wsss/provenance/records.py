@@ -1,8 +1,9 @@
-"""Provenance records: a JSON beside each product that says what made it, from what (no torch).
+"""Provenance records: a JSON file beside each product that says what made it, and from what (no torch).
 
-`{product}.provenance.json` lies beside a stage's `output` and covers every file that the job wrote. It is written by the stage command when the product is whole, and taken away when the
-stage begins again: a killed job leaves no record or a right one. What varies between equal runs (date, host, seconds) is held here and never in a product. No rule declares it.
-Paths are relative to the working directory; `run` says which of them is the run's folder, so that a run that was moved can still be checked.
+`{product}.provenance.json` is beside a stage's `output` and covers every file that the job wrote. The stage command
+writes it when the product is whole, and removes it when the stage begins again: a killed job leaves no record or a
+right one. What varies between equal runs (date, host, seconds) is here and never in a product. No rule declares it.
+Paths are relative to the working directory. `run` names the run's folder, so that a moved run can still be checked.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import csv
 import datetime
 import glob
 import hashlib
-import json
 import platform
 import sys
 import time
@@ -24,8 +24,18 @@ from typing import Any
 from pydantic import BaseModel
 
 from wsss import __version__
-from wsss.files.errors import ArtefactError
-from wsss.files.text_files import open_text, read_json, write_json
+from wsss.files.provenance_files import (  # noqa: F401
+    FORMAT,
+    SUFFIX,
+    find_records,
+    mixtures,
+    own_digest,
+    read_record,
+    record_of,
+    stale_inputs,
+)
+from wsss.files.run_folder import enclosing_run
+from wsss.files.text_files import open_text, write_json
 from wsss.methods import FACTS
 from wsss.runtime.console import revision
 from wsss.settings.kinds import kind_modules
@@ -36,33 +46,35 @@ from wsss.workflow.digests import code_digest
 from wsss.workflow.graph import Graph
 from wsss.workflow.listing import given_folder
 
-FORMAT = 1
-SUFFIX = ".provenance.json"
 PRODUCTS = {"train_classifier": ("output", "record"), "train_segmenter": ("output", "record")}
-"""Parameters of a stage that name its products, the main one first; `output` alone where a stage is not listed. Every other path parameter is an input."""
+"""Parameters of a stage that name its products, the main one first; `output` if a stage is not listed.
+
+Every other path parameter is an input."""
 BESIDE = {
     "index_images": ("classes.csv", "statistics.json", "shards/*.csv"),
     "export_masks": ("{stem}/*.png",),
-    "export_instances": ("pictures/*.png",),
+    "export_instances": ("images/*.png",),
     "write_report": ("gallery.jpg",),
 }
-"""Further products, as patterns in the folder of `output`. Images that index_images draws are not among them: the index holds their digests."""
+"""Further products, as patterns in the folder of `output`. Images that index_images draws are left out: the index has
+their digests."""
 READ_BESIDE = {"index": ("classes.csv", "statistics.json")}
 """Files that every stage reads beside one of its inputs."""
 METHOD_STAGES = ("train_classifier", "extract_scores", "respond_peaks")
 """Stages that run code of a method's own module."""
 LIBRARIES = (
-    "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "h5py", "hdf5plugin",
-    "pydensecrf2", "onnxruntime", "higra", "pycocotools",
-)  # fmt: skip
-"""Distributions whose version can change results."""
+    *("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "numba"),
+    *("opencv-python-headless", "pillow", "h5py", "hdf5plugin", "pydensecrf2", "onnxruntime", "higra", "pycocotools"),
+)
+"""Distributions whose versions can change results."""
 
 
 @contextmanager
 def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[dict[str, list[dict[str, Any]]]]:
-    """A `with` block around a stage, after which the record of its products lies beside its `output`.
+    """Write the record of a stage's products beside its `output` when the block ends well.
 
-    Inputs and code are digested before the block: one that changes meanwhile no longer fits the record, and `wsss verify` says so.
+    Inputs and code are digested before the block. If one changes during it, `wsss verify` reports that it no longer
+    fits the record.
 
     Args:
         stage: Name of the stage.
@@ -85,43 +97,27 @@ def recorded(stage: str, folder: str, arguments: Mapping[str, Any]) -> Iterator[
     began = time.monotonic()
     yield inputs
     seconds = round(time.monotonic() - began, 2)
-    products = [arguments[n] for n in names] + [
-        p
-        for pattern in BESIDE.get(stage, ())
-        for p in sorted(output.parent.glob(pattern.format(stem=glob.escape(output.stem))))
-    ]
+    patterns = [pattern.format(stem=glob.escape(output.stem)) for pattern in BESIDE.get(stage, ())]
+    beside = [p for pattern in patterns for p in sorted(output.parent.glob(pattern))]
     content = {
-        "format": FORMAT, "stage": stage, "run": spelt(run_folder(output)), "products": file_states(products), "inputs": inputs,
-        "settings": {k: v.model_dump(mode="json") for k, v in settings.items()}, "seed": seed_of(settings), "code": code,
-        **machine(settings.get("compute")), "libraries": library_versions(), "python": platform.python_version(), "wsss": __version__, "revision": revision(),
-        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"), "host": platform.node(), "seconds": seconds,
-    }  # fmt: skip
+        "format": FORMAT,
+        "stage": stage,
+        "run": spelt(enclosing_run(output) or output.absolute().parent),
+        "products": file_states([*(arguments[n] for n in names), *beside]),
+        "inputs": inputs,
+        "settings": {k: v.model_dump(mode="json") for k, v in settings.items()},
+        "seed": seed_of(settings),
+        "code": code,
+        **machine(settings.get("compute")),
+        "libraries": library_versions(),
+        "python": platform.python_version(),
+        "wsss": __version__,
+        "revision": revision(),
+        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "host": platform.node(),
+        "seconds": seconds,
+    }
     write_json(record, {**content, "digest": own_digest(content)})
-
-
-def record_of(product: Path) -> Path:
-    """Where the record of a stage's output lies."""
-    return product.with_name(product.name + SUFFIX)
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """One record.
-
-    Raises:
-        ArtefactError: If it is missing, no record, of another format, or was changed after it had been written.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise ArtefactError(f"{path}: found format {found}, expected {FORMAT}")
-    if content.pop("digest", None) != own_digest(content):
-        raise ArtefactError(f"{path}: found a record that was changed, expected it as its stage wrote it")
-    return content
-
-
-def find_records(run: Path) -> list[Path]:
-    """Every record under a run's folder, by path."""
-    return sorted(run.rglob(f"*{SUFFIX}"))
 
 
 # ---------------------------------------------------------------- files
@@ -135,7 +131,7 @@ def input_files(stage: str, arguments: Mapping[str, Any]) -> dict[str, list[Path
         arguments: Its keyword arguments.
 
     Returns:
-        Paths; those that do not exist are left out, for the stage to complain about.
+        Paths. Those that do not exist are left out: the stage reports them.
     """
     products = PRODUCTS.get(stage, ("output",))
     found: dict[str, list[Path]] = {}
@@ -154,16 +150,16 @@ def input_files(stage: str, arguments: Mapping[str, Any]) -> dict[str, list[Path
 
 
 def named_files(settings: BaseModel) -> list[Path]:
-    """Files that settings lead to: weights, a data set's list of labels, the records of trainings that are collected."""
+    """Files that settings name: weights, a data set's list of labels, the records of trainings that are collected."""
     if isinstance(settings, IndexSettings):
         return source_of(settings.dataset).labels()
     if isinstance(settings, PlanSettings):
-        return [Path(r["file"]) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
+        return [Path(r.file) for r in Graph(settings.config).records(settings.rounds)] if settings.rounds else []
     return [Path(w) for w in _weights(settings.model_dump(mode="json"))]
 
 
 def given_maps(settings: BaseModel, *, shard: Path | None) -> list[Path]:
-    """Saliency maps and proposals that were given in a folder, of the images of a shard."""
+    """The files of a given folder of saliency maps or proposals, for the images of a shard."""
     folder = given_folder(settings)
     if folder is None or shard is None or not shard.is_file():
         return []
@@ -173,7 +169,7 @@ def given_maps(settings: BaseModel, *, shard: Path | None) -> list[Path]:
 
 
 def _weights(values: Mapping[str, Any]) -> Iterator[str]:
-    """Every setting `weights`, at any depth."""
+    """Every setting named `weights`, at any depth."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _weights(value)
@@ -182,27 +178,20 @@ def _weights(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def file_states(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Path, size in bytes and digest of each file, repeated ones once."""
+    """Path, size in bytes and digest of each file; a repeated file once."""
     return [{"path": spelt(p), "size": p.stat().st_size, "digest": file_digest(p)} for p in dict.fromkeys(paths)]
 
 
 def file_digest(path: Path) -> str:
-    """BLAKE2b of a file's bytes, 128 bits as hexadecimal digits: what `b2sum --length=128` prints."""
+    """BLAKE2b digest of a file's bytes, 128 bits as hexadecimal digits, as `b2sum --length=128` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def spelt(path: Path) -> str:
-    """A path relative to the working directory if it lies under it, else absolute; links are not followed."""
+    """A path relative to the working directory if it is below it, else absolute; links are not followed."""
     absolute, here = path.absolute(), Path.cwd()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
-
-
-def run_folder(output: Path) -> Path:
-    """The run that a product belongs to: the nearest folder above it that holds dataset/index.csv, else its own."""
-    return next(
-        (p for p in output.absolute().parents if (p / "dataset" / "index.csv").is_file()), output.absolute().parent
-    )
 
 
 # ---------------------------------------------------------------- code and machine
@@ -227,13 +216,13 @@ def kind_of(settings: Mapping[str, BaseModel]) -> str:
 
 
 def seed_of(settings: Mapping[str, BaseModel]) -> int | None:
-    """The seed among a stage's settings, in the keys of its rows or in the configuration; None where it has none."""
+    """The seed in a stage's settings, in the keys of its rows or in the configuration; None: it has none."""
     holders = [*settings.values(), *(getattr(v, "config", None) for v in settings.values())]
     return next((s for h in holders if isinstance(s := getattr(h, "seed", None), int)), None)
 
 
 def machine(compute: BaseModel | None) -> dict[str, Any]:
-    """The device that was used, and with `compute` threads and precision, which change the last bits."""
+    """The device that was used; with `compute` also threads and precision, which change the last bits."""
     out: dict[str, Any] = {"device": "cpu", "processor": processor()}
     if isinstance(compute, ComputeSection):
         torch = sys.modules.get("torch")  # a stage with `compute` has imported it
@@ -244,7 +233,7 @@ def machine(compute: BaseModel | None) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, or its architecture where the system does not say more."""
+    """The processor's name, or its architecture if the system does not name it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -261,55 +250,3 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def own_digest(content: Mapping[str, Any]) -> str:
-    """Digest of a record without the digest itself."""
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-# ---------------------------------------------------------------- records side by side
-
-
-def mixtures(records: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
-    """What differs among the records of a run although one run should have one of it.
-
-    Args:
-        records: Output (or whatever names it) to its record.
-
-    Returns:
-        Thing ("torch", "device") to value to outputs made so, in the order of `records`; only things with more than one value. Device, processor, threads and precision
-        are compared among the stages that compute with torch.
-    """
-    found: dict[str, dict[str, list[str]]] = {}
-    for name, record in records.items():
-        kind = record["settings"].get("settings", {}).get("kind", "")
-        shared = {
-            "wsss": record["wsss"],
-            "python": record["python"],
-            **record["libraries"],
-            f"code of {record['stage']} {kind}".rstrip(): record["code"],
-        }
-        torch = (
-            {k: str(record[k]) for k in ("device", "processor", "threads", "precision")}
-            if "compute" in record["settings"]
-            else {}
-        )
-        for what, value in (shared | torch).items():
-            found.setdefault(what, {}).setdefault(str(value), []).append(name)
-    return {what: values for what, values in found.items() if len(values) > 1}
-
-
-def stale_inputs(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(output, input) of every product that was made from an earlier state of another product, by their records alone: no file is read.
-
-    Args:
-        records: Output to its record.
-    """
-    state = {p["path"]: p["digest"] for record in records.values() for p in record["products"]}
-    out = []
-    for name, record in records.items():
-        for entry in (i for entries in record["inputs"].values() for i in entries):
-            if state.get(entry["path"], entry["digest"]) != entry["digest"]:
-                out.append((name, entry["path"]))
-    return list(dict.fromkeys(out))

@@ -1,4 +1,4 @@
-"""`wsss verify`: whether a run's files are what their provenance records say, and what no longer fits together (no torch)."""
+"""`wsss verify`: are a run's files what their records say, and do they still fit together (no torch)?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsss.provenance.catalogue import Product, catalogue, rounds_used
 from wsss.provenance.data_checks import data_faults
 from wsss.provenance.file_checks import check_leftovers, check_presence, check_products
 from wsss.provenance.records import find_records, mixtures, stale_inputs
-from wsss.provenance.state_checks import AGAIN, HINT, Finding, RunState, read_run
+from wsss.provenance.run_state import AGAIN, HINT, Finding, RunState, read_run
 from wsss.settings.config import load
 from wsss.settings.sections import Config
 from wsss.settings.stage_settings import PlanSettings
@@ -22,15 +22,15 @@ from wsss.settings.stage_settings import PlanSettings
 SHOWN = 3
 """Differing settings that one line names."""
 MACHINE = ("precision", "threads")
-"""What of `compute` changes results."""
+"""Settings of `compute` that change results."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """All findings, and how much was looked at, in words."""
+    """All findings, and what was checked, in words."""
 
     findings: list[Finding]
-    looked: str
+    checked: str
 
     @property
     def faults(self) -> int:
@@ -39,8 +39,10 @@ class Verdict:
 
     def __str__(self) -> str:
         warnings = len(self.findings) - self.faults
-        end = f"{self.faults} fault{'s' * (self.faults != 1)}, {warnings} warning{'s' * (warnings != 1)}: {self.looked}"
-        hint = [HINT] if any(AGAIN in f.mend for f in self.findings) else []
+        end = (
+            f"{self.faults} fault{'s' * (self.faults != 1)}, {warnings} warning{'s' * (warnings != 1)}: {self.checked}"
+        )
+        hint = [HINT] if any(AGAIN in f.remedy for f in self.findings) else []
         return "\n".join([*map(str, self.findings), *hint, end])
 
 
@@ -49,7 +51,8 @@ def verify(run: Path, overlays: list[Path], *, images: bool) -> Verdict:
 
     Args:
         run: Folder results/{run}, or the run's name.
-        overlays: Configuration files laid over config.yaml, to compare settings with; without any, those that metrics.csv was made with.
+        overlays: Configuration files laid over config.yaml, to compare settings with; none: the settings that
+            metrics.csv was made with.
         images: Read every image again and compare it with the index.
 
     Returns:
@@ -67,22 +70,20 @@ def verify(run: Path, overlays: list[Path], *, images: bool) -> Verdict:
     _check_inputs(state)
     _check_settings(state, expected)
     check_leftovers(state, expected)
-    index, mend = (
-        state.records.get("dataset/index.csv"),
-        f"put it back as it was; or, if it is meant to be so, {state.remade('dataset/index.csv')}",
-    )
-    state.findings += [Finding(file=f, text=t, mend=mend) for f, t in data_faults(state.folder, index, images=images)]
+    remedy = f"put it back as it was; or, if it is meant to be so, {state.remade('dataset/index.csv')}"
+    found = data_faults(state.folder, state.records.get("dataset/index.csv"), images=images)
+    state.findings += [Finding(file=file, text=text, remedy=remedy) for file, text in found]
     _check_mixtures(state)
-    looked = f"{len(state.records)} records, {len(state.digests)} files digested in {state.folder}" + (
-        "" if images else ", images not read"
-    )
-    return Verdict(
-        findings=state.findings, looked=looked + (f"; settings not compared: {given}" if isinstance(given, str) else "")
-    )
+    checked = f"{len(state.records)} records, {len(state.digests)} files digested in {state.folder}"
+    if not images:
+        checked += ", images not read"
+    if isinstance(given, str):
+        checked += f"; settings not compared: {given}"
+    return Verdict(findings=state.findings, checked=checked)
 
 
 def find_run(run: Path) -> Path:
-    """The folder of a run, given as such or by name.
+    """The folder of a run, given as a folder or by its name.
 
     Raises:
         ArtefactError: If there is none.
@@ -97,13 +98,12 @@ def find_run(run: Path) -> Path:
 def configuration(
     records: Mapping[str, Mapping[str, Any]], overlays: list[Path], *, run: Path
 ) -> tuple[Config, dict[str, int]] | str:
-    """The configuration to compare with and its rounds, of `overlays` or else of metrics.csv; or why there is none."""
+    """The configuration to compare with and its rounds, from `overlays` or else metrics.csv; or why there is none."""
     if overlays:
         config = load(*([Path("config.yaml")] if Path("config.yaml").exists() else []), *overlays)
         if config.run != run.resolve().name:
-            raise ArtefactError(
-                f"{overlays[-1]}: found run {config.run!r}, expected {run.resolve().name!r}, the run to verify; name its own configuration files"
-            )
+            found = f"found run {config.run!r}, expected {run.resolve().name!r}, the run to verify"
+            raise ArtefactError(f"{overlays[-1]}: {found}; name its own configuration files")
         return config, rounds_used(config, run=run)
     made = records.get("metrics.csv")
     if made is None:
@@ -116,7 +116,7 @@ def configuration(
 
 
 def _check_inputs(state: RunState) -> None:
-    """Products whose inputs have changed since, and what follows from them."""
+    """Report products whose inputs have changed since, and count what was made from them."""
     stale: dict[str, list[str]] = defaultdict(list)
     for output, path in stale_inputs(state.records):
         stale[output].append(f"made from an earlier {path}")
@@ -127,14 +127,12 @@ def _check_inputs(state: RunState) -> None:
                 continue  # rows may be in another order: data_faults reads them
             found = state.digests.get(entry["path"])
             if found != entry["digest"]:
-                stale[output].append(
-                    f"{entry['path']} " + ("is gone" if found is None else "has changed since it was read")
-                )
+                change = "is gone" if found is None else "has changed since it was read"
+                stale[output].append(f"{entry['path']} {change}")
     for output, reasons in stale.items():
         more = f" and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
-        state.fault(
-            output, f"stale: {', '.join(reasons[:SHOWN])}{more}{_followers(state, output)}", state.remade(output)
-        )
+        text = f"stale: {', '.join(reasons[:SHOWN])}{more}{_followers(state, output)}"
+        state.fault(output, text, state.remade(output))
 
 
 def _labels_of_folder(record: Mapping[str, Any]) -> bool:
@@ -143,7 +141,7 @@ def _labels_of_folder(record: Mapping[str, Any]) -> bool:
 
 
 def _followers(state: RunState, output: str) -> str:
-    """ " (N products follow from it)": everything made from a stage's products, at any distance."""
+    """ " (N products follow from it)": all that was made from a stage's products, directly or not; "" if nothing."""
     after: dict[str, set[str]] = defaultdict(set)
     for name, record in state.records.items():
         for entry in (e for entries in record["inputs"].values() for e in entries):
@@ -158,7 +156,7 @@ def _followers(state: RunState, output: str) -> str:
 
 
 def _check_settings(state: RunState, expected: Mapping[str, Product]) -> None:
-    """Products made with other settings, or by other code, than the configuration and the package have now; code is named once a stage."""
+    """Report products made with other settings or other code than now. Code is reported once for each stage."""
     other_code: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for output, record in state.records.items():
         if (product := expected.get(output)) is None:
@@ -167,11 +165,8 @@ def _check_settings(state: RunState, expected: Mapping[str, Product]) -> None:
         if "compute" in found:
             found["compute"] = {k: v for k, v in found["compute"].items() if k in MACHINE}
         old, new = dict(_leaves(found)), dict(_leaves(product.settings))
-        differ = [
-            f"{k} {json.dumps(old.get(k))}, expected {json.dumps(new.get(k))}"
-            for k in {**old, **new}
-            if old.get(k) != new.get(k)
-        ]
+        changed = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+        differ = [f"{k} {json.dumps(old.get(k))}, expected {json.dumps(new.get(k))}" for k in changed]
         if differ:
             more = f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
             state.fault(output, f"other settings: found {'; found '.join(differ[:SHOWN])}{more}", state.remade(output))
@@ -192,12 +187,9 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
 
 
 def _check_mixtures(state: RunState) -> None:
-    """Versions and devices that differ within the run."""
+    """Warn of versions and devices that differ within the run."""
     for what, values in mixtures(state.records).items():
         counts = Counter({value: len(outputs) for value, outputs in values.items()}).most_common()
-        text = ", ".join(
-            f"{value} made {count} product{'s' * (count > 1)} (e.g. {values[value][0]})" for value, count in counts
-        )
-        state.findings.append(
-            Finding(file=str(state.folder), text=f"more than one {what} in one run: {text}", warning=True)
-        )
+        made = (f"{value} made {n} product{'s' * (n > 1)} (e.g. {values[value][0]})" for value, n in counts)
+        text = f"more than one {what} in one run: {', '.join(made)}"
+        state.findings.append(Finding(file=str(state.folder), text=text, warning=True))

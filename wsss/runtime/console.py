@@ -1,4 +1,4 @@
-"""The three channels: the log file, progress on the terminal, and one line for a bad input."""
+"""What a stage tells its user: a log file, progress on the terminal, and warnings (no torch)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ from wsss.runtime.text import printable
 T = TypeVar("T")
 log = logging.getLogger("wsss")
 GIVEN_BY_CLUSTERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "CUDA_VISIBLE_DEVICES")
-"""Environment variables that find a job again at its cluster, and its GPUs."""
+"""Environment variables that name a job of a cluster, and its GPUs."""
 UNKNOWN_SECONDS = 10
-"""Between log lines where nobody knows how many items there are."""
+"""Seconds between log lines if the number of items is unknown."""
 
 
 @contextmanager
 def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None]:
-    """Log to `path` (or stderr): first lines what runs and where, last line how long it took, an error in between if there was one."""
+    """Log to `path` (or stderr): first what runs and where, last how long it took, and an error if there was one."""
     if path is not None:
         _begin(path)
     handler = _add_handler(path)
     began = time.monotonic()
-    log.info(
-        "%s: wsss %s (%s), Python %s, settings %s", stage, __version__, revision(), platform.python_version(), settings
-    )
+    versions = f"wsss {__version__} ({revision()}), Python {platform.python_version()}"
+    log.info("%s: %s, settings %s", stage, versions, settings)
     log.info("on %s", where())
     try:
         yield
@@ -50,7 +49,7 @@ def logging_to(path: Path | None, *, stage: str, settings: str) -> Iterator[None
 
 
 def _begin(path: Path) -> None:
-    """An empty log file."""
+    """Create an empty log file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
@@ -59,12 +58,12 @@ def _begin(path: Path) -> None:
 
 
 class _LogFile(logging.FileHandler):
-    """Says once that the log cannot be written, e.g. because the disk is full: the stage's own error is what must be read."""
+    """Warns once if the log cannot be written, e.g. on a full disk: the stage's own error matters more."""
 
     silent = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Instead of a traceback for every line."""
+        """Replaces logging's traceback for every line."""
         error = sys.exc_info()[1]
         if not self.silent and isinstance(error, OSError):
             print(printable(f"warning: {unwritable(Path(self.baseFilename), error) or error}"), file=sys.stderr)
@@ -73,20 +72,20 @@ class _LogFile(logging.FileHandler):
             super().handleError(record)
 
     def close(self) -> None:
-        """Without another error for lines that could not be written."""
+        """Close without a further error for lines that could not be written."""
         with suppress(OSError):
             super().close()
 
 
 class _Lines(logging.Formatter):
-    """As usual, with control characters spelt out: names in a log come from files."""
+    """Spells out control characters: names in a log come from files."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
 
 
 def _add_handler(path: Path | None) -> logging.Handler:
-    # appending: several processes of a training may write to it
+    # append mode, as several processes of a training may write to it
     handler = _LogFile(path, mode="a", encoding="utf-8") if path else logging.StreamHandler()
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     log.addHandler(handler)
@@ -95,7 +94,7 @@ def _add_handler(path: Path | None) -> logging.Handler:
 
 
 def log_targets() -> list[Path | None]:
-    """Where this process logs to: files, and None for stderr."""
+    """What this process logs to: files, and None for stderr."""
     return [
         Path(h.baseFilename) if isinstance(h, logging.FileHandler) else None
         for h in log.handlers
@@ -104,7 +103,7 @@ def log_targets() -> list[Path | None]:
 
 
 def continue_log(targets: list[Path | None] | None) -> None:
-    """Go on with the log of the process that started this one; with None be silent for good: no log, no warnings, no progress."""
+    """Use the log of the process that started this one. With None: no log, no warnings and no progress from now on."""
     log.disabled = targets is None
     for target in targets or []:
         _add_handler(target)
@@ -113,26 +112,21 @@ def continue_log(targets: list[Path | None] | None) -> None:
 def revision() -> str:
     """Short git revision of the package's checkout, or "no git"."""
     try:
-        out = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
+        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+        out = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return "no git"
     return out.stdout.strip() or "no git"
 
 
 def where() -> str:
-    """This machine and, on a cluster, the job's number and the GPUs it was given: "node17, SLURM_JOB_ID 15, CUDA_VISIBLE_DEVICES 0"."""
+    """This machine, and on a cluster the job and its GPUs, e.g. "node17, SLURM_JOB_ID 15, CUDA_VISIBLE_DEVICES 0"."""
     given = [f"{name} {os.environ[name]}" for name in GIVEN_BY_CLUSTERS if os.environ.get(name)]
     return ", ".join([platform.node(), *given])
 
 
 def progress(items: Iterable[T], *, what: str, total: int | None = None, unit: str = "image") -> Iterator[T]:
-    """Iterate with a bar (rate, time left) on a terminal, or a plain log line about every tenth of the way."""
+    """Iterate with a progress bar on a terminal, else with a log line after about every tenth of the items."""
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
     if log.disabled:
@@ -141,20 +135,20 @@ def progress(items: Iterable[T], *, what: str, total: int | None = None, unit: s
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, total=total, unit=unit, file=sys.stderr, leave=False, dynamic_ncols=True)
         return
-    began, step, said = time.monotonic(), max(1, (total or 1000) // 10), 0.0
+    began, step, logged = time.monotonic(), max(1, (total or 1000) // 10), 0.0
     for k, item in enumerate(items, 1):
         yield item
         if k % step == 0 or k == total:
             spent = time.monotonic() - began
-            if total is None and spent < said + UNKNOWN_SECONDS:
+            if total is None and spent < logged + UNKNOWN_SECONDS:
                 continue
-            said = spent
+            logged = spent
             left = f", {spent / k * (total - k):.0f} s left" if total else ""
             log.info("%s: %d/%s %ss, %.1f/s%s", what, k, total or "?", unit, k / max(spent, 1e-9), left)
 
 
 def warn(message: str, *arguments: object) -> None:
-    """A warning that must not be missed: in the log and on stderr."""
+    """Write a warning to the log and to stderr."""
     if log.disabled:
         return
     log.warning(message, *arguments)

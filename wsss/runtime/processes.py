@@ -1,4 +1,4 @@
-"""Ordered work in several processes: the one place that starts a pool (no torch)."""
+"""Work in several processes, its results in order (no torch)."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from wsss.runtime.stopping import begin_helper, signals_later
 T = TypeVar("T")
 R = TypeVar("R")
 LOOK_EVERY = 1.0
-"""Seconds between two looks whether the pool is whole, while nothing is done."""
+"""Seconds between two checks of the pool while no result comes."""
 BLOCK = 16
-"""Items a task: enough to open a file or a network once per task at no visible cost."""
+"""Items of a task: enough that opening a file or a network once per task costs little."""
 
 
 def map_blocks(function: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T], *, workers: int) -> Iterator[R]:
-    """Results of `function` over blocks of `items`, one result an item, in the order of `items`.
+    """Apply `function` to blocks of `items` in several processes.
 
-    Processes are spawned, not forked (numba, OpenCV and onnxruntime keep threads), so results and behaviour do not depend on what the caller has imported.
+    Processes are spawned, not forked: numba, OpenCV and onnxruntime keep threads. So results do not depend on what the
+    caller has imported.
 
     Args:
-        function: Picklable (a module-level function or a `functools.partial` of one); gets a block of items and gives one result for each.
-        items: What to work on; pickled, so pass paths and keys, not pixels.
-        workers: Processes; up to 1 works in this process, without a pool.
+        function: Takes a block of items and returns one result for each. It must be picklable: a module-level function
+            or a `functools.partial` of one.
+        items: What to work on. They are pickled, so pass paths and keys, not pixels.
+        workers: Processes; 0 or 1: work in this process.
 
     Yields:
-        One result an item.
+        One result for each item, in the order of `items`.
 
     Raises:
         OSError: If a process was killed.
@@ -47,16 +49,16 @@ def map_blocks(function: Callable[[Sequence[T]], Iterable[R]], items: Sequence[T
     try:
         with signals_later():
             tasks = [pool.submit(_run, function, block) for block in blocks][::-1]
-        # not pool.map, which cancels tasks while the pool's thread marks them as broken: that thread would print a traceback
-        while tasks:  # each is let go of with its results
+        # not pool.map: it cancels tasks while the pool's thread marks them as broken, which prints a traceback
+        while tasks:  # pop, so that results that were yielded can be freed
             yield from _result(tasks.pop(), pool)
         whole = True
     except BrokenProcessPool:
-        raise OSError(
-            f"one of {workers} processes was killed, most often for lack of memory; use fewer (snakemake --set-threads RULE=1; by hand --workers 1) or smaller images"
-        ) from None
+        fault = f"one of {workers} processes was killed, most often for lack of memory"
+        fewer = "use fewer (snakemake --set-threads RULE=1; by hand --workers 1) or smaller images"
+        raise OSError(f"{fault}; {fewer}") from None
     finally:
-        with signals_later():  # one that came amid this would leave processes behind
+        with signals_later():  # a signal here would leave processes behind
             if not whole:  # a signal or a fault: nobody waits for the blocks in progress
                 for process in set(multiprocessing.active_children()) - others:
                     process.kill()
@@ -69,7 +71,7 @@ def _begin() -> None:
 
 
 def _result(task: Future[list[R]], pool: ProcessPoolExecutor) -> list[R]:
-    """The task's result. A pool that lost a process while tasks were handed to it may forget some of them, so nobody waits for those."""
+    """Wait for a task's result, but not for ever: a pool that lost a process may have lost the task, too."""
     while not task.done() and not pool._broken:
         wait([task], timeout=LOOK_EVERY)
     if not task.done():

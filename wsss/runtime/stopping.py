@@ -125,7 +125,7 @@ class HelperContext(ForkContext):
 
 
 def ignore_signals() -> None:
-    """In a process of `HelperContext`: ignore `SIGNALS`. A training still needs the process for the step it finishes."""
+    """In a process of `HelperContext`: ignore `SIGNALS`, as a training needs the process until its step is done."""
     if isinstance(multiprocessing.current_process(), _HelperProcess):
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)

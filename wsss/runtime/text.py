@@ -1,4 +1,4 @@
-"""Values and foreign text as messages show them (no torch)."""
+"""How messages show values and texts from files (no torch)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 MOST_COMPARED = 100
 """Characters of a name that are compared with those that are known: comparing takes quadratic time."""
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def short(value: Any) -> str:
-    """A value as messages quote it: at most 80 characters, however large or deep it is."""
+    """Quote a value in at most 80 characters, however large or deep it is."""
     text = _SHORT.repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def printable(text: str) -> str:
-    """The text with control characters spelt out, line breaks and tabs left: what a file says must not steer a terminal."""
-    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", lambda m: m[0].encode("unicode_escape").decode(), text)
+    """The text with control characters spelt out, except line breaks and tabs: no file's text may steer a terminal."""
+    return _CONTROL.sub(lambda m: m[0].encode("unicode_escape").decode(), text)
 
 
 def nearest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
@@ -37,4 +38,4 @@ def nearest(name: str, known: Iterable[str], *, listed: bool = True) -> str:
     close = difflib.get_close_matches(name[:MOST_COMPARED].strip().casefold(), folded, n=1, cutoff=0.6)
     if close:
         return f"did you mean {folded[close[0]]!r}?"
-    return f"known: {', '.join(folded.values())}" if listed else ""
+    return f"known: {', '.join(folded.values()) or 'none'}" if listed else ""

@@ -1,4 +1,4 @@
-"""What every section is made of."""
+"""The base of every section, and how a field documents itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 NAME = r"^[a-z][a-z0-9_]*$"
-"""Names that become folders: methods, recipes, variants."""
+"""Pattern of names that become folders: methods, recipes, variants."""
 
 
 class Section(BaseModel):
-    """Base of every section: frozen, keyword-only, unknown keys refused."""
+    """Base of every section: frozen, keyword-only; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -20,14 +20,14 @@ class Section(BaseModel):
 def setting(
     default: Any, doc: str, *, unit: str = "", source: str = "", read_if: Mapping[str, str] | None = None, **bounds: Any
 ) -> Any:
-    """A documented field.
+    """Make a documented field.
 
     Args:
-        default: The value used when the key is absent.
-        doc: What it does, one line.
+        default: Value that is used when the key is absent.
+        doc: What it does, in one line.
         unit: Unit of the value, e.g. "px"; empty for names and switches.
         source: Where the default comes from: a paper, a code base, or "ours".
-        read_if: What other keys of the section must be for this one to be read at all (`as_read`).
+        read_if: Values that other keys of the section must have for this one to be read at all (`as_read`).
         bounds: Legal range as pydantic constraints (ge, gt, le, lt, min_length, pattern).
 
     Returns:

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from wsss.files.limits import MOST_CONFIG_BYTES, MOST_RUN_NAME, check_plain, regular
+from wsss.files.limits import MOST_RUN_NAME, check_plain, regular
 from wsss.methods import FACTS
 from wsss.runtime.text import nearest, short
+from wsss.settings.kinds import PROPOSALS
 from wsss.settings.sections import NAME, Config, SegmentSection
 from wsss.settings.segment import shares_backbone
-from wsss.settings.yaml_checks import check_aliases, check_keys
+from wsss.settings.yaml_checks import check_keys
 
 M = TypeVar("M", bound=BaseModel)
 LISTED = 20
@@ -71,17 +72,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         if not path.is_fifo():  # a pipe may be given by the shell: @<(command)
-            regular(path, most=MOST_CONFIG_BYTES)
-        with path.open(encoding="utf-8") as file:
-            text = file.read(MOST_CONFIG_BYTES + 1)
-        check_aliases(text)
+            regular(path)
+        text = path.read_text(encoding="utf-8")
         check_keys(text)
         value = yaml.safe_load(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    except ValueError as error:  # not UTF-8, a key twice, numbers of thousands of digits, too large
+    except (ValueError, RecursionError) as error:  # not UTF-8, a key twice, numbers of many digits
         raise ConfigError(f"{path}: cannot be read: {str(error)[:200]}") from None
     if value is not None and not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a mapping of sections, found {type(value).__name__}")
@@ -284,9 +283,11 @@ def _method_faults(config: Config, method: str) -> list[str]:
             faults.append(
                 "instances.retrieval.background is 'saliency' but saliency.kind is 'none': choose barrier, u2net or folder, or background: map"
             )
-        if own.proposals.kind == "folder" and not own.proposals.folder.root:
+        proposals = own.proposals
+        if (key := PROPOSALS[proposals.kind].folder) and not getattr(proposals.own, key):
             faults.append(
-                "instances.proposals.folder.root is empty: name the folder of the proposals, or choose kind watershed"
+                f"instances.proposals.{proposals.kind}.{key} is empty: name the folder of the proposals, "
+                "or choose kind watershed"
             )
     rounds, weights = resolved.seeds.rounds, resolved.seeds.fuse.weights
     count = FACTS[kind].length if not FACTS[kind].rounds else rounds.count if rounds.mode == "fixed" else len(weights)

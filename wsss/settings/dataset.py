@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from wsss.runtime.text import nearest, short
 from wsss.settings.base import Section, setting
-from wsss.settings.kinds import dataset_kinds, saliency_kinds
+from wsss.settings.kinds import DATASETS, SALIENCY, dataset_kinds, saliency_kinds
 
 
 class KindSection(Section):
     """A section whose `kind` chooses one of its subsections, or a kind that another package adds, under `custom`."""
 
+    built_in: ClassVar[Collection[str]]
+    """The kinds of this package."""
     if TYPE_CHECKING:  # declared by the subclasses, in the order of config.yaml
         kind: str
         custom: dict[str, dict[str, Any]]
@@ -36,12 +38,14 @@ class KindSection(Section):
 
     @model_validator(mode="after")
     def _installed(self) -> Self:
+        if self.kind in self.built_in and not self.custom:
+            return self  # other packages are not asked: they may be importing this module
         known = list(self.kinds())
         if self.kind not in known:
             raise ValueError(f"kind {short(self.kind)} is not installed; {nearest(self.kind, known)}")
+        others = [kind for kind in known if kind not in self.built_in]
         for name in self.custom:
-            if name not in known or name in type(self).model_fields:
-                others = [k for k in known if k not in type(self).model_fields]
+            if name not in others:
                 raise ValueError(f"custom.{name}: no other package adds such a kind; {nearest(name, others)}")
         return self
 
@@ -111,6 +115,7 @@ class CocoSection(Section):
 class DatasetSection(KindSection):
     """Which images, and where their labels come from."""
 
+    built_in = tuple(DATASETS)
     kind: str = setting("scenes", "source of the images: scenes, voc, folder, coco, or a kind of another package")
     scenes: ScenesSection = ScenesSection()
     voc: VocSection = VocSection()
@@ -158,6 +163,7 @@ class SaliencyFolderSection(Section):
 class SaliencySection(KindSection):
     """The saliency cue."""
 
+    built_in = tuple(SALIENCY)
     kind: str = setting("barrier", "how saliency is made: barrier, u2net, folder, none, or a kind of another package")
     barrier: BarrierSection = BarrierSection()
     u2net: U2netSection = U2netSection()

@@ -15,17 +15,23 @@ def _check_areas(least: float, most: float) -> None:
 
 
 class WatershedSection(Section):
-    """Proposals by hierarchical watershed: nothing is trained, nothing is read."""
+    """Proposals by hierarchical watershed; no training, no files."""
 
     smoothings: list[float] = setting(
         [0.0, 1.0],
-        "standard deviations of the Gaussians that the image is smoothed by, a hierarchy each; 0: as it is",
+        "standard deviations of the Gaussians that smooth the image, a hierarchy for each; 0: no smoothing",
         unit="px",
-        source="ours: of the scenes' objects 82 % are met at IoU 0.5, 78 % and 69 % with one of the two alone (docs/BENCHMARKS.md)",
+        source="ours: 82 % of the scenes' objects have a proposal with IoU 0.5; 78 % and 69 % with one of the two only "
+        "(docs/BENCHMARKS.md)",
         min_length=1,
     )
     count: int = setting(
-        300, "most proposals of an image", unit="masks", source="ours; PRM's code: 100 of ranked ones", ge=1, le=10_000
+        300,
+        "largest number for each image",
+        unit="masks",
+        source="ours; PRM's code: 100 of ranked ones",
+        ge=1,
+        le=10_000,
     )
     min_area: float = setting(
         0.0005, "smallest proposal, as a share of the image", source="ours; PRM's code: 0.00002", ge=0, lt=1
@@ -46,9 +52,9 @@ class ProposalFolderSection(Section):
     root: str = setting("", "folder of IMAGE_ID.json (a list of COCO segmentations) or IMAGE_ID.mat (MCG, COB) files")
     count: int = setting(
         200,
-        "first proposals of a file that are used, of those within the areas below",
+        "number of proposals used: the first of a file that are within the areas below",
         unit="masks",
-        source="PRM's demonstration has 200 an image",
+        source="PRM's demonstration has 200 for each image",
         ge=1,
         le=10_000,
     )
@@ -76,15 +82,20 @@ class ProposalFolderSection(Section):
 
 
 class ProposalsSection(Section):
-    """Mask proposals. Read by the route proposals."""
+    """Mask proposals, for the route proposals."""
 
     kind: Literal["watershed", "folder", "truth"] = setting(
         "watershed",
-        "watershed; folder: precomputed ones; truth: the true instances, for the ceiling that perfect proposals give",
+        "watershed; folder: precomputed ones; truth: the true instances, to see what perfect proposals would give",
         source="ours; PRM: MCG, which was trained on masks",
     )
     watershed: WatershedSection = WatershedSection()
     folder: ProposalFolderSection = ProposalFolderSection()
+
+    @property
+    def own(self) -> Section | None:
+        """The settings of the chosen kind; None if it has none."""
+        return getattr(self, self.kind, None)
 
 
 class RetrievalSection(Section):
@@ -92,36 +103,38 @@ class RetrievalSection(Section):
 
     instance: float = setting(
         0.8,
-        "weight of the share of the response inside (alpha); 0 switches it off",
+        "weight of the response's share inside (alpha); 0 switches it off",
         source="code's demonstration",
         ge=0,
         le=1000,
     )
     boundary: float = setting(
-        1.0, "weight of the share of the response on the contour; 0 switches it off", source="paper: 1", ge=0, le=1000
+        1.0, "weight of the response's share on the contour; 0 switches it off", source="paper: 1", ge=0, le=1000
     )
     class_penalty: float = setting(
         2.0,
-        "penalty of the share of the image that is inside and background of the class (beta times the pixels); 0 switches it off",
-        source="code's demonstration: 0.00001 a pixel of 448 x 448; the paper's choice is not confirmed",
+        "penalty of the image's share that is inside but background of the class (beta times the number of pixels); "
+        "0 switches it off",
+        source="code's demonstration: 0.00001 for each pixel of 448 x 448; the paper's choice is not confirmed",
         ge=0,
         le=1000,
     )
     background_factor: float = setting(
         0.95,
-        "background of a class: its map, stretched to 0..1, below this multiple of its mean",
+        "background of a class: where its map, stretched to 0..1, is below this multiple of its mean",
         source="code's demonstration",
         ge=0,
         le=10,
     )
     background: Literal["map", "saliency"] = setting(
         "map",
-        "what the penalty is for: where the class's map is low; or there and wherever nothing is salient, which takes saliency.kind",
+        "what is penalised: map: where the class's map is low; saliency: there, and wherever nothing is salient "
+        "(needs saliency.kind)",
         source="map: paper, code; saliency: ours",
     )
     saliency_threshold: float = setting(
         0.06,
-        "background saliency: saliency below this is background, of every class",
+        "background saliency: saliency below this is background of every class",
         source="AE-PSL: 0.06",
         read_if={"background": "saliency"},
         ge=0,
@@ -138,7 +151,7 @@ class RetrievalSection(Section):
         le=2,
     )
     within_class: bool = setting(
-        False, "only instances of one class push each other out", source="code: false; paper: not confirmed"
+        False, "only instances of one class suppress each other", source="code: false; paper: not confirmed"
     )
 
     @model_validator(mode="after")
@@ -154,8 +167,8 @@ class InstancesSection(Section):
     methods: list[str] = setting([], "methods whose peaks or masks become instances (part of `methods`)")
     route: Literal["proposals", "components"] = setting(
         "proposals",
-        "proposals: the one that fits a peak's response best; components: of the masks taken away, one a component with one peak, split where there are several. "
-        "Without peaks a component is an instance",
+        "proposals: each peak takes the proposal that fits its response best; components: each component of the final "
+        "masks that has a peak is an instance, split if it has several. Without peaks every component is one",
         source="proposals: PRM; components: BESTIE (one peak), the split is ours",
     )
     response_scale: float = setting(

@@ -1,7 +1,8 @@
-"""Kinds of data sets and of saliency: those of this package and those that other packages add (no torch).
+"""Kinds of data sets, of saliency and of mask proposals (no torch).
 
 A kind of this package is: its module, one entry here, and its section of settings, named as the kind, in
-`wsss/settings/dataset.py`. Another package adds a kind by an entry point (docs/DATA.md); no file of this one changes.
+`wsss/settings/dataset.py` or `wsss/settings/instances.py`. Another package adds a data set or a saliency by an entry
+point (docs/DATA.md); no file of this one changes.
 """
 
 from __future__ import annotations
@@ -49,6 +50,25 @@ class SaliencyKind:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProposalKind:
+    """What rules and the report know of a kind of mask proposals; neither imports its module.
+
+    Attributes:
+        place: `module:class`, the class a `wsss.stages.instances.proposer.Proposer`.
+        level: What trained it: as of `SaliencyKind`, or "truth": it reads true instances.
+        supervision: What trained it, in a sentence. The report shows it.
+        folder: Key of its settings that names a folder of given proposals. Empty: it reads none.
+        extra: Extra of this package that it needs, a key of `wsss.runtime.extras.EXTRAS`. Empty: none.
+    """
+
+    place: str
+    level: Literal["none", "pixels", "given", "truth"]
+    supervision: str
+    folder: str = ""
+    extra: str = ""
+
+
 DATASETS = {
     "scenes": "wsss.stages.dataset.scenes:ScenesSource",
     "voc": "wsss.stages.dataset.voc:VocSource",
@@ -76,6 +96,26 @@ SALIENCY = {
         folder="root",
     ),
     "none": SaliencyKind(place="", level="none", supervision="No saliency."),
+}
+PROPOSALS = {
+    "watershed": ProposalKind(
+        place="wsss.stages.instances.watershed:Watershed",
+        level="none",
+        supervision="Mask proposals by hierarchical watershed: unsupervised, nothing was trained for them.",
+        extra="instances",
+    ),
+    "folder": ProposalKind(
+        place="wsss.stages.instances.given_proposals:GivenProposals",
+        level="given",
+        supervision="Mask proposals were given; whatever supervision made them went in. MCG and COB, for example, were "
+        "trained on pixel masks.",
+        folder="root",
+    ),
+    "truth": ProposalKind(
+        place="wsss.stages.instances.true_proposals:TrueInstances",
+        level="truth",
+        supervision="The true instances are the mask proposals: the ceiling of retrieval, no fair result.",
+    ),
 }
 
 
@@ -112,7 +152,7 @@ def load_class(place: str) -> Any:
 
 
 def kind_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Modules that a stage imports by name, because its settings choose a kind of data set or of saliency.
+    """Modules that a stage imports by name, because its settings choose a kind.
 
     Args:
         settings: The stage's settings as plain values.
@@ -122,6 +162,8 @@ def kind_modules(settings: Mapping[str, Any]) -> tuple[str, ...]:
         places.append(dataset_kinds()[settings["dataset"]["kind"]])
     if "saliency" in settings:
         places.append(saliency_kinds()[settings["saliency"]["kind"]].place)
+    if "proposals" in settings:
+        places.append(PROPOSALS[settings["proposals"]["kind"]].place)
     return tuple(place.partition(":")[0] for place in places if place)
 
 

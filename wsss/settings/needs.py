@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wsss.settings.config import for_method
-from wsss.settings.kinds import saliency_kinds
+from wsss.settings.kinds import PROPOSALS, saliency_kinds
 from wsss.settings.sections import Config
 
 
@@ -25,6 +25,6 @@ def needs(config: Config) -> Iterator[tuple[str, str]]:
             found[extra] = f"saliency.kind {own.saliency.kind!r}"
     for method in config.instances.methods:
         instances = resolved[method].instances
-        if instances.route == "proposals" and instances.proposals.kind == "watershed":
-            found["instances"] = "instances.proposals.kind 'watershed'"
+        if instances.route == "proposals" and (extra := PROPOSALS[instances.proposals.kind].extra):
+            found[extra] = f"instances.proposals.kind {instances.proposals.kind!r}"
     yield from found.items()

@@ -17,13 +17,15 @@ class SeedMaskSection(Section):
     )
     cue: Literal["saliency", "constant", "network"] = setting(
         "saliency",
-        "background score of kind scores: 1 - saliency, the number `background`, or the method's own background map (EPS); kind regions needs saliency",
+        "background score for kind scores: saliency: 1 - saliency; constant: `background`; network: the method's own "
+        "background map (EPS). Kind regions needs saliency",
         source="AE-PSL: saliency; EPS's code: constant, 0.2",
     )
     region_threshold: float = setting(
         0.65,
-        "regions: an object is where the fused score exceeds this; 0: where a round claimed it, at seeds.claim.rel_threshold",
-        source="ours: rounds that erase little learn, masks that claim more are better (docs/RESULTS.md); AE-PSL: 0",
+        "regions: an object is where the fused score exceeds this; 0: where a round claims (seeds.claim.rel_threshold)",
+        source="ours: rounds learn if they erase little, but masks are better if they claim more (docs/RESULTS.md); "
+        "AE-PSL: 0",
         read_if={"kind": "regions"},
         ge=0,
         lt=1,
@@ -38,7 +40,7 @@ class SeedMaskSection(Section):
     )
     background: float = setting(
         0.3,
-        "scores with cue constant: the background score",
+        "kind scores, cue constant: the background score",
         source="ours, within the field's 0.15..0.35",
         read_if={"cue": "constant"},
         ge=0,
@@ -50,11 +52,12 @@ CUSTOM = {"preset": "custom"}
 
 
 class CrfSection(Section):
-    """Dense CRF, Krähenbühl and Koltun (NeurIPS 2011), its symbols."""
+    """Dense CRF (Krähenbühl and Koltun, NeurIPS 2011), in its symbols."""
 
     preset: Literal["sec", "largefov", "deeplabv2", "irn", "custom"] = setting(
         "largefov",
-        "published settings: sec (80/13/10), largefov (121/5/4), deeplabv2 (67/3/4), irn (50/5/10); custom: the keys below",
+        "published settings: sec (80/13/10), largefov (121/5/4), deeplabv2 (67/3/4), irn (50/5/10); "
+        "custom: the keys below",
         source="DeepLab-LargeFOV, the paper's network; best of the four on the scenes' seeds (docs/RESULTS.md)",
     )
     theta_alpha: float = setting(
@@ -80,7 +83,7 @@ class PseudoSection(Section):
     seed: SeedMaskSection = SeedMaskSection()
     refine: Literal["crf", "none"] = setting(
         "none",
-        "refinement of cycle 0's masks; later cycles always use the CRF",
+        "refinement of the masks of cycle 0; later cycles always use the CRF",
         source="AE-PSL: none for cycle 0; the field: crf",
     )
     crf: CrfSection = CrfSection()

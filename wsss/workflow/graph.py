@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from wsss.methods import FACTS, Facts
@@ -14,11 +15,11 @@ from wsss.settings import sections, stage_settings
 from wsss.settings.config import for_method, for_variant
 from wsss.settings.reading import as_read, relevant
 from wsss.settings.sections import Config, SegmentSection
+from wsss.workflow.rows import FULL_SUPERVISION as FULL
+from wsss.workflow.rows import MeasuredArtefact, RunPlan, TrainingRecord
 
 TEST_PHASE = {name: sections.PslSection.model_fields[name].default for name in ("test_weighting", "test_p")}
 """Keys of PSL that only prediction reads, at their defaults."""
-FULL = "full"
-"""Stands for a method in the paths of the fully supervised reference."""
 
 
 class Graph:
@@ -221,14 +222,11 @@ class Graph:
 
     # ------------------------------------------------------------ what is measured
 
-    def measured(self, rounds: Mapping[str, int]) -> list[dict[str, Any]]:
-        """Every artefact that is measured and shown.
+    def measured(self, rounds: Mapping[str, int]) -> list[MeasuredArtefact]:
+        """Every artefact that is measured, in the order data flows, method by method.
 
         Args:
             rounds: Rounds used, by method.
-
-        Returns:
-            Mappings with method, stage, round, variant, cycle, split, files and `name`, the fragment under metrics/{method}/; `exported` marks what users take away.
         """
         rows = [row for m in self.config.methods for row in self._seed_rows(m, rounds[m])]
         for method in self.config.segment.methods:
@@ -238,116 +236,97 @@ class Graph:
             rows += self._segment_rows(FULL, "plain")
         return rows
 
-    def _seed_rows(self, method: str, rounds: int) -> list[dict[str, Any]]:
-        rows = [
-            _row(method, "scores", f"scores-round-{r}", self.scores(method, r), round=r) for r in range(1, rounds + 1)
-        ]
-        rows.append(_row(method, "fused", "fused", self.fused(method)))
-        rows.append(_row(method, "seed", "seed", self.seed_masks(method)))
-        name = self.pseudo_source("plain", 0)
+    def _seed_rows(self, method: str, rounds: int) -> list[MeasuredArtefact]:
+        """Scores of every round, what is made of them, and the pseudo masks of cycle 0."""
+        scores = {r: self.scores(method, r) for r in range(1, rounds + 1)}
         return [
-            *rows,
-            _row(method, "pseudo", f"pseudo-{name}-cycle-0", self.pseudo(method, name, 0), variant=name, cycle=0),
+            *(
+                MeasuredArtefact(method=method, stage="scores", name=f"scores-round-{r}", files=files, round=r)
+                for r, files in scores.items()
+            ),
+            MeasuredArtefact(method=method, stage="fused", name="fused", files=self.fused(method)),
+            MeasuredArtefact(method=method, stage="seed", name="seed", files=self.seed_masks(method)),
+            self._pseudo_row(method, self.pseudo_source("plain", 0), 0),
         ]
 
-    def _segment_rows(self, method: str, variant: str) -> list[dict[str, Any]]:
+    def _segment_rows(self, method: str, variant: str) -> list[MeasuredArtefact]:
+        """Every cycle of a variant: the masks that train it (cycle 0's are the seeds' rows), and its predictions."""
         rows = []
         for cycle in range(self.cycles(method, variant)):
             if cycle > 0:
-                rows.append(
-                    _row(
-                        method,
-                        "pseudo",
-                        f"pseudo-{variant}-cycle-{cycle}",
-                        self.pseudo(method, variant, cycle),
-                        variant=variant,
-                        cycle=cycle,
-                    )
-                )
-            for split in ("train", "val"):
-                name = f"prediction-{variant}-cycle-{cycle}-{split}"
-                rows.append(
-                    _row(
-                        method,
-                        "prediction",
-                        name,
-                        self.predictions(method, variant, cycle, split),
-                        variant=variant,
-                        cycle=cycle,
-                        split=split,
-                    )
-                )
+                rows.append(self._pseudo_row(method, variant, cycle))
+            rows += [self._prediction_row(method, variant, cycle, split) for split in ("train", "val")]
         return rows
 
-    def _exported_rows(self, method: str) -> list[dict[str, Any]]:
+    def _exported_rows(self, method: str) -> list[MeasuredArtefact]:
         """The training masks that users take away: those of the cycle after the last."""
         if not self.config.segment.variants:
             return []
         variant = self.config.segment.variants[-1]
-        cycle = self.cycles(method, variant)
+        row = self._pseudo_row(method, variant, self.cycles(method, variant))
+        return [replace(row, files=self.final_masks(method, "train"), exported=True)]
+
+    def _pseudo_row(self, method: str, variant: str, cycle: int) -> MeasuredArtefact:
+        name, files = f"pseudo-{variant}-cycle-{cycle}", self.pseudo(method, variant, cycle)
+        return MeasuredArtefact(method=method, stage="pseudo", name=name, files=files, variant=variant, cycle=cycle)
+
+    def _prediction_row(self, method: str, variant: str, cycle: int, split: str) -> MeasuredArtefact:
+        return MeasuredArtefact(
+            method=method,
+            stage="prediction",
+            name=f"prediction-{variant}-cycle-{cycle}-{split}",
+            files=self.predictions(method, variant, cycle, split),
+            variant=variant,
+            cycle=cycle,
+            split=split,
+        )
+
+    def _region_rows(self, method: str, rounds: int) -> list[MeasuredArtefact]:
+        """Regions of every round: shown by the report, not measured."""
         return [
-            _row(
-                method,
-                "pseudo",
-                f"pseudo-{variant}-cycle-{cycle}",
-                self.final_masks(method, "train"),
-                variant=variant,
-                cycle=cycle,
-            )
-            | {"exported": True}
+            MeasuredArtefact(method=method, stage="regions", name="", files=self.regions(method, r), round=r)
+            for r in range(1, rounds + 1)
         ]
 
-    def records(self, rounds: Mapping[str, int]) -> list[dict[str, Any]]:
-        """JSON records of trainings and rounds, for curves and timing rows."""
-        out: list[dict[str, Any]] = []
+    def records(self, rounds: Mapping[str, int]) -> list[TrainingRecord]:
+        """Records of trainings and rounds, for curves and timing rows.
+
+        Args:
+            rounds: Rounds used, by method.
+        """
+        out: list[TrainingRecord] = []
         for method in self.config.methods:
             for r in range(1, rounds[method] + 1):
-                out.append(
-                    {
-                        "method": method,
-                        "variant": "",
-                        "round": r,
-                        "cycle": None,
-                        "kind": "classifier",
-                        "file": self.classifier(method, r, "training.json"),
-                    }
-                )
-                out.append(
-                    {
-                        "method": method,
-                        "variant": "",
-                        "round": r,
-                        "cycle": None,
-                        "kind": "round",
-                        "file": self.round_metrics(method, r),
-                    }
-                )
-        pairs = [(m, v) for m in self.config.segment.methods for v in self.config.segment.variants] + [
-            (FULL, "plain")
-        ] * self.config.evaluate.full_supervision
-        for method, variant in pairs:
-            for cycle in range(self.cycles(method, variant)):
-                file = f"{self.segment_folder(method, variant, cycle)}/metrics.json"
-                out.append(
-                    {
-                        "method": method,
-                        "variant": variant,
-                        "round": None,
-                        "cycle": cycle,
-                        "kind": "segmenter",
-                        "file": file,
-                    }
-                )
+                training, measured = self.classifier(method, r, "training.json"), self.round_metrics(method, r)
+                out.append(TrainingRecord(method=method, kind="classifier", file=training, round=r))
+                out.append(TrainingRecord(method=method, kind="round", file=measured, round=r))
+        pairs = [(m, v) for m in self.config.segment.methods for v in self.config.segment.variants]
+        pairs += [(FULL, "plain")] * self.config.evaluate.full_supervision
+        for m, v in pairs:
+            for cycle in range(self.cycles(m, v)):
+                file = f"{self.segment_folder(m, v, cycle)}/metrics.json"
+                out.append(TrainingRecord(method=m, kind="segmenter", file=file, variant=v, cycle=cycle))
         return out
 
-    def plan(self, rounds: Mapping[str, int]) -> dict[str, Any]:
-        """Everything the report must find; plain values only."""
-        return {
-            "run": self.config.run, "config": relevant(self.config), "kinds": {m: self.kind(m) for m in self.config.methods}, "methods": self.config.methods,
-            "variants": self.config.segment.variants, "cycles": self.config.segment.cycles, "cues": {m: self.settings(m).saliency.kind for m in self.config.methods},
-            "saliency": {m: self.saliency(m) for m in self.config.methods}, "stages": self.measured(rounds),
-            "records": self.records(rounds), "benchmarks": f"{self.base}/benchmarks", "report": self.config.report.model_dump(mode="json"),
-        }  # fmt: skip
+    def plan(self, rounds: Mapping[str, int]) -> RunPlan:
+        """Everything that the report must find, without the instances.
+
+        Args:
+            rounds: Rounds used, by method.
+        """
+        methods = self.config.methods
+        regions = [row for m in methods for row in self._region_rows(m, rounds[m])]
+        return RunPlan(
+            run=self.config.run,
+            config=relevant(self.config),
+            methods=methods,
+            kinds={m: self.kind(m) for m in methods},
+            cues={m: self.settings(m).saliency.kind for m in methods},
+            saliency={m: self.saliency(m) for m in methods},
+            artefacts=[*self.measured(rounds), *regions],
+            records=self.records(rounds),
+            benchmarks=f"{self.base}/benchmarks",
+        )
 
     # ------------------------------------------------------------ stage settings
 
@@ -406,26 +385,3 @@ class Graph:
             ),
         }
         return simple[stage]
-
-
-def _row(
-    method: str,
-    stage: str,
-    name: str,
-    files: list[str],
-    *,
-    round: int | None = None,
-    variant: str = "",
-    cycle: int | None = None,
-    split: str = "train",
-) -> dict[str, Any]:
-    return {
-        "method": method,
-        "stage": stage,
-        "name": name,
-        "files": files,
-        "round": round,
-        "variant": variant,
-        "cycle": cycle,
-        "split": split,
-    }

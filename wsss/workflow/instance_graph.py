@@ -9,6 +9,7 @@ from wsss.methods import FACTS
 from wsss.settings import sections, stage_settings
 from wsss.settings.reading import as_read
 from wsss.workflow.graph import Graph
+from wsss.workflow.rows import MeasuredArtefact
 
 
 class InstanceGraph:
@@ -83,24 +84,16 @@ class InstanceGraph:
         return [f"{self.graph.base}/metrics/{m}/instances.csv" for m in self.methods]
 
     def row_keys(self, method: str) -> dict[str, Any]:
-        """Identifying columns of its rows in metrics.csv."""
+        """The identifying columns of its rows in metrics.csv, as `RowKeys` has them."""
         config = self.graph.config
-        return {
-            "run": config.run,
-            "method": method,
-            "variant": "",
-            "stage": "instances",
-            "round": None,
-            "cycle": None,
-            "split": "train",
-            "seed": config.seed,
-        }
+        row = MeasuredArtefact(method=method, stage="instances", name="instances", files=self.results(method))
+        return row.row_keys(run=config.run, seed=config.seed)
 
     def stage(self, stage: str, *, method: str = "", kind: str = "") -> sections.Section:
         """Exactly the keys that a stage reads; `kind` is that of the proposals."""
         if stage == "propose_masks":
             given = self.graph.config.instances.proposals
-            chosen = {kind: getattr(given, kind)} if kind != "truth" else {}
+            chosen = {kind: getattr(given, kind)} if hasattr(given, kind) else {}  # a kind's settings have its name
             return stage_settings.ProposalSettings(proposals=sections.ProposalsSection(kind=kind, **chosen))  # type: ignore[arg-type]
         section = self.section(method)
         if stage == "respond_peaks":

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from wsss.files.limits import MOST_TABLE_BYTES, regular
-from wsss.settings.kinds import saliency_kinds
+from wsss.settings.kinds import PROPOSALS, saliency_kinds
 from wsss.settings.stage_settings import ProposalSettings, SaliencySettings
 from wsss.workflow.digests import listing_digest
 
@@ -41,6 +41,6 @@ def given_folder(settings: BaseModel) -> Path | None:
         own = settings.saliency.own
         found = own.get(key) if isinstance(own, dict) else getattr(own, key, None)
         return Path(str(found)) if key and found is not None else None
-    if isinstance(settings, ProposalSettings) and settings.proposals.kind == "folder":
-        return Path(settings.proposals.folder.root)
+    if isinstance(settings, ProposalSettings) and (key := PROPOSALS[settings.proposals.kind].folder):
+        return Path(getattr(settings.proposals.own, key))
     return None

@@ -23,7 +23,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def check_names(names: list[str], faults: Faults, *, where: str) -> None:
-    """Refuse class names that cannot be told apart or stored.
+    """Refuse class names that are repeated or cannot be stored.
 
     Args:
         names: Foreground classes, ids 1..C.

@@ -1,6 +1,7 @@
 """Confusion matrices, what is read off them, and the one-pass threshold sweep. Pure.
 
-Shape legend: C foreground classes, K present classes, H×W image, T thresholds. What each figure means: docs/METRICS.md.
+Shape legend: C foreground classes, K present classes, H×W image, T thresholds.
+docs/METRICS.md says what each figure means.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import numpy as np
 from wsss.files.mask_values import IGNORE
 
 EPSILON = 1e-5
-"""Added to a map's maximum before dividing, as the field does (IRN): a zero map stays zero."""
+"""Added to a map's maximum before dividing, as IRN's make_cam does. A zero map stays zero."""
 BUCKETS = 1024
-"""Equal parts of [0, 1) that a score is looked up in before thresholds are compared; a power of two, so that the look-up is exact in float32."""
+"""Equal parts of [0, 1) in which a score is looked up before thresholds are compared.
+
+A power of two, so that the look-up is exact in float32.
+"""
 
 
 def confusion(truth: np.ndarray, guess: np.ndarray, *, num_classes: int) -> np.ndarray:
-    """Counts of (truth, guess) pairs.
+    """Count (truth, guess) pairs of pixels.
 
     Args:
         truth: (H, W) uint8, 0..C or 255; pixels of 255 are left out.
@@ -25,7 +29,7 @@ def confusion(truth: np.ndarray, guess: np.ndarray, *, num_classes: int) -> np.n
         num_classes: C.
 
     Returns:
-        (C + 1, C + 2) int64.
+        (C + 1, C + 2) int64, rows truth.
 
     Raises:
         ValueError: If the sizes differ or a value is neither a class nor 255.
@@ -41,16 +45,19 @@ def confusion(truth: np.ndarray, guess: np.ndarray, *, num_classes: int) -> np.n
 
 
 def figures(matrix: np.ndarray, *, labelled_only: bool = False) -> dict[str, np.ndarray | float]:
-    """What is read off a confusion matrix.
+    """Compute the figures of a confusion matrix.
 
     Args:
         matrix: (C + 1, C + 1) or (C + 1, C + 2) counts, rows truth; a last extra column is 255, no answer.
-        labelled_only: Leave pixels without an answer out; otherwise they count as wrong. The classes averaged stay the same, so that never answering a class does not pay.
+        labelled_only: Leave pixels without an answer out; otherwise they count as wrong.
+            The classes averaged stay the same, so that never answering a class does not pay.
 
     Returns:
-        iou, precision, recall: (C + 1,) float64, NaN for a class that does not occur in the truth; miou and means over background and the classes
-        that occur in the truth (precision of a class never guessed counts 0); pixel_accuracy; coverage, the share of pixels with an answer. All in [0, 1];
-        0 where there is no pixel at all.
+        All in [0, 1]; 0 where there is no pixel at all.
+        iou, precision, recall: (C + 1,) float64, NaN for a class that does not occur in the truth.
+        miou, mean_precision, mean_recall: over background and the classes that occur in the truth.
+        The precision of a class that is never guessed counts 0.
+        pixel_accuracy; coverage: the share of pixels with an answer.
     """
     n = len(matrix)
     answered = matrix[:, :n].astype(np.float64)
@@ -65,12 +72,19 @@ def figures(matrix: np.ndarray, *, labelled_only: bool = False) -> dict[str, np.
     total, known = float(matrix.sum()), float(answered.sum())
     whole = known if labelled_only else total
     return {
-        "iou": iou, "precision": precision, "recall": recall, "miou": _mean(iou), "mean_precision": _mean(precision), "mean_recall": _mean(recall),
-        "pixel_accuracy": float(hit.sum() / whole) if whole else 0.0, "coverage": known / total if total else 0.0,
-    }  # fmt: skip
+        "iou": iou,
+        "precision": precision,
+        "recall": recall,
+        "miou": _mean(iou),
+        "mean_precision": _mean(precision),
+        "mean_recall": _mean(recall),
+        "pixel_accuracy": float(hit.sum() / whole) if whole else 0.0,
+        "coverage": known / total if total else 0.0,
+    }
 
 
 def _mean(values: np.ndarray) -> float:
+    """Mean of the numbers that are not NaN; 0 without any."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else 0.0
 
@@ -78,12 +92,13 @@ def _mean(values: np.ndarray) -> float:
 class Sweep:
     """Confusion matrices at every constant background threshold from one pass over the pixels.
 
-    A pixel's guess is its strongest class where that score is strictly above the threshold, else background. So a pixel only matters by how many thresholds lie below its score:
-    a histogram over (truth, class, that number), summed from the top, gives every matrix, exactly.
+    A pixel's guess is its strongest class where that score is strictly above the threshold, else background.
+    So a pixel matters only by the number of thresholds below its score. A histogram over (truth, class, number),
+    summed from the top, gives every matrix exactly.
     """
 
     def __init__(self, num_classes: int, *, thresholds: np.ndarray) -> None:
-        """An empty sweep.
+        """Make an empty sweep.
 
         Args:
             num_classes: C.
@@ -105,28 +120,21 @@ class Sweep:
             class_ids: (K,) ids 1..C of the maps; no background map, because the threshold stands for it.
 
         Raises:
-            ValueError: If sizes differ, a class id is not 1..C, or the truth holds a value that is neither a class nor 255.
+            ValueError: If sizes differ, a class id is not 1..C, or the truth holds neither a class nor 255.
         """
-        if maps.shape != (len(class_ids), *truth.shape):
+        expected = (len(class_ids), *truth.shape)
+        if maps.shape != expected:
             raise ValueError(
-                f"maps are {maps.shape}, expected (classes, height, width) {(len(class_ids), *truth.shape)} as the truth mask is"
+                f"maps are {maps.shape}, expected (classes, height, width) {expected} as the truth mask is"
             )
         ids = np.asarray(class_ids, np.int64)
         if ((ids < 1) | (ids > self.num_classes)).any():
             raise ValueError(f"class ids {ids.tolist()}, expected 1..{self.num_classes}")
-        planes = (
-            np.ascontiguousarray(maps, np.float32).reshape(len(ids), -1)
-            if ids.size
-            else np.zeros((1, truth.size), np.float32)
-        )
-        bad = _count_scores(
-            self._hist,
-            np.ascontiguousarray(truth).ravel(),
-            planes,
-            ids if ids.size else np.zeros(1, np.int64),
-            self.thresholds,
-            self._start,
-        )
+        planes = np.ascontiguousarray(maps, np.float32).reshape(len(ids), truth.size)  # (K, H W)
+        if not ids.size:  # every pixel is background: one map that is nowhere above a threshold
+            ids, planes = np.zeros(1, np.int64), np.zeros((1, truth.size), np.float32)
+        pixels = np.ascontiguousarray(truth).ravel()
+        bad = _count_scores(self._hist, pixels, planes, ids, self.thresholds, self._start)
         if bad:
             raise ValueError(f"truth holds {bad}, expected 0..{self.num_classes} or {IGNORE}")
 
@@ -138,8 +146,17 @@ class Sweep:
         return out
 
 
-def max_normalise(maps: np.ndarray) -> np.ndarray:
-    """relu(m) / (max(m) + EPSILON) of each map (K, H, W), as float32 in [0, 1]; a map that is nowhere positive becomes 0."""
+def max_normalise_irn(maps: np.ndarray) -> np.ndarray:
+    """Normalise score maps as IRN does: relu(m) / (max(relu(m)) + 1e-5).
+
+    A map's maximum becomes slightly less than 1: the threshold of the sweep is compared with these values.
+
+    Args:
+        maps: (K, H, W) raw scores.
+
+    Returns:
+        (K, H, W) float32 in [0, 1]; a map that is nowhere positive becomes 0.
+    """
     positive = np.maximum(maps, 0, dtype=np.float32)
     positive /= positive.max(axis=(1, 2), keepdims=True, initial=0) + np.float32(EPSILON)
     return positive
@@ -147,7 +164,10 @@ def max_normalise(maps: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True)
 def _count_pairs(matrix, truth, guess):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Count flat masks into (C + 1, C + 2); 0, or the first illegal value: as it is in the truth, negative in the guess."""
+    """Count flat masks into (C + 1, C + 2).
+
+    Returns 0, or the first illegal value: as it is if in the truth, negative if in the guess.
+    """
     n = matrix.shape[0]
     for p in range(truth.size):
         t, g = np.int64(truth[p]), np.int64(guess[p])
@@ -164,8 +184,10 @@ def _count_pairs(matrix, truth, guess):  # type: ignore[no-untyped-def]  # pragm
 
 
 @numba.njit(cache=True)
-def _count_scores(hist, truth, maps, class_ids, thresholds, start):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """Count a flat image into (C + 1, C + 1, T + 1); 0, or the first illegal truth value."""
+def _count_scores(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    hist, truth, maps, class_ids, thresholds, start
+):
+    """Count a flat image into (C + 1, C + 1, T + 1); returns 0, or the first illegal truth value."""
     n, top_bucket, lowest = hist.shape[0], len(start) - 1, thresholds[0]
     for p in range(truth.size):
         t = np.int64(truth[p])

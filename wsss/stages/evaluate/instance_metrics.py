@@ -1,4 +1,6 @@
-"""Figures of instance masks: AP^r (Hariharan et al., "Simultaneous Detection and Segmentation", ECCV 2014), best overlap, pointing. Pure.
+"""Figures of instance masks: AP^r, best overlap, pointing. Pure.
+
+AP^r is of Hariharan et al., "Simultaneous Detection and Segmentation" (SDS), ECCV 2014.
 
 Shape legend: D detections and G true instances of one class in one image.
 """
@@ -15,7 +17,16 @@ POINTS = np.linspace(0, 1, 101)
 
 
 def overlap_matrix(some: np.ndarray, others: np.ndarray, *, void: np.ndarray | None = None) -> np.ndarray:
-    """Intersection over union of masks (D, H, W) and (G, H, W) bool, without the pixels of `void` (H, W) bool: (D, G) float64; 0 where both are empty."""
+    """Compute the intersection over union of every pair of masks.
+
+    Args:
+        some: (D, H, W) bool.
+        others: (G, H, W) bool.
+        void: (H, W) bool, pixels that do not count.
+
+    Returns:
+        (D, G) float64 in [0, 1]; 0 where both are empty.
+    """
     counted = np.ones(some.shape[1:], np.bool_) if void is None else ~void
     a, b = some[:, counted].astype(np.float32), others[:, counted].astype(np.float32)
     shared = (a @ b.T).astype(np.float64)
@@ -24,7 +35,15 @@ def overlap_matrix(some: np.ndarray, others: np.ndarray, *, void: np.ndarray | N
 
 
 def void_shares(masks: np.ndarray, void: np.ndarray | None) -> np.ndarray:
-    """Share of each mask's own pixels that lie on `void`: masks (D, H, W) bool, void (H, W) bool or none; (D,) float64 in [0, 1], 0 for an empty mask."""
+    """Compute the share of each mask's own pixels that are void.
+
+    Args:
+        masks: (D, H, W) bool.
+        void: (H, W) bool, or None.
+
+    Returns:
+        (D,) float64 in [0, 1]; 0 for an empty mask.
+    """
     if void is None:
         return np.zeros(len(masks))
     areas = masks.sum((1, 2)).astype(np.float64)
@@ -32,9 +51,10 @@ def void_shares(masks: np.ndarray, void: np.ndarray | None) -> np.ndarray:
 
 
 def match(iou: np.ndarray, scores: np.ndarray, *, threshold: float) -> np.ndarray:
-    """Which detections of an image and class are right: from the best score down, each takes the free true instance it overlaps most, if that reaches the threshold.
+    """Decide which detections of an image and class are right, as SDS and COCO do.
 
-    As in the AP^r of SDS and in COCO; a second detection of an instance is wrong.
+    From the best score down, each takes the free true instance that it overlaps most, if that reaches the threshold.
+    A second detection of an instance is wrong.
 
     Args:
         iou: (D, G).
@@ -55,27 +75,28 @@ def match(iou: np.ndarray, scores: np.ndarray, *, threshold: float) -> np.ndarra
 
 
 def precision_recall(right: np.ndarray, scores: np.ndarray, *, truths: int) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall after each detection of all images, from the best score down.
+    """Compute precision and recall after each detection of all images, from the best score down.
 
     Args:
         right: (N,) bool.
         scores: (N,).
-        truths: True instances, at least 1.
+        truths: Number of true instances, at least 1.
 
     Returns:
-        Two (N,) arrays.
+        Precision and recall, (N,) float64 each.
     """
     hits = np.cumsum(right[np.argsort(-scores, kind="stable")])
     return hits / np.arange(1, len(hits) + 1), hits / truths
 
 
 def average_precision(precision: np.ndarray, recall: np.ndarray, *, points: np.ndarray | None = None) -> float:
-    """Area under the precision that at least a recall reaches; with `points` the mean of it at these recalls, as COCO.
+    """Compute the area under the highest precision that is reached at a recall or beyond it.
 
     Args:
         precision: (N,) by falling score.
         recall: (N,), ascending.
-        points: Recalls, ascending; None: every step of the curve, as SDS and VOC since 2010.
+        points: Recalls, ascending, at which that precision is averaged, as COCO does.
+            None: every step of the curve, as SDS and VOC since 2010.
 
     Returns:
         In [0, 1]; 0 without detections.
@@ -89,17 +110,27 @@ def average_precision(precision: np.ndarray, recall: np.ndarray, *, points: np.n
 
 @dataclass(frozen=True, kw_only=True)
 class Overlaps:
-    """One class in one image: iou (D, G) and scores (D,) of its detections, and the share of each one's pixels that is void (D,)."""
+    """One class in one image.
+
+    Attributes:
+        iou: (D, G), of detections with true instances.
+        scores: (D,), of the detections.
+        void: (D,), share of each detection's pixels that is void.
+    """
 
     iou: np.ndarray
     scores: np.ndarray
     void: np.ndarray
 
     def judge(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-        """Which detections are right (N,) bool, and the scores (N,) of those that count.
+        """Judge the detections that count.
 
-        One that matches no true instance and has at least the threshold of its own pixels on void does not count, as COCO treats crowds (pycocotools: the IoU with a crowd is the intersection
-        over the detection's area, and a detection matched to a crowd is ignored).
+        A detection does not count if it matches no true instance and at least the share `threshold` of its pixels is
+        void. COCO treats crowds so: in pycocotools, the IoU with a crowd is the intersection over the detection's
+        area, and a detection matched to a crowd is ignored.
+
+        Returns:
+            Which are right (N,) bool, and their scores (N,).
         """
         right = match(self.iou, self.scores, threshold=threshold)
         counts = right | (self.void < threshold)
@@ -110,7 +141,7 @@ class InstanceTally:
     """What is found and what is true, image by image.
 
     Attributes:
-        found: Class id to its images.
+        found: Class id to the overlaps of its images.
     """
 
     def __init__(self) -> None:
@@ -135,15 +166,14 @@ class InstanceTally:
             scores: (D,).
             truth: (G, H, W) bool.
             truth_class_ids: (G,).
-            void: (H, W) bool, pixels that count nowhere; what is found on them is neither right nor wrong.
+            void: (H, W) bool, pixels that do not count. What is found on them is neither right nor wrong.
         """
         shares = void_shares(masks, void)
         for c in np.union1d(class_ids, truth_class_ids):
-            mine, true = class_ids == c, truth_class_ids == c
-            iou = overlap_matrix(masks[mine], truth[true], void=void)
-            self.found.setdefault(int(c), []).append(
-                Overlaps(iou=iou, scores=np.asarray(scores, np.float64)[mine], void=shares[mine])
-            )
+            own, true = class_ids == c, truth_class_ids == c
+            iou = overlap_matrix(masks[own], truth[true], void=void)
+            overlaps = Overlaps(iou=iou, scores=np.asarray(scores, np.float64)[own], void=shares[own])
+            self.found.setdefault(int(c), []).append(overlaps)
 
     @property
     def classes(self) -> list[int]:
@@ -157,24 +187,31 @@ class InstanceTally:
         """AP^r of each class that has a true instance, at an IoU threshold."""
         out = {}
         for c in self.classes:
-            right, scores = (
-                np.concatenate(parts) for parts in zip(*(part.judge(threshold) for part in self.found[c]), strict=True)
-            )
+            judged = [part.judge(threshold) for part in self.found[c]]
+            right, scores = (np.concatenate(parts) for parts in zip(*judged, strict=True))
             out[c] = average_precision(*precision_recall(right, scores, truths=self._truths(c)), points=points)
         return out
 
     def best_overlaps(self) -> dict[int, np.ndarray]:
-        """Of each true instance the largest IoU with a detection of its class in its image, by class."""
+        """The largest IoU of each true instance with a detection of its class in its image, by class."""
         return {c: np.concatenate([part.iou.max(0, initial=0) for part in self.found[c]]) for c in self.classes}
 
 
 def pointing_hits(places: Sequence[tuple[float, float]], boxes: Sequence[tuple[int, int, int, int]]) -> list[bool]:
-    """Whether each place (y, x) lies in one of the boxes (top, left, bottom, right), borders included."""
+    """Whether each place (y, x) is in one of the boxes (top, left, bottom, right), borders included."""
     return [any(top <= y <= bottom and left <= x <= right for top, left, bottom, right in boxes) for y, x in places]
 
 
 def response_quality(response: np.ndarray, truth: np.ndarray) -> float:
-    """Largest share of a response map (H, W) inside one true instance of truth (G, H, W) bool: max over G of sum(R G) / sum(R); 0 without instances."""
+    """Compute the largest share of a response that is inside one true instance: max over G of sum(R G) / sum(R).
+
+    Args:
+        response: (H, W), not negative.
+        truth: (G, H, W) bool.
+
+    Returns:
+        In [0, 1]; 0 without instances.
+    """
     total = float(response.sum())
     return max((float(response[mask].sum()) / total for mask in truth), default=0.0) if total > 0 else 0.0
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss.files.errors import ArtefactError
-from wsss.files.index import ImageIndex
+from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.json_files import read_instances
 from wsss.files.metrics import METRIC_COLUMNS
 from wsss.files.rle import unpack
@@ -21,7 +22,7 @@ from wsss.stages.evaluate.instance_metrics import InstanceTally, class_mean, poi
 
 THRESHOLDS = (0.25, 0.5, 0.75)
 GOOD = 0.5
-"""Share of a response inside one instance above which it counts as good."""
+"""A response counts as good if a larger share of it is inside one instance."""
 
 
 def measure_instances(*, index: Path, instances: list[Path], responses: list[Path], row: RowKeys, output: Path) -> None:
@@ -38,34 +39,19 @@ def measure_instances(*, index: Path, instances: list[Path], responses: list[Pat
         ArtefactError: If an input is missing or damaged, or masks do not fit.
     """
     data = ImageIndex(index)
-    found = {
-        image_id: entries
-        for path in instances
-        for image_id, entries in read_instances(path, num_classes=data.num_classes).items()
-    }
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in instances:
+        found |= read_instances(path, num_classes=data.num_classes)
     tally, peaks, measured = InstanceTally(), PeakTally(data.num_classes), 0
     with MapSet(responses) as store:
         for image in progress(data.split(row.split), what="instances"):
             if not (image.measured and image.mask and image.instances):
                 continue
-            if image.image_id not in found:
-                raise ArtefactError(
-                    f"image {image.image_id} is in none of {', '.join(map(str, instances))}; delete these files and rerun"
-                )
-            entries, truth = found[image.image_id], true_instances(image)
-            try:
-                masks = unpack([e["segmentation"] for e in entries], size=(image.height, image.width))
-            except ValueError as error:
-                raise ArtefactError(
-                    f"image {image.image_id}: {error}; in one of {', '.join(map(str, instances))}: `snakemake FILE --forcerun FILE` makes it anew"
-                ) from None
-            class_ids, scores = (
-                np.array([e["category_id"] for e in entries], int),
-                np.array([e["score"] for e in entries], float),
-            )
-            tally.add(masks, class_ids, scores, truth=truth[0], truth_class_ids=truth[1], void=truth[2])
+            truth, truth_class_ids, void = true_instances(image)
+            masks, class_ids, scores = _detections(image, found, instances)
+            tally.add(masks, class_ids, scores, truth=truth, truth_class_ids=truth_class_ids, void=void)
             if responses:
-                peaks.add(store.read(image.image_id, "peak", "response"), masks=truth[0], class_ids=truth[1])
+                peaks.add(store.read(image.image_id, "peak", "response"), masks=truth, class_ids=truth_class_ids)
             measured += 1
     base = row.model_dump(mode="json")
     out: list[dict[str, Any]] = [{**base, "metric": "images", "value": measured}]
@@ -74,6 +60,23 @@ def measure_instances(*, index: Path, instances: list[Path], responses: list[Pat
     else:
         log.warning("no image of this split has true instances: nothing is measured")
     write_csv(output, METRIC_COLUMNS, out)
+
+
+def _detections(
+    image: ImageRow, found: Mapping[str, list[dict[str, Any]]], files: Sequence[Path]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masks (D, H, W) bool, class ids (D,) and scores (D,) of an image's instances."""
+    names = ", ".join(map(str, files))
+    if image.image_id not in found:
+        raise ArtefactError(f"image {image.image_id} is in none of {names}; delete these files and rerun")
+    entries = found[image.image_id]
+    try:
+        masks = unpack([e["segmentation"] for e in entries], size=(image.height, image.width))
+    except ValueError as error:
+        raise ArtefactError(
+            f"image {image.image_id}: {error}; in one of {names}: `snakemake FILE --forcerun FILE` makes it again"
+        ) from None
+    return masks, np.array([e["category_id"] for e in entries], int), np.array([e["score"] for e in entries], float)
 
 
 class PeakTally:
@@ -86,7 +89,15 @@ class PeakTally:
         self.images = 0
 
     def add(self, record: MapRecord, *, masks: np.ndarray, class_ids: np.ndarray) -> None:
-        """Count one image: the highest peak of each class against the boxes of the class's instances, every response against its instances."""
+        """Count one image.
+
+        The highest peak of each class is compared with the boxes of its instances, every response with its instances.
+
+        Args:
+            record: `peak` (P, 4): class id, y, x, score; `response` (P, H W).
+            masks: (G, H, W) bool, the true instances.
+            class_ids: (G,).
+        """
         self.images += 1
         peak, response = record["peak"].astype(float), record["response"].astype(np.float32)
         for c in np.unique(peak[:, 0]).astype(int):
@@ -95,9 +106,8 @@ class PeakTally:
             places = [np.nonzero(mask) for mask in masks[class_ids == c]]
             boxes = [(int(y.min()), int(x.min()), int(y.max()), int(x.max())) for y, x in places]
             self.hits[c] += pointing_hits([(peak[highest, 1], peak[highest, 2])], boxes)
-            self.good += [
-                response_quality(response[k].reshape(masks.shape[1:]), masks[class_ids == c]) > GOOD for k in own
-            ]
+            truth, size = masks[class_ids == c], masks.shape[1:]
+            self.good += [response_quality(response[k].reshape(size), truth) > GOOD for k in own]
 
     def rows(self, base: dict[str, Any]) -> list[dict[str, Any]]:
         """Metric rows; none without peaks."""
@@ -113,7 +123,7 @@ class PeakTally:
 
 
 def instance_rows(tally: InstanceTally, *, base: dict[str, Any], class_names: list[str]) -> list[dict[str, Any]]:
-    """AP^r at each threshold and best overlaps, as metric rows."""
+    """Make the metric rows of AP^r at each threshold and of the best overlaps."""
     rows = []
     for threshold in THRESHOLDS:
         each = tally.average_precisions(threshold)

@@ -47,7 +47,8 @@ def measure_masks(*, index: Path, maps: list[Path], row: RowKeys, output: Path) 
             seen += np.bincount(guess.ravel(), minlength=256)
             if row.stage == COMPLETE and seen[IGNORE]:
                 raise ArtefactError(
-                    f"image {image.image_id}: the prediction holds {IGNORE} (no answer), expected a class everywhere; delete the predictions and rerun predict_masks"
+                    f"image {image.image_id}: the prediction holds {IGNORE} (no answer), expected a class everywhere; "
+                    "delete the predictions and rerun predict_masks"
                 )
             if image.measured and image.mask:
                 tally.add(image, guess)
@@ -63,7 +64,9 @@ def measure_masks(*, index: Path, maps: list[Path], row: RowKeys, output: Path) 
 
 
 class Tally:
-    """Counts over images: the confusion matrix, and what is guessed on the co-occurring background (EPS's train and rails).
+    """Counts over images.
+
+    They are the confusion matrix, and what is guessed on the co-occurring background, as EPS does for train and rails.
 
     Attributes:
         matrix: (C + 1, C + 2) int64, rows truth, the last column 255.
@@ -101,16 +104,19 @@ class Tally:
         context = read_mask(image.context) > 0
         if context.shape != truth.shape:
             raise ArtefactError(
-                f"{image.context}: (height, width) {context.shape}, but the truth mask has {truth.shape}; mend it and rerun index_images"
+                f"{image.context}: (height, width) {context.shape}, but the truth mask has {truth.shape}; "
+                "repair it and rerun index_images"
             )
         if context.any():
             self.on_context += np.bincount(guess[context & (truth == 0)], minlength=256)[: len(self.on_context)]
             self.with_context[image.class_ids] += 1
 
     def confusion_ratio(self) -> tuple[int, float] | None:
-        """(class, ratio): context pixels guessed as the class over the class's rightly guessed pixels (EPS, its co-occurrence analysis); at least 0, may exceed 1.
+        """Compute EPS's measure of co-occurrence: context pixels guessed as a class over its rightly guessed pixels.
 
-        The class is the one in most images whose context mask is not empty (the lowest of equals). None without such an image, or without a right pixel.
+        Returns:
+            (class, ratio). The ratio is at least 0 and may exceed 1. The class is the one in most images whose context
+            mask is not empty, the lowest of equals. None without such an image, or without a right pixel.
         """
         k = int(self.with_context.argmax())
         right = int(self.matrix[k, k])
@@ -118,30 +124,23 @@ class Tally:
 
 
 def mask_rows(tally: Tally, *, base: dict[str, Any], class_names: list[str], complete: bool) -> list[dict[str, Any]]:
-    """Metric rows of the counts.
+    """Make the metric rows of the counts.
 
     Args:
         tally: At least one image.
         base: Identifying columns.
         class_names: By id, background first.
-        complete: Whether the masks never hold 255: then what is about it is left out.
+        complete: Whether the masks never hold 255; then the metrics about it are left out.
 
     Returns:
         Rows for metrics.csv.
     """
     f, labelled = figures(tally.matrix), figures(tally.matrix, labelled_only=True)
-    named = {
-        "miou": f["miou"],
-        "precision": f["mean_precision"],
-        "recall": f["mean_recall"],
-        "pixel_accuracy": f["pixel_accuracy"],
-    }
+    named = {"miou": f["miou"], "precision": f["mean_precision"], "recall": f["mean_recall"]}
+    named["pixel_accuracy"] = f["pixel_accuracy"]
     if not complete:
-        named |= {
-            "miou_labelled": labelled["miou"],
-            "precision_labelled": labelled["mean_precision"],
-            "coverage": f["coverage"],
-        }
+        named |= {"miou_labelled": labelled["miou"], "precision_labelled": labelled["mean_precision"]}
+        named["coverage"] = f["coverage"]
     rows = [{**base, "metric": name, "value": value} for name, value in named.items()]
     for metric in ("iou", "precision", "recall"):
         values = f[metric]
@@ -159,44 +158,38 @@ def mask_rows(tally: Tally, *, base: dict[str, Any], class_names: list[str], com
 def warning_rows(
     seen: np.ndarray, images: list[ImageRow], *, base: dict[str, Any], class_names: list[str]
 ) -> list[dict[str, Any]]:
-    """Rows and loud words for results that are probably a silent failure: all background, one class for several, or nothing of a class that the labels name.
+    """Find results that are probably a silent failure, and warn of them.
+
+    They are: all background, one class for several, nothing of a class that the image-level labels name.
 
     Args:
-        seen: (256,) pixels by guess, over all images, truth or none.
+        seen: (256,) pixels by guess, over all images with or without truth.
         images: All images of the split.
         base: Identifying columns.
         class_names: By id, background first.
 
     Returns:
-        Rows for metrics.csv: warning_all_background or warning_single_class (value 1), else one warning_empty_class a class (value: images that name it).
+        Rows for metrics.csv: warning_all_background or warning_single_class (value 1), else one
+        warning_empty_class a class (value: images that name it).
     """
-    labelled = (
-        np.sum([image.labels for image in images], axis=0, dtype=int) if images else np.zeros(len(class_names) - 1, int)
-    )
-    expected = np.flatnonzero(labelled) + 1
+    labels = [image.labels for image in images]
+    named = np.sum(labels, axis=0, dtype=int) if images else np.zeros(len(class_names) - 1, int)  # images by class
+    expected = np.flatnonzero(named) + 1
     if len(images) < LEAST_IMAGES or not len(expected):
         return []
     what = " ".join(str(base[k]) for k in ("method", "variant", "stage", "split") if base[k])
     guessed = np.flatnonzero(seen[1:IGNORE]) + 1
     if len(guessed) == 0:
-        warn(
-            "%s: all %d masks are background or unlabelled: check thresholds, saliency and the losses of the stages before",
-            what,
-            len(images),
-        )
+        advice = "check thresholds, saliency and the losses of the stages before"
+        warn("%s: all %d masks are background or unlabelled: %s", what, len(images), advice)
         return [{**base, "metric": "warning_all_background", "value": 1}]
+    advice = "check the stages before"
     if len(guessed) == 1 and len(expected) > 1:
-        warn(
-            "%s: the %d masks hold no class but %s: check the stages before", what, len(images), class_names[guessed[0]]
-        )
+        name = class_names[guessed[0]]
+        warn("%s: the %d masks hold no class except %s: %s", what, len(images), name, advice)
         return [{**base, "metric": "warning_single_class", "value": 1}]
     missing = [k for k in expected if not seen[k]]
     if missing:
-        warn(
-            "%s: no pixel of %s, which the labels name: check the stages before",
-            what,
-            ", ".join(class_names[k] for k in missing),
-        )
-    return [
-        {**base, "metric": "warning_empty_class", "class": class_names[k], "value": labelled[k - 1]} for k in missing
-    ]
+        names = ", ".join(class_names[k] for k in missing)
+        warn("%s: no pixel of %s, which the labels name: %s", what, names, advice)
+    return [{**base, "metric": "warning_empty_class", "class": class_names[k], "value": named[k - 1]} for k in missing]

@@ -15,9 +15,8 @@ from wsss.files.store import MapSet
 from wsss.files.text_files import write_csv
 from wsss.runtime.console import log, progress, warn
 from wsss.settings.stage_settings import RowKeys, SweepSettings
-from wsss.stages.evaluate.confusion import Sweep, figures, max_normalise
+from wsss.stages.evaluate.confusion import Sweep, figures, max_normalise_irn
 
-MAPS = "scores"
 LEAST_IMAGES = 4
 """Below this, an all-background result may be true."""
 
@@ -27,10 +26,12 @@ def measure_scores(*, index: Path, maps: list[Path], row: RowKeys, settings: Swe
 
     Args:
         index: The data set's index.csv.
-        maps: Store files with `scores` (K, h, w), all shards. A background map (class 0) is left out: the threshold stands for it.
+        maps: Store files with `scores` (K, h, w), all shards.
+            A background map (class 0) is left out: the threshold stands for it.
         row: Identifying columns of the rows; `split` says which images.
         settings: The configured threshold and the sweep.
-        output: CSV of metric rows: miou at the configured threshold, miou_best at the best one, miou_curve, precision, recall at each, iou per class at these two.
+        output: CSV of metric rows: miou at the configured threshold and miou_best at the best one, iou of each class
+            at these two; miou_curve, precision and recall at every threshold.
 
     Raises:
         ArtefactError: If an input is missing or damaged, or a truth mask does not fit.
@@ -41,16 +42,15 @@ def measure_scores(*, index: Path, maps: list[Path], row: RowKeys, settings: Swe
     sweep = Sweep(data.num_classes, thresholds=np.unique(np.append(grid, settings.threshold).astype(np.float32)))
     with MapSet(maps) as store:
         for image in progress(rows, what="sweep"):
-            record = store.read(image.image_id, MAPS)
+            record = store.read(image.image_id, "scores")
             foreground = record.class_ids > 0
-            full = max_normalise(
-                resize_maps(record[MAPS][foreground].astype(np.float32), size=(image.height, image.width))
-            )
+            raw = record["scores"][foreground].astype(np.float32)
+            full = max_normalise_irn(resize_maps(raw, size=(image.height, image.width)))
             assert image.mask is not None
             try:
                 sweep.add(read_mask(image.mask), full, class_ids=record.class_ids[foreground])
             except ValueError as error:
-                raise ArtefactError(f"{image.mask}: {error}; mend the mask and rerun index_images") from None
+                raise ArtefactError(f"{image.mask}: {error}; repair the mask and rerun index_images") from None
     base = row.model_dump(mode="json")
     out: list[dict[str, Any]] = [{**base, "metric": "images", "value": len(rows)}]
     if rows:
@@ -69,7 +69,7 @@ def measure_scores(*, index: Path, maps: list[Path], row: RowKeys, settings: Swe
 
 
 def sweep_rows(sweep: Sweep, *, base: dict[str, Any], threshold: float, class_names: list[str]) -> list[dict[str, Any]]:
-    """Metric rows of a filled sweep.
+    """Make the metric rows of a filled sweep.
 
     Args:
         sweep: The counts.
@@ -82,21 +82,21 @@ def sweep_rows(sweep: Sweep, *, base: dict[str, Any], threshold: float, class_na
     """
     each = [figures(m) for m in sweep.matrices()]
     miou = np.array([f["miou"] for f in each])
-    labels = [str(t) for t in sweep.thresholds]  # the shortest text that is this float32 and no other
+    texts = [str(t) for t in sweep.thresholds]  # the shortest text that is this float32 and no other
     best, chosen = int(miou.argmax()), int(np.flatnonzero(sweep.thresholds == np.float32(threshold))[0])
     rows = [
-        {**base, "metric": name, "threshold": labels[k], "value": miou[k]}
+        {**base, "metric": name, "threshold": texts[k], "value": miou[k]}
         for name, k in (("miou", chosen), ("miou_best", best))
     ]
-    for label, f in zip(labels, each, strict=True):
-        named = (("miou_curve", f["miou"]), ("precision", f["mean_precision"]), ("recall", f["mean_recall"]))
-        rows += [{**base, "metric": name, "threshold": label, "value": value} for name, value in named]
+    for text, f in zip(texts, each, strict=True):
+        named = {"miou_curve": f["miou"], "precision": f["mean_precision"], "recall": f["mean_recall"]}
+        rows += [{**base, "metric": name, "threshold": text, "value": value} for name, value in named.items()]
     for k in dict.fromkeys((chosen, best)):
         iou = each[k]["iou"]
         assert isinstance(iou, np.ndarray)
         rows += [
-            {**base, "metric": "iou", "threshold": labels[k], "class": n, "value": v}
-            for n, v in zip(class_names, iou, strict=True)
-            if not np.isnan(v)
+            {**base, "metric": "iou", "threshold": texts[k], "class": name, "value": value}
+            for name, value in zip(class_names, iou, strict=True)
+            if not np.isnan(value)
         ]
     return rows

@@ -1,1 +1,1 @@
-"""Stages and maths of instances."""
+"""Stages and maths from peaks, proposals and masks to instances."""

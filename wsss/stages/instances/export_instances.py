@@ -1,4 +1,4 @@
-"""Stage: the instances of all shards as one COCO file and as images, what users take away."""
+"""Stage: the instances of all shards as one COCO file and as images of instance numbers, for users."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from wsss.runtime.console import progress
 
 
 def export_instances(*, index: Path, instances: list[Path], output: Path) -> None:
-    """Write instances.json (COCO: images, categories, annotations with score), and a PNG of instance numbers for each image.
+    """Write instances.json (COCO: images, categories, annotations with score) and a PNG for each image.
 
-    Images and categories have the ids of COCO's annotation file where the data set keeps them (`wsss.files.coco_ids`); else images are numbered from 1, and categories are the classes 1..C.
+    If the data set keeps the ids of COCO's annotation file (`wsss.files.coco_ids`), images and categories have these.
+    Otherwise images are numbered from 1, and categories are the classes 1..C.
 
     Args:
         index: The data set's index.csv.
         instances: What retrieve_instances wrote, all shards.
-        output: instances.json. The images lie beside it in pictures/: 0 background, k the k-th best instance of the image; of overlapping ones the better is on top.
+        output: instances.json. The PNGs are beside it, in images/. They hold 0 for background and k for the image's
+            k-th best instance; where instances overlap, the better one is on top.
 
     Raises:
         ArtefactError: If an input is missing, damaged or does not fit.
@@ -35,7 +37,7 @@ def export_instances(*, index: Path, instances: list[Path], output: Path) -> Non
     data = ImageIndex(index)
     kept = read_category_ids(data.folder / "classes.csv")
     category_ids = kept or range(data.num_classes + 1)
-    folder = output.parent / "pictures"
+    folder = output.parent / "images"
     folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -49,49 +51,44 @@ def export_instances(*, index: Path, instances: list[Path], output: Path) -> Non
             number = image_number(image_id) if kept else len(images) + 1
             if number is None:
                 raise ArtefactError(
-                    f"{index}: image {image_id} does not end in COCO's number of it, although classes.csv has COCO's category ids; rerun index_images"
+                    f"{index}: image {image_id} does not end in COCO's number for it, although classes.csv has COCO's "
+                    "category ids; rerun index_images"
                 )
-            images.append(
-                {
-                    "id": number,
-                    "image_id": image_id,
-                    "file_name": row.image.name,
-                    "height": row.height,
-                    "width": row.width,
-                }
-            )
+            images.append(_image(row, number=number))
             try:
-                annotations += [
-                    _annotation(
-                        entry,
-                        row,
-                        category=category_ids[entry["category_id"]],
-                        image=number,
-                        number=len(annotations) + k,
-                    )
-                    for k, entry in enumerate(entries, 1)
-                ]
+                for entry in entries:
+                    category, place = category_ids[entry["category_id"]], len(annotations) + 1
+                    annotations.append(_annotation(entry, row, category=category, image=number, number=place))
                 numbers = numbered_image(entries, row)
             except ValueError as error:
-                raise ArtefactError(
-                    f"{path}: image {image_id}: {error}; `snakemake {path} --forcerun {path}` makes it anew"
-                ) from None
+                remedy = f"`snakemake {path} --forcerun {path}` makes it again"
+                raise ArtefactError(f"{path}: image {image_id}: {error}; {remedy}") from None
             save_mask(folder / f"{image_id}.png", numbers)
-    wanted = {f"{image['image_id']}.png" for image in images}
-    for stale in folder.glob("*.png"):
-        if stale.name not in wanted:
-            stale.unlink()
+    _remove_others(folder, keep=[image["image_id"] for image in images])
     categories = [{"id": category_ids[k], "name": name} for k, name in enumerate(data.class_names) if k]
     write_json(output, {"images": images, "categories": categories, "annotations": annotations})
 
 
 def numbered_image(entries: list[dict[str, Any]], row: ImageRow) -> np.ndarray:
-    """(H, W) uint8 of an image's instances, best first: 0, or the number of the best one there."""
+    """Paint an image's instances, best first: (H, W) uint8 of 0, or the number of the best instance there."""
     numbers = np.zeros((row.height, row.width), np.uint8)
     masks = unpack([e["segmentation"] for e in entries[:MOST_NUMBERED]], size=numbers.shape)
     for k in range(len(masks), 0, -1):
         numbers[masks[k - 1]] = k
     return numbers
+
+
+def _image(row: ImageRow, *, number: int) -> dict[str, Any]:
+    size = {"height": row.height, "width": row.width}
+    return {"id": number, "image_id": row.image_id, "file_name": row.image.name, **size}
+
+
+def _remove_others(folder: Path, *, keep: list[str]) -> None:
+    """Delete the PNGs of an earlier run whose images are no longer in the data set."""
+    wanted = {f"{image_id}.png" for image_id in keep}
+    for stale in folder.glob("*.png"):
+        if stale.name not in wanted:
+            stale.unlink()
 
 
 def _annotation(entry: dict[str, Any], row: ImageRow, *, category: int, image: int, number: int) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""From peaks to instance masks: scores of proposals, suppression, and components split by peaks (Zhou et al., CVPR 2018, section 3.4). Pure.
+"""From peaks to instance masks: scores of proposals, suppression, and components split by peaks. Pure.
 
-Shape legend: P peaks of an image, S proposals, H×W pixels, h×w map cells.
+Source of the scores: PRM (Zhou et al., CVPR 2018, arXiv 1804.00880), section 3.4.
+
+Shape legend: P peaks of an image, S proposals, N instances, H×W pixels, h×w map cells.
 """
 
 from __future__ import annotations
@@ -11,15 +13,17 @@ import cv2
 import numpy as np
 
 BLOCK = 64
-"""Masks taken as float32 at a time."""
+"""Number of masks that are held as float32 at a time."""
 
 
 def contours(masks: np.ndarray, *, width: int) -> np.ndarray:
-    """Morphological gradients Ŝ, dilation minus erosion by a square; the image's border is no contour, so a full mask has none.
+    """Find the contours Ŝ: dilation minus erosion by a square (morphological gradient).
+
+    The image's border is no contour, so a full mask has none.
 
     Args:
         masks: (S, H, W) bool.
-        width: Side of the square, px, odd.
+        width: Side of the square in px, odd.
 
     Returns:
         (S, H, W) bool.
@@ -30,28 +34,29 @@ def contours(masks: np.ndarray, *, width: int) -> np.ndarray:
 
 
 def background(class_map: np.ndarray, *, size: tuple[int, int], factor: float) -> np.ndarray:
-    """Q: where a class's map, stretched to 0..1, lies below `factor` times its mean.
+    """Find a class's background Q: where its map, stretched to 0..1, is below `factor` times its mean.
 
-    The stretch is the published code's too, hidden in the resizing function it uses: a raw map of negative mean would turn the threshold round.
+    The published code stretches too, inside the resizing function that it uses. Without it, a raw map of negative mean
+    would reverse the threshold.
 
     Args:
         class_map: (h, w) float, raw.
         size: (H, W) to which it is resized, bicubic.
-        factor: Of the mean.
+        factor: Multiple of the mean.
 
     Returns:
-        (H, W) bool; nothing of a constant map.
+        (H, W) bool; False everywhere for a constant map.
     """
     low, high = float(class_map.min()), float(class_map.max())
     stretched = (class_map.astype(np.float32) - low) / max(high - low, 1e-12)
-    fine = cv2.resize(stretched, size[::-1], interpolation=cv2.INTER_CUBIC)
+    fine = cv2.resize(stretched, size[::-1], interpolation=cv2.INTER_CUBIC)  # (H, W); cv2 takes (width, height)
     return fine < factor * fine.mean()
 
 
 def overlaps(planes: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Sums of planes (P, H, W) float inside masks (S, H, W) bool: (P, S) float32."""
+    """Sum planes (P, H, W) float inside masks (S, H, W) bool: (P, S) float32."""
     pixels = planes.shape[1] * planes.shape[2]
-    flat = planes.reshape(len(planes), pixels).astype(np.float32)
+    flat = planes.reshape(len(planes), pixels).astype(np.float32)  # (P, H W)
     parts = [flat @ masks[k : k + BLOCK].reshape(-1, pixels).astype(np.float32).T for k in range(0, len(masks), BLOCK)]
     return np.concatenate([np.zeros((len(planes), 0), np.float32), *parts], axis=1)
 
@@ -66,19 +71,31 @@ def retrieval_scores(
     class_penalty: float,
     contour_width: int,
 ) -> np.ndarray:
-    """Score(S) = α R∗S + R∗Ŝ − β Q∗S of each proposal for each peak, ∗ the sum of the products; a weight of 0 switches its term off.
+    """Score each proposal for each peak: Score(S) = α R∗S + R∗Ŝ − β Q∗S, with ∗ the sum of the products (section 3.4).
+
+    A weight of 0 switches its term off.
 
     Args:
         responses: (P, H, W) R, each of sum 1.
-        backgrounds: (P, H, W) bool Q of each peak's class.
+        backgrounds: (P, H, W) bool, Q of each peak's class.
         masks: (S, H, W) bool.
-        instance: α, of what of the response lies inside.
-        boundary: Of what of it lies on the contour; 1 in the paper.
-        class_penalty: β times the number of pixels, so that it does not depend on the image's size: of the share of the image that is inside and background.
-        contour_width: Of `contours`.
+        instance: α, weight of the response's share inside.
+        boundary: Weight of its share on the contour; 1 in the paper.
+        class_penalty: Weight of the image's share that is inside and background: β times the number of pixels, so that
+            it does not depend on the image's size.
+        contour_width: Width for `contours`.
 
     Returns:
         (P, S) float32.
+
+    Example:
+        >>> import numpy as np
+        >>> responses = np.array([[[0.75, 0.25, 0.0, 0.0]]], np.float32)  # one peak on 1 x 4 px
+        >>> backgrounds = np.array([[[False, False, True, True]]])
+        >>> masks = np.array([[[True, True, False, False]], [[True, True, True, True]]])
+        >>> weights = {"instance": 1.0, "boundary": 0.0, "class_penalty": 2.0, "contour_width": 3}
+        >>> retrieval_scores(responses, backgrounds, masks, **weights).tolist()  # all inside; half the image too much
+        [[1.0, 0.0]]
     """
     scores = np.zeros((len(responses), len(masks)), np.float32)
     if instance:
@@ -91,7 +108,7 @@ def retrieval_scores(
 
 
 def mask_iou(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of masks (A, H, W) and (B, H, W) bool: (A, B) float32; 0 where both are empty."""
+    """Compute the IoU of masks (A, H, W) and (B, H, W) bool: (A, B) float32; 0 if both are empty."""
     shared = overlaps(some, others)
     areas = some.sum((1, 2), dtype=np.float32)[:, None] + others.sum((1, 2), dtype=np.float32)[None] - shared
     return np.divide(shared, areas, out=np.zeros_like(shared), where=areas > 0)
@@ -100,17 +117,23 @@ def mask_iou(some: np.ndarray, others: np.ndarray) -> np.ndarray:
 def suppress(
     masks: np.ndarray, scores: np.ndarray, class_ids: np.ndarray, *, overlap: float, within_class: bool
 ) -> np.ndarray:
-    """Non-maximum suppression: from the best score down, what overlaps a kept mask too much is left out.
+    """Leave out masks that overlap a better one too much (non-maximum suppression).
 
     Args:
         masks: (N, H, W) bool.
-        scores: (N,).
-        class_ids: (N,).
+        scores: (N,) float.
+        class_ids: (N,) int.
         overlap: A mask with an IoU of at least this with a kept one is left out; above 1 keeps all.
         within_class: Whether only masks of one class suppress each other.
 
     Returns:
-        Kept numbers, best first; of equal scores the earlier first.
+        The kept positions, best first; of equal scores the earlier first.
+
+    Example:
+        >>> import numpy as np
+        >>> masks = np.array([[[True, True, False]], [[True, True, True]], [[False, False, True]]])
+        >>> suppress(masks, np.array([0.5, 0.9, 0.7]), np.array([1, 1, 1]), overlap=0.5, within_class=True).tolist()
+        [1, 2]
     """
     kept: list[int] = []
     for k in np.argsort(-scores, kind="stable"):
@@ -121,7 +144,7 @@ def suppress(
 
 
 def components(region: np.ndarray) -> list[np.ndarray]:
-    """8-connected components of a region (H, W) bool, as masks (H, W) bool."""
+    """Split a region (H, W) bool into its 8-connected components, masks (H, W) bool."""
     count, numbers = cv2.connectedComponents(region.astype(np.uint8), connectivity=8)
     return [numbers == k for k in range(1, count)]
 
@@ -129,17 +152,26 @@ def components(region: np.ndarray) -> list[np.ndarray]:
 def split_components(
     region: np.ndarray, places: Sequence[tuple[float, float]], responses: np.ndarray
 ) -> list[tuple[np.ndarray, int]]:
-    """Instances of one class's region: a component with one peak is one, one with several is split, one without is none.
+    """Find the instances in one class's region by its peaks.
 
-    A pixel of a component with several peaks goes to the peak that responds most to it, among equals to the nearest (the rule of one peak: BESTIE, Kim et al., CVPR 2022; the split: ours).
+    A component with one peak is one instance (BESTIE, Kim et al., CVPR 2022); one without is none. One with several is
+    split (ours): a pixel goes to the peak that responds most to it, among equal ones to the nearest.
 
     Args:
         region: (H, W) bool, where the class is.
-        places: (y, x) in px of the class's peaks.
+        places: P places (y, x) in px of the class's peaks.
         responses: (P, H, W) their response maps.
 
     Returns:
-        Mask (H, W) bool and number of its peak, for each instance.
+        Mask (H, W) bool and position of its peak, for each instance.
+
+    Example:
+        >>> import numpy as np
+        >>> region = np.array([[True, True, True, True, False]])
+        >>> responses = np.array([[[0.6, 0.4, 0.0, 0.0, 0.0]], [[0.0, 0.0, 0.5, 0.5, 0.0]]])
+        >>> found = split_components(region, [(0.0, 0.0), (0.0, 3.0)], responses)
+        >>> [(mask[0].astype(int).tolist(), peak) for mask, peak in found]
+        [([1, 1, 0, 0, 0], 0), ([0, 0, 1, 1, 0], 1)]
     """
     height, width = region.shape
     cells = [(min(max(int(y), 0), height - 1), min(max(int(x), 0), width - 1)) for y, x in places]
@@ -149,10 +181,10 @@ def split_components(
         if len(inside) < 2:
             found += [(component, k) for k in inside]
             continue
-        y, x = np.nonzero(component)
-        distance = np.stack([(y - cells[k][0]) ** 2 + (x - cells[k][1]) ** 2 for k in inside])
-        strength = np.stack([responses[k][y, x] for k in inside])
-        owner = np.lexsort((distance, -strength), axis=0)[0]
+        y, x = np.nonzero(component)  # M pixels
+        distance = np.stack([(y - cells[k][0]) ** 2 + (x - cells[k][1]) ** 2 for k in inside])  # (peaks, M)
+        strength = np.stack([responses[k][y, x] for k in inside])  # (peaks, M)
+        owner = np.lexsort((distance, -strength), axis=0)[0]  # (M,): by strength, then distance
         for place, k in enumerate(inside):
             part = np.zeros_like(component)
             part[y[owner == place], x[owner == place]] = True

@@ -25,7 +25,13 @@ from wsss.stages.instances.retrieval import background, components, retrieval_sc
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Instances of one image: masks (N, H, W) bool, class_ids (N,) int64, scores (N,) float."""
+    """Instances of one image, best first.
+
+    Attributes:
+        masks: (N, H, W) bool.
+        class_ids: (N,) int64.
+        scores: (N,) float, the confidence.
+    """
 
     masks: np.ndarray
     class_ids: np.ndarray
@@ -44,10 +50,11 @@ def retrieve_instances(
     settings: RetrievalSettings,
     output: Path,
 ) -> None:
-    """Instances of one shard, each with class and confidence.
+    """Find the instances of one shard, each with class and confidence.
 
-    Route proposals: for each peak the proposal of the highest retrieval score, which is its confidence; then non-maximum suppression. Route components: components of each class's mask; confidence
-    is the peak's value, or without peaks the largest fused score inside.
+    Route proposals: each peak takes the proposal with the highest retrieval score, which is the confidence; then
+    non-maximum suppression. Route components: the components of each class's mask; the confidence is the peak's value,
+    or without peaks the largest fused score inside.
 
     Args:
         index: The data set's index.csv.
@@ -65,17 +72,9 @@ def retrieve_instances(
         ValueError: If the route lacks its inputs.
     """
     by_proposals = settings.route == "proposals"
-    if by_proposals and not (responses and proposals):
-        raise ValueError(
-            "retrieve_instances: the route proposals needs responses and proposals; give both, or the route components"
-        )
-    if not by_proposals and not (masks and (responses or fused)):
-        raise ValueError("retrieve_instances: the route components needs masks, and responses or fused scores")
     with_saliency = by_proposals and settings.retrieval.background == "saliency"
-    if with_saliency and saliency is None:
-        raise ValueError(
-            "retrieve_instances: instances.retrieval.background is saliency, but there is none; set saliency.kind, or background to map"
-        )
+    given = {"responses": responses, "proposals": proposals, "masks": masks, "fused": fused, "saliency": saliency}
+    _check_inputs(by_proposals, with_saliency, {name for name, paths in given.items() if paths})
     outlines: Mapping[str, Any] = read_checked(proposals[0], ShardProposals) if by_proposals else {}
     peaks, scores = (MapReader(paths[0]) if paths else None for paths in (responses, fused))
     cues = MapReader(saliency) if with_saliency and saliency else None
@@ -86,9 +85,8 @@ def retrieve_instances(
             if by_proposals:
                 assert record is not None
                 dull = read_saliency(cues, row) < settings.retrieval.saliency_threshold if cues else None
-                picked = by_proposal(
-                    row, record, _read_outlines(proposals[0], outlines, row), settings.retrieval, dull=dull
-                )
+                candidates = _read_outlines(proposals[0], outlines, row)
+                picked = by_proposal(row, record, candidates, settings.retrieval, dull=dull)
             else:
                 mask = store.read(row.image_id, "mask")["mask"]
                 planes = scores.read(row.image_id, "scores") if scores and not record else None
@@ -100,25 +98,46 @@ def retrieve_instances(
         warn("%s: %d of %d images have no instance", output, empty, len(found))
 
 
+def _check_inputs(by_proposals: bool, with_saliency: bool, given: set[str]) -> None:
+    """Refuse a route without what it reads."""
+    if by_proposals and not {"responses", "proposals"} <= given:
+        raise ValueError(
+            "retrieve_instances: the route proposals needs responses and proposals; give both, or the route components"
+        )
+    if not by_proposals and not ("masks" in given and {"responses", "fused"} & given):
+        raise ValueError("retrieve_instances: the route components needs masks, and responses or fused scores")
+    if with_saliency and "saliency" not in given:
+        raise ValueError(
+            "retrieve_instances: instances.retrieval.background is saliency, but there is none; "
+            "set saliency.kind, or background to map"
+        )
+
+
 def by_proposal(
     row: ImageRow, record: MapRecord, masks: np.ndarray, weights: RetrievalSection, *, dull: np.ndarray | None = None
 ) -> Found:
-    """The best proposal of each peak, after suppression; `dull` (H, W) bool is background of every class besides."""
+    """Take the best proposal of each peak, after suppression.
+
+    Args:
+        row: The image.
+        record: Its `peak`, `response` and `map`, as respond_peaks stores them.
+        masks: (S, H, W) bool, its proposals.
+        weights: Weights of the retrieval score, and suppression.
+        dull: (H, W) bool, pixels that are background of every class in addition; None: none.
+    """
     size = (row.height, row.width)
     peaks, responses = image_responses(record, size=size)
     class_ids = peaks[:, 0].astype(np.int64)
     if not len(masks) or not len(peaks):
         return Found(masks=np.zeros((0, *size), np.bool_), class_ids=np.zeros(0, np.int64), scores=np.zeros(0))
-    planes = {
-        int(c): background(plane, size=size, factor=weights.background_factor)
-        for c, plane in zip(record.class_ids, record["map"], strict=True)
-    }
+    factor, maps = weights.background_factor, zip(record.class_ids, record["map"], strict=True)
+    planes = {int(c): background(plane, size=size, factor=factor) for c, plane in maps}  # (H, W) bool by class
     backgrounds = np.stack([planes[int(c)] if dull is None else planes[int(c)] | dull for c in class_ids])
     scores = retrieval_scores(
         responses, backgrounds, masks, instance=weights.instance, boundary=weights.boundary,
         class_penalty=weights.class_penalty, contour_width=weights.contour_width,
-    )  # fmt: skip
-    best = scores.argmax(1)
+    )  # (P, S)  # fmt: skip
+    best = scores.argmax(1)  # (P,)
     values = scores[np.arange(len(best)), best]
     kept = suppress(masks[best], values, class_ids, overlap=weights.overlap, within_class=weights.within_class)
     return Found(masks=masks[best[kept]], class_ids=class_ids[kept], scores=values[kept])
@@ -127,13 +146,22 @@ def by_proposal(
 def by_component(
     row: ImageRow, mask: np.ndarray, record: MapRecord | None, fused: MapRecord | None, *, min_area: float
 ) -> Found:
-    """Components of each class of a mask: split by peaks, or, without any known, whole."""
+    """Take the components of each class of a mask: split by peaks, or whole if no peaks are known.
+
+    Args:
+        row: The image.
+        mask: (H, W) uint8.
+        record: Its `peak` and `response`, as respond_peaks stores them; None for a method without peaks.
+        fused: Its fused `scores` (K, h, w), needed without peaks.
+        min_area: Smallest share of the image.
+    """
     size = (row.height, row.width)
     if mask.shape != size:
         raise ArtefactError(
             f"image {row.image_id}: the mask is {mask.shape}, the index says {size} (height, width); rerun refine_masks"
         )
-    least, parts = min_area * mask.size, list[tuple[np.ndarray, int, float]]()
+    least = min_area * mask.size
+    parts: list[tuple[np.ndarray, int, float]] = []  # mask, class, confidence
     if record is not None:
         peaks, responses = image_responses(record, size=size)
         for c in row.class_ids.astype(int):
@@ -143,34 +171,33 @@ def by_component(
     else:
         assert fused is not None
         planes = dict(zip(fused.class_ids.tolist(), resize_maps(fused["scores"], size=size), strict=True))
-        parts += [
-            (part, int(c), float(planes[c][part].max()))
-            for c in row.class_ids.astype(int)
-            for part in components(mask == c)
-        ]
+        for c in row.class_ids.astype(int):
+            parts += [(part, int(c), float(planes[c][part].max())) for part in components(mask == c)]
     parts = sorted((p for p in parts if p[0].sum() >= least), key=lambda p: -p[2])
-    masks = np.array([p[0] for p in parts], np.bool_).reshape(-1, *size)
     return Found(
-        masks=masks, class_ids=np.array([p[1] for p in parts], np.int64), scores=np.array([p[2] for p in parts])
+        masks=np.array([p[0] for p in parts], np.bool_).reshape(-1, *size),
+        class_ids=np.array([p[1] for p in parts], np.int64),
+        scores=np.array([p[2] for p in parts]),
     )
 
 
 def image_responses(record: MapRecord, *, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Peaks (P, 4) float32 and response maps (P, H, W) float32, each of sum 1, of a stored record.
+    """Return the peaks (P, 4) and response maps (P, H, W) of a stored record, float32; each map has sum 1.
 
     Raises:
-        ArtefactError: If they are of another size.
+        ArtefactError: If the maps are of another size.
     """
     peaks, flat = record["peak"].astype(np.float32), record["response"].astype(np.float32)
     if flat.shape[1:] != (size[0] * size[1],):
         raise ArtefactError(
-            f"image {record.image_id}: responses have {flat.shape[1]} px, the index says {size} (height, width); rerun respond_peaks"
+            f"image {record.image_id}: responses have {flat.shape[1]} px, the index says {size} (height, width); "
+            "rerun respond_peaks"
         )
     return peaks, (flat / flat.sum(1, keepdims=True).clip(min=1e-12)).reshape(-1, *size)
 
 
 def entries(found: Found) -> list[dict[str, Any]]:
-    """JSON entries of an image's instances."""
+    """Make the JSON entries of an image's instances."""
     packed = pack(found.masks)
     return [
         {"category_id": int(c), "segmentation": p, "score": float(s)}
@@ -179,6 +206,7 @@ def entries(found: Found) -> list[dict[str, Any]]:
 
 
 def _read_outlines(path: Path, outlines: Mapping[str, Any], row: ImageRow) -> np.ndarray:
+    """(S, H, W) bool, the image's proposals."""
     if row.image_id not in outlines:
         raise ArtefactError(f"{path}: no proposals of image {row.image_id}; delete it and rerun propose_masks")
     try:

@@ -1,1 +1,1 @@
-"""Stages and maths of pseudo."""
+"""Stages and maths from regions or scores to pseudo masks: seed masks, dense CRF, label filter."""

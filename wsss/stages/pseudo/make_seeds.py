@@ -1,4 +1,4 @@
-"""Stage make_seeds: fused regions or scores and a background cue become seed masks."""
+"""Stage: seed masks from fused regions or scores and a background cue."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ def make_seeds(
 ) -> None:
     """Make a seed mask for each image of a shard.
 
-    Writes array `mask` (H, W) uint8 at image size (0 background, 1..C class, 255 ignore), class_ids: the image's classes.
+    The masks have image size and hold 0 (background), 1..C (class) or 255 (ignore).
 
     Args:
-        index: dataset/index.csv.
+        index: The data set's index.csv.
         shard: Shard file that lists the images.
-        fused: Store file with `regions` (K, H, W) bool and `scores` (K, h, w); for cue network with `raw` (K, h, w) and `background` (h, w) too.
-        saliency: Store file with `saliency` (H, W) uint8, divided by 255 here; needed by cue saliency.
+        fused: Store file with `regions` (K, H, W) bool and `scores` (K, h, w); for the cue network also `raw` (K, h, w)
+            and `background` (h, w).
+        saliency: Store file with `saliency` (H, W) uint8, divided by 255 here; needed by the cue saliency.
         settings: Kind of seed mask, cue and thresholds.
-        output: Store file to write.
+        output: Store file with `mask` (H, W) uint8, and the image's classes as class ids.
 
     Raises:
         ValueError: If the cue needs saliency and there is none, or all masks come out without a class.
@@ -39,21 +40,11 @@ def make_seeds(
     seed = settings.seed
     if seed.cue == "saliency" and saliency is None:
         raise ValueError(
-            "make_seeds: pseudo.seed.cue is saliency, but there is none; set saliency.kind to barrier, u2net or folder, or pseudo.seed.cue to constant"
+            "make_seeds: pseudo.seed.cue is saliency, but there is none; "
+            "set saliency.kind to barrier, u2net or folder, or pseudo.seed.cue to constant"
         )
-    look_at = {
-        "regions": "pseudo.seed.saliency_threshold, saliency.kind and "
-        + ("pseudo.seed.region_threshold" if seed.region_threshold else "seeds.claim.rel_threshold"),
-        "scores": "pseudo.seed.background, pseudo.seed.cue and saliency.kind",
-    }
-    guard = BackgroundGuard(stage="make_seeds", look_at=look_at[seed.kind] + f" (settings: {seed.model_dump()})")
-    arrays = (
-        ("raw", "background")
-        if seed.cue == "network"
-        else ("regions",)
-        if seed.kind == "regions" and not seed.region_threshold
-        else ("scores",)
-    )
+    guard = BackgroundGuard(stage="make_seeds", look_at=f"{_look_at(seed)} (settings: {seed.model_dump()})")
+    arrays = _arrays(seed)
     maps, cues = MapReader(fused), MapReader(saliency) if saliency and seed.cue == "saliency" else None
     with MapWriter(output, stage="make_seeds", settings=settings.model_dump()) as writer:
         for row in progress(ImageIndex(index).shard(shard), what="make_seeds"):
@@ -64,22 +55,36 @@ def make_seeds(
         guard.check()
 
 
+def _look_at(seed: SeedMaskSection) -> str:
+    """The settings to check if masks come out without a class."""
+    if seed.kind == "scores":
+        return "pseudo.seed.background, pseudo.seed.cue and saliency.kind"
+    threshold = "pseudo.seed.region_threshold" if seed.region_threshold else "seeds.claim.rel_threshold"
+    return f"pseudo.seed.saliency_threshold, saliency.kind and {threshold}"
+
+
+def _arrays(seed: SeedMaskSection) -> tuple[str, ...]:
+    """The arrays of a fused record that the settings need."""
+    if seed.cue == "network":
+        return ("raw", "background")
+    return ("regions",) if seed.kind == "regions" and not seed.region_threshold else ("scores",)
+
+
 def _seed_mask(row: ImageRow, record: MapRecord, *, cue: np.ndarray | None, seed: SeedMaskSection) -> np.ndarray:
     """(H, W) uint8 mask of one image."""
+    size, class_ids = (row.height, row.width), record.class_ids
     if seed.cue == "network":
-        return seeds_from_network(record["raw"], record["background"], record.class_ids, size=(row.height, row.width))
+        return seeds_from_network(record["raw"], record["background"], class_ids, size=size)
     if seed.kind == "scores":
-        return seeds_from_scores(
-            record["scores"],
-            record.class_ids,
-            size=(row.height, row.width),
-            background=seed.background if cue is None else 1 - cue,
-        )
+        background = seed.background if cue is None else 1 - cue
+        return seeds_from_scores(record["scores"], class_ids, size=size, background=background)
     if seed.region_threshold:
-        regions = resize_maps(record["scores"], size=(row.height, row.width)) > seed.region_threshold
-        return seeds_from_regions(regions, record.class_ids, cue, saliency_threshold=seed.saliency_threshold)
-    if record["regions"].shape[1:] != (row.height, row.width):
-        raise ArtefactError(
-            f"image {row.image_id}: regions are {record['regions'].shape[1:]}, the index says {(row.height, row.width)} (height, width); rerun from claim_regions"
-        )
-    return seeds_from_regions(record["regions"], record.class_ids, cue, saliency_threshold=seed.saliency_threshold)
+        regions = resize_maps(record["scores"], size=size) > seed.region_threshold  # (K, H, W)
+    else:
+        regions = record["regions"]
+        if regions.shape[1:] != size:
+            raise ArtefactError(
+                f"image {row.image_id}: regions are {regions.shape[1:]}, the index says {size} (height, width); "
+                "rerun from claim_regions"
+            )
+    return seeds_from_regions(regions, class_ids, cue, saliency_threshold=seed.saliency_threshold)

@@ -1,23 +1,39 @@
-"""What made the run, from the provenance records beside its products: versions, device, code, seeds, and whether all agree."""
+"""What made the run: versions, device, code and seeds, from the provenance records, and whether all agree."""
 
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from wsss import __version__
 from wsss.files.errors import ArtefactError
-from wsss.provenance.records import SUFFIX, find_records, mixtures, read_record, stale_inputs
+from wsss.files.provenance_files import SUFFIX, find_records, mixtures, read_record, stale_inputs
+from wsss.runtime.console import revision
 
 NAMED = 3
 """Products that one line names."""
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "pydensecrf2", "snakemake")
+"""Distributions whose versions a page without records names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageMade:
-    """What made a stage's products: their number, digests of the code (one a kind of method), seeds, devices, seconds in sum, and the last day."""
+    """What made a stage's products.
+
+    Attributes:
+        stage: The stage.
+        products: Number of its outputs.
+        codes: Digests of its code, one a kind of method.
+        seeds: Seeds.
+        devices: Devices.
+        seconds: Seconds of all its jobs.
+        last: Day of the last job, e.g. 2026-01-31.
+    """
 
     stage: str
     products: int
@@ -30,7 +46,14 @@ class StageMade:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """The section: facts (name, value), a row a stage in the order they were first made, and (level, text) of what does not agree."""
+    """The section of the page.
+
+    Attributes:
+        products: Number of outputs that have a record.
+        facts: (name, value) of versions and machine.
+        stages: A row a stage, in the order in which they were first made.
+        faults: (level, text) of what does not agree.
+    """
 
     products: int
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -39,7 +62,7 @@ class Made:
 
 
 def read_made(run: Path) -> Made:
-    """What the records under a run's folder say; their products are not read."""
+    """Read the records under a run's folder; their products are not read."""
     records: dict[str, dict[str, Any]] = {}
     broken = []
     for path in find_records(run):
@@ -58,24 +81,32 @@ def made_of(records: Mapping[str, Mapping[str, Any]], *, broken: list[str]) -> M
         records: Output to its record.
         broken: Outputs whose record cannot be used.
     """
-    mixed = {
-        what: ", ".join(f"{value} made {_named(outputs)}" for value, outputs in values.items())
-        for what, values in mixtures(records).items()
-    }
-    faults = [("note", f"more than one {what}: {text}") for what, text in mixed.items()]
+    ordered = sorted(records.values(), key=lambda r: str(r["made"]))
+    names = dict.fromkeys(str(r["stage"]) for r in ordered)
+    stages = [_stage([r for r in ordered if r["stage"] == name]) for name in names]
+    faults = [*_mixed(records), *_stale(records)]
+    faults += [("bad", f"the record of {_named(broken)} cannot be used")] if broken else []
+    return Made(products=len(records), facts=_facts(ordered), stages=stages, faults=faults)
+
+
+def _mixed(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """A note on everything that a run should have one of."""
+    out = []
+    for what, values in mixtures(records).items():
+        text = ", ".join(f"{value} made {_named(outputs)}" for value, outputs in values.items())
+        out.append(("note", f"more than one {what}: {text}"))
+    return out
+
+
+def _stale(records: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Inputs that changed after something was made from them."""
     stale: dict[str, list[str]] = {}
     for output, path in stale_inputs(records):
         stale.setdefault(path, []).append(output)
-    faults += [
+    return [
         ("bad", f"{path} was made again after {_named(outputs)} had been made from it")
         for path, outputs in stale.items()
     ]
-    faults += [("bad", f"the record of {_named(broken)} cannot be used")] if broken else []
-    ordered = sorted(records.values(), key=lambda r: str(r["made"]))
-    stages = [
-        _stage([r for r in ordered if r["stage"] == stage]) for stage in dict.fromkeys(str(r["stage"]) for r in ordered)
-    ]
-    return Made(products=len(records), facts=_facts(ordered), stages=stages, faults=faults)
 
 
 def _named(outputs: list[str]) -> str:
@@ -112,3 +143,14 @@ def _facts(records: list[Mapping[str, Any]]) -> list[tuple[str, str]]:
 def _values(values: list[Any]) -> list[str]:
     """Each value once, in order; None left out."""
     return list(dict.fromkeys(v if isinstance(v, str) else json.dumps(v) for v in values if v is not None))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what writes the page, by name."""
+    out = {"wsss": f"{__version__} ({revision()})", "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return out | {"system": f"{platform.system()} {platform.machine()}"}

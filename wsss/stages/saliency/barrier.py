@@ -85,7 +85,9 @@ def barrier_saliency(
 
 
 def barrier_distance(colours: np.ndarray, *, passes: int) -> np.ndarray:
-    """FastMBD (Algorithm 1): an upper bound of the minimum barrier distance to the border, 4-connected, summed over channels.
+    """FastMBD (Algorithm 1): an upper bound of the minimum barrier distance to the border.
+
+    Pixels are 4-connected. Distances are summed over channels.
 
     Args:
         colours: (h, w, D) float32, any range.
@@ -125,7 +127,7 @@ def border_contrast(colours: np.ndarray) -> np.ndarray:
 
 
 def smooth_by_reconstruction(values: np.ndarray, *, width: int) -> np.ndarray:
-    """Opening, then closing by reconstruction: removes bright and dark specks narrower than `width` and keeps all other edges.
+    """Opening, then closing by reconstruction: specks narrower than `width` go, all other edges stay.
 
     Args:
         values: (h, w) float32 in [0, 1].

@@ -1,1 +1,1 @@
-"""Seeds: classifier, scores, regions, rounds."""
+"""Stages and maths from image-level labels to regions: classifier, score maps, regions, rounds; the seed methods."""

@@ -1,6 +1,10 @@
-"""Plain class activation maps (Zhou et al., CVPR 2016): a classifier whose head is a 1x1 convolution, pooled by the mean.
+"""Class activation maps: CAM (Zhou et al., CVPR 2016, arXiv 1512.04150).
 
-Pooling the maps of a 1x1 convolution equals the convolution of pooled features, so the maps that are pooled are the CAMs; without a bias nothing has to be taken off.
+A classifier whose head is a 1x1 convolution, pooled by the mean. Pooling the maps of a 1x1 convolution equals the
+convolution of pooled features (section 2, equations 1 and 2). So the maps that are pooled are the CAMs. The head has no
+bias: nothing has to be subtracted from its maps.
+
+Shape legend: N images, C foreground classes, K asked-for classes, D feature channels, H×W image, h×w score grid.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from wsss.settings.sections import BackboneSection, ClassifierSection
 
 
 class Classifier(nn.Module):
-    """Backbone and a 1x1 head: (N, 3, H, W) to raw maps (N, C, h, w)."""
+    """A backbone and a 1x1 head: images (N, 3, H, W) to raw score maps (N, C, h, w)."""
 
     def __init__(self, num_classes: int, *, backbone: BackboneSection, bias: bool = False) -> None:
         """Build the network.
@@ -25,7 +29,7 @@ class Classifier(nn.Module):
         Args:
             num_classes: C.
             backbone: The backbone's settings.
-            bias: Whether the head has one, 0 at first.
+            bias: Whether the head has a bias; it starts at 0.
         """
         super().__init__()
         self.backbone = build_backbone(backbone)
@@ -35,12 +39,26 @@ class Classifier(nn.Module):
             nn.init.zeros_(self.head.bias)
 
     def forward(self, image_n: torch.Tensor) -> torch.Tensor:
-        """Raw score maps."""
-        return self.head(self.backbone(image_n))
+        """Raw score maps (N, C, h, w)."""
+        features = self.backbone(image_n)  # (N, D, h, w)
+        return self.head(features)  # (N, C, h, w)
 
 
 class Method:
-    """CAM."""
+    """CAM.
+
+    Example:
+        >>> import torch
+        >>> from wsss.settings.sections import BackboneSection
+        >>> backbone = BackboneSection(name="test_resnet", weights="none")
+        >>> cam = Method()
+        >>> model = cam.build(3, round=1, backbone=backbone, previous=None).eval()
+        >>> maps = cam.scores(model, torch.zeros(1, 3, 64, 96), [1, 3])  # two of the three classes
+        >>> tuple(maps.shape)  # a cell for each 16 px
+        (1, 2, 4, 6)
+        >>> cam.pool(torch.tensor([[[[3.0, 1.0]]]])).tolist()
+        [[2.0]]
+    """
 
     def __init__(self, *, options: Mapping[str, Any] | None = None, class_names: Sequence[str] = ()) -> None:
         """CAM has no settings of its own."""
@@ -48,42 +66,40 @@ class Method:
     def build(
         self, num_classes: int, *, round: int, backbone: BackboneSection, previous: nn.Module | None
     ) -> nn.Module:
-        """A fresh classifier, whatever the round."""
+        """Build a fresh classifier in every round."""
         return Classifier(num_classes, backbone=backbone)
 
     def training(self, settings: ClassifierSection, *, round: int) -> ClassifierSection:
-        """As they are."""
+        """Return the settings unchanged."""
         return settings
 
     def trainable(self, model: nn.Module, *, round: int) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """All of it; conv6 and conv7 of LargeFOV and the head are new."""
+        """Return all parameters. New are the head, and conv6 and conv7 of LargeFOV."""
         assert isinstance(model, Classifier)
         return model.backbone.pretrained(), [*model.backbone.fresh(), *model.head.parameters()]
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
-        """Mean over cells: (N, C, h, w) to (N, C)."""
+        """Take the mean over cells: (N, C, h, w) to (N, C)."""
         return maps.mean((2, 3))
 
     def losses(
         self, maps: torch.Tensor, batch: Mapping[str, Any], *, settings: ClassifierSection, round: int
     ) -> dict[str, torch.Tensor]:
-        """The classification loss."""
-        logits, labels = self.pool(maps), batch["labels"]
-        loss = (
-            squared_label_loss(logits, labels)
-            if settings.loss == "squared"
-            else F.multilabel_soft_margin_loss(logits, labels)
-        )
-        return {"classification": loss}
+        """Return the classification loss of maps (N, C, h, w) and `batch["labels"]` (N, C)."""
+        logits, labels = self.pool(maps), batch["labels"]  # (N, C) both
+        classify = squared_label_loss if settings.loss == "squared" else F.multilabel_soft_margin_loss
+        return {"classification": classify(logits, labels)}
 
     def scores(self, model: nn.Module, image_n: torch.Tensor, class_ids: Sequence[int]) -> torch.Tensor:
-        """Signed maps (N, K, h, w) of the given classes."""
-        maps: torch.Tensor = model(image_n)
-        return maps[:, [c - 1 for c in class_ids]]
+        """Return signed maps (N, K, h, w) of the given classes."""
+        maps: torch.Tensor = model(image_n)  # (N, C, h, w)
+        return maps[:, [c - 1 for c in class_ids]]  # (N, K, h, w): ids begin at 1, channels at 0
 
 
 def squared_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """J = 1/(2N) sum_i sum_k (softmax(logits)_ik - y_ik/|y_i|_1)^2 (AE-PSL, after HCP, Wei et al., TPAMI 2016).
+    """J = 1/(2N) sum_i sum_k (softmax(logits)_ik - y_ik/|y_i|_1)^2.
+
+    AE-PSL (Wei et al., CVPR 2017) names this loss; the form is HCP's (Wei et al., TPAMI 2016).
 
     Args:
         logits: (N, C).
@@ -92,5 +108,5 @@ def squared_label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tens
     Returns:
         Scalar.
     """
-    target = labels / labels.sum(1, keepdim=True).clamp(min=1)
+    target = labels / labels.sum(1, keepdim=True).clamp(min=1)  # (N, C)
     return 0.5 * (logits.softmax(1) - target).square().sum(1).mean()

@@ -1,4 +1,4 @@
-"""Stage: score maps of the present classes, raw and signed, mean over scales and flips."""
+"""Stage: score maps of the present classes, raw and signed: the mean over scales and flips."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from wsss.training.classifiers import restore_classifier
 from wsss.training.loop import evaluating
 
 LEAST_FOR_WARNING = 0.1
+"""Share of images without any positive score above which the stage warns."""
+LEAST_SIDE = 32
+"""Smallest side in px that an image is scaled to."""
 
 
 def extract_scores(
@@ -32,7 +35,9 @@ def extract_scores(
     compute: ComputeSection,
     output: Path,
 ) -> None:
-    """Score maps of one shard, on the images as the round saw them: erased where earlier rounds claimed (Algorithm 1, line 7).
+    """Extract the score maps of one shard, on the images as the round saw them.
+
+    Pixels that earlier rounds claimed are erased here too (AE-PSL, Algorithm 1).
 
     Args:
         index: The data set's index.csv.
@@ -41,7 +46,7 @@ def extract_scores(
         regions: Regions of every earlier round; none in round 1.
         settings: Method kind, round, backbone, scales and flip.
         compute: Device, precision, threads.
-        output: Store file with `scores` (K, h, w) float16; with a map of class 0 where the method has one.
+        output: Store file with `scores` (K, h, w) float16; the map of class 0 first, if the method has one.
 
     Raises:
         ArtefactError: If an input is missing or damaged.
@@ -67,24 +72,16 @@ def extract_scores(
                 image_u8 = erase(image_u8, region, colour=data.mean_rgb)
             class_ids = np.array([*background, *row.class_ids], np.int64)
             maps = score_maps(
-                method,
-                model,
-                image_u8,
-                class_ids=class_ids,
-                normalisation=normalisation,
-                settings=settings.scores,
+                method, model, image_u8, class_ids=class_ids, normalisation=normalisation, settings=settings.scores,
                 device=device,
-            )
+            )  # (K, h, w)  # fmt: skip
             foreground = maps[len(background) :]
             dead += bool(len(foreground)) and bool(foreground.max() <= 0)
             writer.write(row.image_id, class_ids, scores=maps.astype(np.float16))
     log.info("%d images, %d with no positive score anywhere", len(rows), dead)
     if rows and dead > LEAST_FOR_WARNING * len(rows):
-        warn(
-            "%d of %d images have no positive score for any of their classes: the classifier has not learnt them; look at its loss curve",
-            dead,
-            len(rows),
-        )
+        found = "%d of %d images have no positive score for any of their classes"
+        warn(f"{found}: the classifier has not learnt them; look at its loss curve", dead, len(rows))
 
 
 def score_maps(
@@ -97,7 +94,9 @@ def score_maps(
     settings: ScoresSection,
     device: torch.device,
 ) -> np.ndarray:
-    """Mean over scales and flips of a method's raw maps, on the grid of scale 1: one cell for each begun `stride` pixels.
+    """Average a method's raw maps over scales and flips, on the grid of scale 1.
+
+    The grid has one cell for each `stride` pixels, rounded up.
 
     Args:
         method: The seed method.
@@ -112,25 +111,19 @@ def score_maps(
         (K, h, w) float32, signed.
     """
     (height, width), stride = image_u8.shape[:2], int(model.backbone.stride)  # type: ignore[union-attr,arg-type]
-    grid = (-(-height // stride), -(-width // stride))
-    if not len(class_ids):
+    grid, ids = (-(-height // stride), -(-width // stride)), [int(c) for c in class_ids]
+    if not ids:
         return np.zeros((0, *grid), np.float32)
-    total = torch.zeros(len(class_ids), *grid, device=device)
+    total = torch.zeros(len(ids), *grid, device=device)  # (K, h, w)
     for scale in settings.scales:
-        scaled = (
-            image_u8
-            if scale == 1
-            else resize_image(image_u8, size=(max(32, round(height * scale)), max(32, round(width * scale))))
-        )
+        size = (max(LEAST_SIDE, round(height * scale)), max(LEAST_SIDE, round(width * scale)))
+        scaled = image_u8 if scale == 1 else resize_image(image_u8, size=size)
         views = [scaled, scaled[:, ::-1]] if settings.flip else [scaled]
         image_n = torch.stack([torch.from_numpy(normalise(view, normalisation)) for view in views]).to(device)
-        maps = method.scores(
-            model, image_n.contiguous(memory_format=torch.channels_last), [int(c) for c in class_ids]
-        ).float()
-        mean = (maps[0] + maps[1].flip(-1)) / 2 if settings.flip else maps[0]
-        total += (
-            mean
-            if mean.shape == total.shape
-            else F.interpolate(mean[None], grid, mode="bilinear", align_corners=False)[0]
-        )
+        image_n = image_n.contiguous(memory_format=torch.channels_last)  # (1 or 2, 3, H', W')
+        maps = method.scores(model, image_n, ids).float()  # (1 or 2, K, h', w')
+        mean = (maps[0] + maps[1].flip(-1)) / 2 if settings.flip else maps[0]  # (K, h', w')
+        if mean.shape != total.shape:
+            mean = F.interpolate(mean[None], grid, mode="bilinear", align_corners=False)[0]  # (K, h, w)
+        total += mean
     return (total / len(settings.scales)).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Stage: the figures of a round. They decide nothing themselves: see `wsss.methods.should_stop`."""
+"""Stage: the figures of a round. They decide nothing themselves: see `wsss.workflow.rounds.should_stop`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from wsss.stages.seeds.earlier import Erased
 
 
 def measure_round(*, index: Path, record: Path, regions: list[Path], earlier: list[Path], output: Path) -> None:
-    """Loss, and how much of the training images the round claims.
+    """Measure how much of the training images a round claims, and repeat its loss.
 
     Args:
         index: The data set's index.csv.
         record: training.json of the round.
         regions: The round's regions, all training shards.
         earlier: Regions of all earlier rounds that were hidden.
-        output: metrics.json: the record with claimed_share, new_area (claimed and not claimed before) and erased_share, each over all training pixels, in [0, 1].
+        output: metrics.json: the record with claimed_share, new_area (claimed now and not before) and erased_share,
+            each a share of all training pixels, in [0, 1].
 
     Raises:
         ArtefactError: If an input is missing or damaged.

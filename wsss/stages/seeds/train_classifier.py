@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wsss.files.imaging import Normalisation
 from wsss.files.index import ImageIndex, ImageRow
 from wsss.files.store import MapSet
 from wsss.files.text_files import write_json
@@ -37,11 +38,11 @@ def train_classifier(
     record: Path,
     previous: Path | None = None,
 ) -> None:
-    """Train the classifier of a round on the training images, hiding what earlier rounds claimed.
+    """Train the classifier of a round on the training images, without what earlier rounds claimed.
 
     Args:
         index: The data set's index.csv.
-        regions: Store files of every earlier round's regions, all training shards; none in round 1.
+        regions: Regions of every earlier round, all training shards; none in round 1.
         saliency: Saliency maps of the training shards, for methods that need them.
         settings: Method kind, round, seed, backbone, training.
         compute: Device, precision, threads, workers.
@@ -50,34 +51,25 @@ def train_classifier(
         previous: The previous round's network, for methods that start from it.
 
     Raises:
-        ValueError: If the loss becomes non-finite or the settings do not fit together.
+        ValueError: If the loss is not finite, or the settings do not fit together.
         ArtefactError: If an input is missing or damaged.
     """
     data = ImageIndex(index)
-    rows = data.split("train")
-    method = load_method(settings.kind, options=settings.options, class_names=data.class_names)
+    rows, names = data.split("train"), data.class_names
+    method = load_method(settings.kind, options=settings.options, class_names=names)
     model = initial_network(
-        method, num_classes=data.num_classes, settings=settings, previous=previous, class_names=data.class_names
+        method, num_classes=data.num_classes, settings=settings, previous=previous, class_names=names
     )
     classifier = method.training(settings.classifier, round=settings.round)
+    normalisation: Normalisation = model.backbone.normalisation  # type: ignore[union-attr,assignment]
     images = TrainingImages(
-        rows,
-        normalisation=model.backbone.normalisation,  # type: ignore[union-attr,arg-type]
-        augment=classifier.augment,
-        seed=settings.seed,
-        stage=STAGE,
-        round=settings.round,
-        mean_rgb=data.mean_rgb,
+        rows, normalisation=normalisation, augment=classifier.augment,
+        seed=settings.seed, stage=STAGE, round=settings.round, mean_rgb=data.mean_rgb,
         erased=Erased(regions) if regions else None,
         planes={"saliency": SaliencyPlane(saliency)} if saliency else None,
-    )
+    )  # fmt: skip
     resume = resume_of(output)
-    weights = [path] if (path := Path(settings.backbone.weights)).is_file() else []
-    beside = [
-        index.parent / "classes.csv",
-        index.parent / "statistics.json",
-    ]  # the head's channels, and the colour of padding
-    files = [index, *beside, *weights, *([previous] if previous else []), *regions, *saliency]
+    files = [*_always_read(index, settings), *([previous] if previous else []), *regions, *saliency]
     done = fit(
         model,
         images,
@@ -90,11 +82,19 @@ def train_classifier(
         inputs=digest(identity(settings, compute=compute, rows=rows), *files),
     )
     if collectives.first():
-        meta = {"stage": STAGE, "classes": data.class_names, "settings": settings.model_dump(mode="json")}
         write_json(record, done)
+        meta = {"stage": STAGE, "classes": names, "settings": settings.model_dump(mode="json")}
         save_network(output, state=model.state_dict(), meta=meta)
         keep_or_finish(resume)
     log.info("final loss %.4f", done["final_loss"])
+
+
+def _always_read(index: Path, settings: ClassifierSettings) -> list[Path]:
+    """The files that every round reads."""
+    # classes.csv sets the head's channels, statistics.json the colour of padding.
+    beside = [index.parent / "classes.csv", index.parent / "statistics.json"]
+    weights = Path(settings.backbone.weights)
+    return [index, *beside, *([weights] if weights.is_file() else [])]
 
 
 def initial_network(
@@ -105,14 +105,14 @@ def initial_network(
     previous: Path | None,
     class_names: Sequence[str] | None = None,
 ) -> torch.nn.Module:
-    """The network before training; its random weights are keyed on (seed, stage, round).
+    """Build the network before training. Its random weights are keyed on (seed, stage, round).
 
     Args:
         method: The seed method.
         num_classes: C.
         settings: Round, seed, backbone.
         previous: The previous round's network, for methods that start from it.
-        class_names: Those that the previous network must have been trained for; None: not compared.
+        class_names: Classes that the previous network must have been trained for; None: not checked.
 
     Returns:
         The network.
@@ -143,15 +143,15 @@ class SaliencyPlane:
 
 
 def identity(settings: ClassifierSettings, *, compute: ComputeSection, rows: list[ImageRow]) -> str:
-    """What a training is, apart from its input files: settings, arithmetic, code, and the images' names, sizes and times.
+    """Describe a training, apart from its input files: settings, arithmetic, code, and the images' names, sizes, times.
 
     Args:
-        settings: Of the stage.
+        settings: The stage's settings.
         compute: Only precision and threads change results.
         rows: The training images.
 
     Returns:
-        A text; where it differs, a half-finished training is not gone on with.
+        A text. An unfinished training continues only if its text is the same.
     """
     machine = compute.model_dump_json(include={"precision", "threads"})
     code = code_digest(__name__, FACTS[settings.kind].module)

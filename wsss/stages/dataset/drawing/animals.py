@@ -21,21 +21,13 @@ from wsss.stages.dataset.drawing.textures import Coat
 
 
 def _quadruped(rng: np.random.Generator, coat: Coat, *, tail: list[np.ndarray], stout: float) -> list[Layer]:
-    """Body, legs and tail that cats and dogs share but for proportions."""
+    """Body, legs and tail of cats and dogs, which differ in their proportions alone."""
     leg, stride, back = rng.uniform(0.17, 0.25), rng.uniform(-0.07, 0.07), rng.uniform(-0.03, 0.03)
     lift = leg - 0.22
     trunk = blob(
-        (-0.37, -0.40),
-        (-0.30, -0.51 - stout),
-        (-0.05, -0.47 + back),
-        (0.17, -0.51 - stout),
-        (0.30, -0.46),
-        (0.31, -0.34),
-        (0.2, -0.23),
-        (-0.04, -0.22 - stout),
-        (-0.26, -0.21),
-        (-0.37, -0.29),
-    )
+        (-0.37, -0.40), (-0.30, -0.51 - stout), (-0.05, -0.47 + back), (0.17, -0.51 - stout), (0.30, -0.46),
+        (0.31, -0.34), (0.2, -0.23), (-0.04, -0.22 - stout), (-0.26, -0.21), (-0.37, -0.29),
+    )  # fmt: skip
     neck = tube([(0.21, -0.40), (0.30, -0.56)], 0.105, 0.08)
 
     def legs(xs: tuple[float, float], swing: float) -> list[np.ndarray]:
@@ -53,13 +45,9 @@ def _quadruped(rng: np.random.Generator, coat: Coat, *, tail: list[np.ndarray], 
     return moved(layers, 0.0, -lift)
 
 
-def cat(rng: np.random.Generator, coat: Coat) -> list[Layer]:
-    """Own part: pale face with dark pointed ears, green eyes and a pink nose. Weak: the long tail."""
-    curl = rng.uniform(-0.06, 0.1)
-    tail = tube(
-        [(-0.33, -0.43), (-0.45, -0.50), (-0.50, -0.68), (-0.43 + curl, -0.82), (-0.36 + curl * 2, -0.80)], 0.042, 0.026
-    )
-    face = [
+def _cat_face() -> list[Layer]:
+    """Pale, with dark pointed ears, green eyes and a pink nose."""
+    return [
         rounded(
             (62, 50, 52),
             blob((-0.125, -0.03), (-0.135, -0.185), (-0.10, -0.20), (-0.01, -0.09)),
@@ -95,16 +83,22 @@ def cat(rng: np.random.Generator, coat: Coat) -> list[Layer]:
             ),
         ),
     ]
+
+
+def cat(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    """Own part: pale face with dark pointed ears, green eyes and a pink nose. Weak: the long tail."""
+    curl = rng.uniform(-0.06, 0.1)
+    tail = tube(
+        [(-0.33, -0.43), (-0.45, -0.50), (-0.50, -0.68), (-0.43 + curl, -0.82), (-0.36 + curl * 2, -0.80)], 0.042, 0.026
+    )
     return _quadruped(rng, coat, tail=tail, stout=0.0) + moved(
-        face, 0.345 + rng.uniform(-0.02, 0.02), -0.64 + rng.uniform(-0.04, 0.04), scale=0.88
+        _cat_face(), 0.345 + rng.uniform(-0.02, 0.02), -0.64 + rng.uniform(-0.04, 0.04), scale=0.88
     )
 
 
-def dog(rng: np.random.Generator, coat: Coat) -> list[Layer]:
-    """Own part: tan face with a white blaze, hanging ears, black nose, tongue and red collar. Weak: the short raised tail."""
-    wag = rng.uniform(-0.06, 0.05)
-    tail = tube([(-0.34, -0.46), (-0.42, -0.53), (-0.45 + wag, -0.64)], 0.05, 0.02)
-    face = [
+def _dog_face() -> list[Layer]:
+    """Tan with a white blaze: hanging ears, black nose, tongue and red collar."""
+    return [
         rounded((206, 40, 46), *tube([(-0.15, 0.10), (-0.05, 0.135), (0.05, 0.11)], 0.03, 0.03), relief=0.6),
         flat((245, 205, 70), ellipse(-0.03, 0.155, 0.026, 0.026)),
         rounded((216, 148, 78), ellipse(0, 0, 0.125, 0.13), relief=0.8),
@@ -131,53 +125,20 @@ def dog(rng: np.random.Generator, coat: Coat) -> list[Layer]:
             relief=0.7,
         ),
     ]
+
+
+def dog(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    """Own part: tan face with a white blaze, hanging ears, black nose, tongue, red collar. Weak: the raised tail."""
+    wag = rng.uniform(-0.06, 0.05)
+    tail = tube([(-0.34, -0.46), (-0.42, -0.53), (-0.45 + wag, -0.64)], 0.05, 0.02)
     return _quadruped(rng, coat, tail=tail, stout=0.03) + moved(
-        face, 0.345 + rng.uniform(-0.02, 0.02), -0.645 + rng.uniform(-0.04, 0.04), scale=0.88
+        _dog_face(), 0.345 + rng.uniform(-0.02, 0.02), -0.645 + rng.uniform(-0.04, 0.04), scale=0.88
     )
 
 
-def bird(rng: np.random.Generator, coat: Coat) -> list[Layer]:
-    """Own part: crimson head with a crest, yellow bill and white-ringed eye. Weak: wing, tail feathers, thin legs."""
-    lean, spread = rng.uniform(-0.04, 0.04), rng.uniform(0.0, 0.06)
-    trunk = blob(
-        (-0.30, -0.32),
-        (-0.16, -0.47),
-        (0.06, -0.56),
-        (0.22, -0.60 + lean),
-        (0.32, -0.52 + lean),
-        (0.30, -0.36),
-        (0.16, -0.23),
-        (-0.06, -0.19),
-        (-0.22, -0.23),
-    )
-    feathers = [
-        blob(
-            (-0.20, -0.34),
-            (-0.40, -0.30 + k * (0.045 + spread)),
-            (-0.52 + 0.03 * abs(k), -0.22 + k * (0.07 + spread)),
-            (-0.38, -0.22 + k * (0.04 + spread)),
-            (-0.20, -0.24),
-        )
-        for k in (-1, 0, 1)
-    ]
-    legs = [
-        shape
-        for x in (-0.02, 0.11)
-        for shape in (
-            *tube([(x, -0.24), (x + 0.015, -0.02)], 0.016, 0.013),
-            *tube([(x - 0.03, -0.014), (x + 0.08, -0.014)], 0.014, 0.008),
-        )
-    ]
-    wing = blob(
-        (0.16, -0.46),
-        (0.02, -0.48),
-        (-0.16, -0.38),
-        (-0.33, -0.25 - spread),
-        (-0.14, -0.25),
-        (0.06, -0.29),
-        (0.17, -0.36),
-    )
-    head = [
+def _bird_head() -> list[Layer]:
+    """Crimson with a crest: yellow bill and white-ringed eye."""
+    return [
         rounded(
             (170, 20, 40),
             *(
@@ -201,40 +162,49 @@ def bird(rng: np.random.Generator, coat: Coat) -> list[Layer]:
         flat(INK, ellipse(0.036, -0.022, 0.028, 0.028)),
         flat(WHITE, ellipse(0.046, -0.032, 0.009, 0.009)),
     ]
-    return [
-        flat((74, 66, 62), *legs), rounded(coat, *feathers, tone=0.78), rounded(coat, trunk), rounded(coat, wing, tone=0.84),
-        *moved(head, 0.285 + rng.uniform(-0.02, 0.02), -0.655 + lean),
-    ]  # fmt: skip
 
 
-def turtle(rng: np.random.Generator, coat: Coat) -> list[Layer]:
-    """Own part: bright lime head with orange stripes. Weak: the dome with its edge, stub legs."""
-    high, step, reach = rng.uniform(0.46, 0.58), rng.uniform(-0.03, 0.03), rng.uniform(-0.02, 0.03)
-    near = [
-        shape for x, s in ((-0.26, -step), (0.22, step)) for shape in tube([(x, -0.16), (x + s, -0.045)], 0.085, 0.06)
+def bird(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    """Own part: crimson head with a crest, yellow bill and white-ringed eye. Weak: wing, tail feathers, thin legs."""
+    lean, spread = rng.uniform(-0.04, 0.04), rng.uniform(0.0, 0.06)
+    trunk = blob(
+        (-0.30, -0.32), (-0.16, -0.47), (0.06, -0.56), (0.22, -0.60 + lean), (0.32, -0.52 + lean),
+        (0.30, -0.36), (0.16, -0.23), (-0.06, -0.19), (-0.22, -0.23),
+    )  # fmt: skip
+    feathers = [
+        blob(
+            (-0.20, -0.34),
+            (-0.40, -0.30 + k * (0.045 + spread)),
+            (-0.52 + 0.03 * abs(k), -0.22 + k * (0.07 + spread)),
+            (-0.38, -0.22 + k * (0.04 + spread)),
+            (-0.20, -0.24),
+        )
+        for k in (-1, 0, 1)
     ]
-    far = [
-        shape for x, s in ((-0.13, step), (0.11, -step)) for shape in tube([(x, -0.16), (x + s, -0.06)], 0.075, 0.05)
-    ]
-    dome = blob(
-        (-0.44, -0.15),
-        (-0.40, -0.30),
-        (-0.26, -high + 0.06),
-        (-0.02, -high),
-        (0.22, -high + 0.08),
-        (0.35, -0.30),
-        (0.38, -0.15),
-        (0.0, -0.11),
-    )
-    edge = [
-        np.concatenate(
-            [
-                curve([(-0.46, -0.17), (0.0, -0.135), (0.40, -0.17)], closed=False),
-                curve([(0.39, -0.11), (0.0, -0.075), (-0.45, -0.11)], closed=False),
-            ]
+    legs = [
+        shape
+        for x in (-0.02, 0.11)
+        for shape in (
+            *tube([(x, -0.24), (x + 0.015, -0.02)], 0.016, 0.013),
+            *tube([(x - 0.03, -0.014), (x + 0.08, -0.014)], 0.014, 0.008),
         )
     ]
-    head = [
+    wing = blob(
+        (0.16, -0.46), (0.02, -0.48), (-0.16, -0.38), (-0.33, -0.25 - spread), (-0.14, -0.25), (0.06, -0.29),
+        (0.17, -0.36),
+    )  # fmt: skip
+    return [
+        flat((74, 66, 62), *legs),
+        rounded(coat, *feathers, tone=0.78),
+        rounded(coat, trunk),
+        rounded(coat, wing, tone=0.84),
+        *moved(_bird_head(), 0.285 + rng.uniform(-0.02, 0.02), -0.655 + lean),
+    ]
+
+
+def _turtle_head() -> list[Layer]:
+    """Bright lime with orange stripes."""
+    return [
         rounded((164, 206, 58), ellipse(0, 0, 0.105, 0.088), ellipse(0.06, 0.018, 0.07, 0.06), relief=0.9),
         flat(
             (240, 112, 30),
@@ -247,9 +217,36 @@ def turtle(rng: np.random.Generator, coat: Coat) -> list[Layer]:
             INK, ellipse(0.052, -0.028, 0.019, 0.021), *tube([(0.05, 0.045), (0.09, 0.05), (0.12, 0.035)], 0.006, 0.005)
         ),
     ]
+
+
+def turtle(rng: np.random.Generator, coat: Coat) -> list[Layer]:
+    """Own part: bright lime head with orange stripes. Weak: the dome with its edge, stub legs."""
+    high, step, reach = rng.uniform(0.46, 0.58), rng.uniform(-0.03, 0.03), rng.uniform(-0.02, 0.03)
+    near = [
+        shape for x, s in ((-0.26, -step), (0.22, step)) for shape in tube([(x, -0.16), (x + s, -0.045)], 0.085, 0.06)
+    ]
+    far = [
+        shape for x, s in ((-0.13, step), (0.11, -step)) for shape in tube([(x, -0.16), (x + s, -0.06)], 0.075, 0.05)
+    ]
+    dome = blob(
+        (-0.44, -0.15), (-0.40, -0.30), (-0.26, -high + 0.06), (-0.02, -high), (0.22, -high + 0.08),
+        (0.35, -0.30), (0.38, -0.15), (0.0, -0.11),
+    )  # fmt: skip
+    edge = [
+        np.concatenate(
+            [
+                curve([(-0.46, -0.17), (0.0, -0.135), (0.40, -0.17)], closed=False),
+                curve([(0.39, -0.11), (0.0, -0.075), (-0.45, -0.11)], closed=False),
+            ]
+        )
+    ]
     neck = tube([(0.30, -0.22), (0.42, -0.29)], 0.075, 0.06)
     return [
-        rounded(coat, *far, tone=0.62), rounded(coat, *tube([(-0.40, -0.14), (-0.50, -0.10)], 0.04, 0.012), tone=0.8),
-        rounded(coat, *neck, tone=0.8), rounded(coat, *near, tone=0.85), rounded(coat, dome), rounded(coat, *edge, tone=0.75, relief=0.5),
-        *moved(head, 0.465 + reach, -0.33 + rng.uniform(-0.05, 0.03)),
-    ]  # fmt: skip
+        rounded(coat, *far, tone=0.62),
+        rounded(coat, *tube([(-0.40, -0.14), (-0.50, -0.10)], 0.04, 0.012), tone=0.8),
+        rounded(coat, *neck, tone=0.8),
+        rounded(coat, *near, tone=0.85),
+        rounded(coat, dome),
+        rounded(coat, *edge, tone=0.75, relief=0.5),
+        *moved(_turtle_head(), 0.465 + reach, -0.33 + rng.uniform(-0.05, 0.03)),
+    ]

@@ -23,12 +23,9 @@ def meadow(rng: np.random.Generator, shape: tuple[int, int], unit: int) -> np.nd
     """Grass: mottled, with blades and a few flowers."""
     h, w = shape
     base = PALETTE[int(rng.choice([0, 0, 8]))]
-    ground = shade(
-        base,
-        1
-        + 0.16 * noise(rng, shape, cells=(5, 4))
-        + 0.10 * noise(rng, shape, cells=(h / unit / 3, w / unit / 2), octaves=1),
-    )
+    mottle = 0.16 * noise(rng, shape, cells=(5, 4))
+    grain = 0.10 * noise(rng, shape, cells=(h / unit / 3, w / unit / 2), octaves=1)
+    ground = shade(base, 1 + mottle + grain)
     count = h * w // (30 * unit * unit)
     for tone in (0.62, 0.8, 1.18, 1.4):
         x, y = rng.uniform(0, w, count), rng.uniform(0, h, count)
@@ -48,13 +45,9 @@ def sand(rng: np.random.Generator, shape: tuple[int, int], unit: int) -> np.ndar
     h, w = shape
     rows = np.arange(h, dtype=np.float32)[:, None] / unit
     wave = np.sin(rows * rng.uniform(0.7, 1.1) + 5 * noise(rng, shape, cells=(2, 3), octaves=2))
-    field = (
-        1.05
-        + 0.07 * receding(wave)
-        + 0.08 * noise(rng, shape, cells=(3, 3))
-        + 0.05 * noise(rng, shape, cells=(h / unit, w / unit), octaves=1)
-    )
-    return shade(PALETTE[1], field)
+    mottle = 0.08 * noise(rng, shape, cells=(3, 3))
+    grain = 0.05 * noise(rng, shape, cells=(h / unit, w / unit), octaves=1)
+    return shade(PALETTE[1], 1.05 + 0.07 * receding(wave) + mottle + grain)
 
 
 def snow(rng: np.random.Generator, shape: tuple[int, int], unit: int) -> np.ndarray:
@@ -91,10 +84,9 @@ def planks(rng: np.random.Generator, shape: tuple[int, int], unit: int) -> np.nd
 def street(rng: np.random.Generator, shape: tuple[int, int], unit: int) -> np.ndarray:
     """Asphalt with a kerb and a broken line."""
     h, w = shape
-    ground = shade(
-        (112, 112, 116),
-        1 + 0.07 * noise(rng, shape, cells=(4, 4)) + 0.09 * noise(rng, shape, cells=(h / unit, w / unit), octaves=1),
-    )
+    mottle = 0.07 * noise(rng, shape, cells=(4, 4))
+    grain = 0.09 * noise(rng, shape, cells=(h / unit, w / unit), octaves=1)
+    ground = shade((112, 112, 116), 1 + mottle + grain)
     kerb = int(h * rng.uniform(0.12, 0.3))
     ground[:kerb] *= np.array([1.42, 1.38, 1.3], np.float32)
     cv2.rectangle(ground, (0, kerb), (w, kerb + 2 * unit), (178, 176, 170), -1)
@@ -104,21 +96,9 @@ def street(rng: np.random.Generator, shape: tuple[int, int], unit: int) -> np.nd
         cv2.line(ground, (int(x), 0), (int(x - 5 * unit), kerb), (128, 125, 120), max(1, unit // 3))
     line, dash, start = int(h * rng.uniform(0.55, 0.85)), int(22 * unit), int(rng.uniform(-20, 0) * unit)
     for x in range(start, w, 2 * dash):
-        cv2.fillPoly(
-            ground,
-            [
-                np.array(
-                    [
-                        [x, line],
-                        [x + dash, line],
-                        [x + dash - 2 * unit, line + 3 * unit],
-                        [x - 2 * unit, line + 3 * unit],
-                    ],
-                    np.int32,
-                )
-            ],
-            (206, 204, 196),
-        )
+        low, lean = line + 3 * unit, 2 * unit
+        corners = [[x, line], [x + dash, line], [x + dash - lean, low], [x - lean, low]]
+        cv2.fillPoly(ground, [np.array(corners, np.int32)], (206, 204, 196))
     return ground
 
 
@@ -143,22 +123,31 @@ def leaves(rng: np.random.Generator, shape: tuple[int, int], unit: int) -> np.nd
     for x, y, angle, tone in rng.uniform(0, 1, (h * w // (60 * unit * unit), 4)):
         size = unit * (1.2 + 2.4 * y)
         colour = tuple(c * (0.65 + 0.5 * tone) for c in colours[int(tone * 97) % 4])
-        cv2.ellipse(
-            ground, (int(x * w), int(y * h)), (int(size), max(1, int(size * 0.45))), angle * 360, 0, 360, colour, -1
-        )
+        axes = (int(size), max(1, int(size * 0.45)))
+        cv2.ellipse(ground, (int(x * w), int(y * h)), axes, angle * 360, 0, 360, colour, -1)
     return ground
 
 
 GROUNDS: dict[str, Callable[[np.random.Generator, tuple[int, int], int], np.ndarray]] = {
-    "meadow": meadow, "sand": sand, "snow": snow, "rock": rock, "planks": planks, "street": street, "shore": shore, "leaves": leaves,
-}  # fmt: skip
+    "meadow": meadow,
+    "sand": sand,
+    "snow": snow,
+    "rock": rock,
+    "planks": planks,
+    "street": street,
+    "shore": shore,
+    "leaves": leaves,
+}
 
 
 # ---------------------------------------------------------------- what is above the horizon
 
 SKIES: dict[str, tuple[Colour, Colour]] = {
-    "day": ((96, 152, 208), (200, 222, 234)), "overcast": ((150, 158, 166), (206, 208, 206)), "dusk": ((92, 88, 142), (240, 170, 118)), "night": ((22, 26, 58), (62, 68, 108)),
-}  # fmt: skip
+    "day": ((96, 152, 208), (200, 222, 234)),
+    "overcast": ((150, 158, 166), (206, 208, 206)),
+    "dusk": ((92, 88, 142), (240, 170, 118)),
+    "night": ((22, 26, 58), (62, 68, 108)),
+}
 """Colours of the sky at the top and at the horizon."""
 
 
@@ -173,9 +162,8 @@ def sky(rng: np.random.Generator, shape: tuple[int, int], *, hour: str, unit: in
         return field
     clouds = np.clip(noise(rng, shape, cells=(3, 3), octaves=4) * 1.5 - 0.25, 0, 1) * np.float32(0.75)
     tint = (252, 214, 190) if hour == "dusk" else (246, 246, 246)
-    return cv2.merge(
-        [plane + (np.float32(t) - plane) * clouds for t, plane in zip(tint, cv2.split(field), strict=True)]
-    )
+    pairs = zip(tint, cv2.split(field), strict=True)
+    return cv2.merge([plane + (np.float32(t) - plane) * clouds for t, plane in pairs])
 
 
 def skyline(rng: np.random.Generator, canvas: np.ndarray, *, horizon: int, ground: str, hour: str, unit: int) -> None:
@@ -194,9 +182,8 @@ def skyline(rng: np.random.Generator, canvas: np.ndarray, *, horizon: int, groun
             left += wide
         return
     for depth in (0.35, 0.75):
-        ridge = horizon * (1 - 0.35 * (1.1 - depth)) - 0.22 * horizon * np.abs(
-            noise(rng, (1, w), cells=(1, 4), octaves=3)[0]
-        )
+        hills = np.abs(noise(rng, (1, w), cells=(1, 4), octaves=3)[0])
+        ridge = horizon * (1 - 0.35 * (1.1 - depth)) - 0.22 * horizon * hills
         colour = np.array(PALETTE[int(rng.choice([0, 2, 3, 4, 8, 9]))]) * 0.8 * depth + haze * (1 - depth)
         outline = np.concatenate([np.stack([np.arange(w), ridge], axis=1), [[w, horizon], [0, horizon]]])
         cv2.fillPoly(canvas, [outline.astype(np.int32)], colour.tolist())
@@ -204,14 +191,9 @@ def skyline(rng: np.random.Generator, canvas: np.ndarray, *, horizon: int, groun
         for x in rng.uniform(0, w, int(rng.integers(4, 16))):
             tall, dark = horizon * rng.uniform(0.3, 0.8), rng.uniform(0.42, 0.75)
             for k in (0.0, 0.3, 0.6):
-                tier = [
-                    [x, horizon - tall * (1 - 0.25 * k)],
-                    [x - tall * (0.10 + 0.14 * k), horizon - tall * (0.6 - k)],
-                    [x + tall * (0.10 + 0.14 * k), horizon - tall * (0.6 - k)],
-                ]
-                cv2.fillPoly(
-                    canvas, [np.array(tier, np.int32)], (np.array((78, 104, 70)) * dark + haze * 0.12).tolist()
-                )
+                half, low = tall * (0.10 + 0.14 * k), horizon - tall * (0.6 - k)
+                tier = np.array([[x, horizon - tall * (1 - 0.25 * k)], [x - half, low], [x + half, low]], np.int32)
+                cv2.fillPoly(canvas, [tier], (np.array((78, 104, 70)) * dark + haze * 0.12).tolist())
 
 
 def wall(rng: np.random.Generator, shape: tuple[int, int], *, unit: int) -> np.ndarray:
@@ -222,20 +204,10 @@ def wall(rng: np.random.Generator, shape: tuple[int, int], *, unit: int) -> np.n
     field = shade(base, 0.95 + 0.05 * np.sign(stripes) + 0.04 * noise(rng, shape, cells=(3, 3)))
     if rng.random() < 0.7 and h > 14 * unit:
         x, high = int(rng.uniform(0.05, 0.7) * w), int(0.6 * h)
-        cv2.rectangle(
-            field,
-            (x, int(0.1 * h)),
-            (x + int(high * 1.2), int(0.1 * h) + high),
-            tuple(c * 0.45 for c in PALETTE[3]),
-            -1,
-        )
-        cv2.rectangle(
-            field,
-            (x + unit * 2, int(0.1 * h) + unit * 2),
-            (x + int(high * 1.2) - unit * 2, int(0.1 * h) + high - unit * 2),
-            tuple(map(float, PALETTE[int(rng.integers(10))])),
-            -1,
-        )
+        top, right, rim = int(0.1 * h), x + int(high * 1.2), unit * 2
+        cv2.rectangle(field, (x, top), (right, top + high), tuple(c * 0.45 for c in PALETTE[3]), -1)
+        paper = tuple(map(float, PALETTE[int(rng.integers(10))]))
+        cv2.rectangle(field, (x + rim, top + rim), (right - rim, top + high - rim), paper, -1)
     cv2.rectangle(field, (0, h - 4 * unit), (w, h), tuple(c * 0.9 for c in PALETTE[5]), -1)
     return field
 
@@ -243,7 +215,7 @@ def wall(rng: np.random.Generator, shape: tuple[int, int], *, unit: int) -> np.n
 def backdrop(
     rng: np.random.Generator, *, size: tuple[int, int], horizon: int, ground: str, hour: str, unit: int
 ) -> np.ndarray:
-    """(H * unit, W * unit, 3) uint8 background of an image of `size` (H, W), with its horizon (px) at the top or below."""
+    """(H * unit, W * unit, 3) uint8 background of an image of `size` (H, W) whose ground begins at row `horizon`."""
     height, width, edge = size[0] * unit, size[1] * unit, horizon * unit
     canvas = np.empty((height, width, 3), np.float32)
     if edge > 0 and ground == "planks":
@@ -280,11 +252,8 @@ def rails(
 
     def band(low: float, high: float) -> np.ndarray:
         ys = foot + slope * (xs - w / 2)
-        return (
-            np.array([[xs[0], ys[0] + low], [xs[1], ys[1] + low], [xs[1], ys[1] + high], [xs[0], ys[0] + high]])
-            .round()
-            .astype(np.int32)
-        )
+        corners = [[xs[0], ys[0] + low], [xs[1], ys[1] + low], [xs[1], ys[1] + high], [xs[0], ys[0] + high]]
+        return np.array(corners).round().astype(np.int32)
 
     near, far = 0.12 * scale, -0.10 * scale
     bed = np.zeros((h, w), np.uint8)
@@ -295,13 +264,9 @@ def rails(
     step = max(0.085 * scale, 5 * unit)
     for x in np.arange(rng.uniform(-1, 0) * step, w + step, step):
         y, half = foot + slope * (x - w / 2), 0.2 * step
+        top, low, shift = y + far * 0.75, y + near * 0.7, 0.03 * scale
         quad = np.array(
-            [
-                [x - half + 0.03 * scale, y + far * 0.75],
-                [x + half + 0.03 * scale, y + far * 0.75],
-                [x + half * 1.3, y + near * 0.7],
-                [x - half * 1.3, y + near * 0.7],
-            ]
+            [[x - half + shift, top], [x + half + shift, top], [x + half * 1.3, low], [x - half * 1.3, low]]
         )
         tone = rng.uniform(0.6, 0.85)
         cv2.fillPoly(canvas, [quad.round().astype(np.int32)], tuple(c * tone for c in PALETTE[3]))

@@ -82,5 +82,5 @@ CLUTTER = (_boulder, _bush, _log, _crate, _table, _cart, _hut)
 
 
 def clutter(rng: np.random.Generator, coat: Coat) -> list[Layer]:
-    """Part of the background, in the coats of the classes' bodies and with legs, wheels, windows and domes like theirs."""
+    """Part of the background, in the coats of the classes' bodies, with legs, wheels, windows and domes like theirs."""
     return CLUTTER[int(rng.integers(len(CLUTTER)))](rng, coat)

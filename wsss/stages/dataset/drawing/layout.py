@@ -99,7 +99,10 @@ def _overlap(a: Placed, b: Placed) -> float:
 
 
 def _visible(things: list[Placed], *, size: tuple[int, int]) -> list[Placed]:
-    """What remains when the most hidden object is left out, again and again, until all are visible enough; `things` from the back to the front."""
+    """Leave out the most hidden object, again and again, until all are visible enough.
+
+    `things` and the result are in order from the back to the front.
+    """
     planes = [painting.silhouette(thing, size=size) for thing in things]
     kept = list(range(len(things)))
     while True:
@@ -121,12 +124,20 @@ def _visible(things: list[Placed], *, size: tuple[int, int]) -> list[Placed]:
 
 
 def lay_out(rng: np.random.Generator, *, number: int, where: Surroundings) -> list[Placed]:
-    """Clutter, 1 to 3 classes and up to 4 objects, from the back to the front; the first class goes round with the number."""
+    """Choose and place the objects of a scene: clutter, 1 to 3 classes and up to 4 of their objects.
+
+    Args:
+        rng: Source of the draws.
+        number: Number of the image. The first class goes round with it, so that classes are even.
+        where: Where the image is.
+
+    Returns:
+        The objects from the back to the front.
+    """
     names = class_names()
     first = names[number % len(names)]
-    others = rng.choice(
-        [n for n in names if n != first], int(rng.choice([0, 1, 2], p=[0.42, 0.38, 0.20])), replace=False
-    )
+    count = int(rng.choice([0, 1, 2], p=[0.42, 0.38, 0.20]))
+    others = rng.choice([n for n in names if n != first], count, replace=False)
     wanted = [first, *(str(n) for n in others)]
     wanted += [str(n) for n in rng.choice(wanted, int(rng.random() < 0.3)) if n != COOCCURRING]
     things: list[Placed] = []
@@ -136,9 +147,8 @@ def lay_out(rng: np.random.Generator, *, number: int, where: Surroundings) -> li
         best: tuple[float, Placed] | None = None
         for _ in range(6):
             # Of a few positions the first that is not too crowded, else the least crowded: some occlusion stays.
-            place = _place(
-                rng, name, layers, where=where, share=MAIN_SIZE if k == 0 else OTHER_SIZE if name else CLUTTER_SIZE
-            )
+            share = MAIN_SIZE if k == 0 else OTHER_SIZE if name else CLUTTER_SIZE
+            place = _place(rng, name, layers, where=where, share=share)
             crowding = max((_overlap(place, other) for other in things), default=0.0)
             if best is None or crowding < best[0]:
                 best = (crowding, place)

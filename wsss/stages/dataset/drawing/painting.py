@@ -1,4 +1,4 @@
-"""Painting drawings on a supersampled canvas: colours, rounded relief, shadows and light of the embedded data set (no torch).
+"""Drawings painted on a supersampled canvas: colours, rounded relief, shadows and light (no torch).
 
 A drawing's polygons go to the canvas and to the truth planes alike, so the masks are exact.
 """
@@ -92,22 +92,15 @@ def cast_shadow(canvas: np.ndarray, thing: Placed, *, light: float, strength: fl
     field = np.zeros((height, width), np.float32)
     for points in thing.outlines():
         up = thing.foot + thing.slope * (points[:, 0] - thing.frame[0, 2]) - points[:, 1]
-        cv2.fillPoly(
-            field,
-            [_fixed(points + np.column_stack([-0.55 * light * up, 0.78 * up + 0.02 * thing.scale]))],
-            1.0,
-            shift=FRACTION,
-        )
+        shadow = points + np.column_stack([-0.55 * light * up, 0.78 * up + 0.02 * thing.scale])
+        cv2.fillPoly(field, [_fixed(shadow)], 1.0, shift=FRACTION)
     field = cv2.GaussianBlur(field, (0, 0), max(0.03 * thing.scale, 1.0))
     left, top, wide, high = cv2.boundingRect((field > 0.01).astype(np.uint8))
     if wide == 0:
         return
     patch = canvas[top * UNIT : (top + high) * UNIT, left * UNIT : (left + wide) * UNIT]
-    factor = cv2.resize(
-        1 - strength * field[top : top + high, left : left + wide],
-        (wide * UNIT, high * UNIT),
-        interpolation=cv2.INTER_LINEAR,
-    )
+    dark = 1 - strength * field[top : top + high, left : left + wide]
+    factor = cv2.resize(dark, (wide * UNIT, high * UNIT), interpolation=cv2.INTER_LINEAR)
     patch[:] = cv2.multiply(patch, cv2.merge([factor] * 3), dtype=cv2.CV_8U)
 
 
@@ -136,9 +129,8 @@ def _paint_round(canvas: np.ndarray, layer: Layer, thing: Placed, shapes: list[n
     """Paint one layer that has a coat, relief or rim (in place); shapes in fixed-point canvas px."""
     corners = np.concatenate(shapes) / 2**FRACTION
     left, top = (max(int(v) - 1, 0) for v in np.floor(corners.min(axis=0)))
-    right, low = (
-        min(int(v) + 2, limit) for v, limit in zip(np.ceil(corners.max(axis=0)), canvas.shape[1::-1], strict=True)
-    )
+    ends = np.ceil(corners.max(axis=0))
+    right, low = (min(int(v) + 2, limit) for v, limit in zip(ends, canvas.shape[1::-1], strict=True))
     if left >= right or top >= low:
         return
     inside = np.zeros((low - top, right - left), np.uint8)
@@ -147,10 +139,10 @@ def _paint_round(canvas: np.ndarray, layer: Layer, thing: Placed, shapes: list[n
     factor = _relief(inside, light=light, strength=layer.relief) * np.float32(layer.tone)
     if layer.rim:
         thick = 1 + 2 * int(np.clip(0.012 * thing.scale * UNIT, 1, 4))
+        kernel = np.ones((thick, thick), np.uint8)
         # The image's edge is not an outline: outside counts as inside.
-        factor[
-            cv2.erode(inside, np.ones((thick, thick), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1) == 0
-        ] *= np.float32(0.48)
+        inner = cv2.erode(inside, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+        factor[inner == 0] *= np.float32(0.48)
     if isinstance(layer.paint, Coat):
         planes = cv2.split(_coat_colours(layer.paint, thing, origin=(left, top), shape=inside.shape))
         colours = cv2.merge([plane * factor for plane in planes])
@@ -165,7 +157,10 @@ def _fixed(shape: np.ndarray) -> np.ndarray:
 
 
 def _coat_colours(coat: Coat, thing: Placed, *, origin: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """(h, w, 3) float32 colours on the canvas window at `origin` (x, y); read at every second pixel, which is finer than the image."""
+    """(h, w, 3) float32 colours on the canvas window at `origin` (x, y).
+
+    They are read at every second pixel, which is still finer than the image.
+    """
     back = np.linalg.inv(thing.frame[:, :2]).astype(np.float32) / np.float32(UNIT)
     x = np.arange(0, shape[1], 2, dtype=np.float32)[None] + np.float32(origin[0] - thing.frame[0, 2] * UNIT)
     y = np.arange(0, shape[0], 2, dtype=np.float32)[:, None] + np.float32(origin[1] - thing.frame[1, 2] * UNIT)
@@ -178,9 +173,8 @@ def _relief(inside: np.ndarray, *, light: float, strength: float) -> np.ndarray:
     h, w = inside.shape
     if strength == 0:
         return np.ones((h, w), np.float32)
-    small = cv2.resize(
-        np.pad(inside, 4).astype(np.float32), (max(4, w // 4), max(4, h // 4)), interpolation=cv2.INTER_AREA
-    )
+    padded = np.pad(inside, 4).astype(np.float32)
+    small = cv2.resize(padded, (max(4, w // 4), max(4, h // 4)), interpolation=cv2.INTER_AREA)
     sigma = max(1.0, 0.16 * min(small.shape))
     field = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     right, down = cv2.Sobel(field, cv2.CV_32F, 1, 0) / 8 * sigma, cv2.Sobel(field, cv2.CV_32F, 0, 1) / 8 * sigma
@@ -204,14 +198,9 @@ def under_light(rng: np.random.Generator, image_u8: np.ndarray, *, hour: str) ->
     y, x = np.linspace(-1, 1, h, dtype=np.float32)[:, None], np.linspace(-1, 1, w, dtype=np.float32)[None]
     angle, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.16)
     field = 1 + slope * (np.cos(angle) * x + np.sin(angle) * y) - rng.uniform(0.0, 0.12) * (x * x + y * y) / 2
-    out = (
-        image_u8.astype(np.float32)
-        * (field * rng.uniform(0.9, 1.08))[..., None].astype(np.float32)
-        * np.array(TINTS[hour], np.float32)
-    )
-    out = (
-        (out - 118) * np.float32(rng.uniform(0.92, 1.1))
-        + 118
-        + np.float32(rng.uniform(1.5, 5.0)) * rng.standard_normal(image_u8.shape, np.float32)
-    )
+    light = (field * rng.uniform(0.9, 1.08))[..., None].astype(np.float32)  # (H, W, 1)
+    out = image_u8.astype(np.float32) * light * np.array(TINTS[hour], np.float32)
+    contrast = np.float32(rng.uniform(0.92, 1.1))
+    sigma = np.float32(rng.uniform(1.5, 5.0))
+    out = (out - 118) * contrast + 118 + sigma * rng.standard_normal(image_u8.shape, np.float32)
     return np.clip(out, 0, 255).round().astype(np.uint8)

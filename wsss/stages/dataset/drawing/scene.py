@@ -101,8 +101,5 @@ def _track(rng: np.random.Generator, things: list[Placed], *, where: Surrounding
     height, width = where.size
     if trains:
         return trains[0].foot + trains[0].slope * (width / 2 - trains[0].frame[0, 2]), trains[0].scale, trains[0].slope
-    return (
-        float(rng.uniform(max(where.footing, 0.55 * height), 0.9 * height)),
-        float(rng.uniform(0.5, 0.9) * width),
-        0.0,
-    )
+    foot = float(rng.uniform(max(where.footing, 0.55 * height), 0.9 * height))
+    return foot, float(rng.uniform(0.5, 0.9) * width), 0.0

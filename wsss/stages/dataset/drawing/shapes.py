@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,9 +68,8 @@ def polygon(*points: Point) -> np.ndarray:
 def curve(points: Sequence[Point], *, closed: bool, steps: int = 6) -> np.ndarray:
     """(N, 2) Catmull-Rom curve through the points."""
     p = np.array(points, np.float64)
-    padded = (
-        np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    )
+    ends = (p[-1:], p[:2]) if closed else (2 * p[:1] - p[1:2], 2 * p[-1:] - p[-2:-1])
+    padded = np.concatenate([ends[0], p, ends[1]])
     a, b, c, d = (padded[k : len(padded) - 3 + k, None] for k in range(4))
     t = (np.arange(steps) / steps)[None, :, None]
     line = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
@@ -87,9 +86,8 @@ def tube(points: Sequence[Point], start: float, end: float) -> list[np.ndarray]:
     """A rounded, tapering band along a smooth line, half-widths from `start` to `end`: its polygons."""
     line = curve(points, closed=False)
     along = np.gradient(line, axis=0)
-    normal = (
-        np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
-    )
+    length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
+    normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / length
     width = np.linspace(start, end, len(line))[:, None]
     return [
         np.concatenate([line + normal * width, (line - normal * width)[::-1]]),
@@ -112,9 +110,4 @@ def box(left: float, top: float, right: float, bottom: float, *, round_by: float
 
 def moved(layers: list[Layer], dx: float, dy: float, *, scale: float = 1.0) -> list[Layer]:
     """The layers scaled about the origin, then shifted."""
-    return [
-        Layer(
-            polygons=[p * scale + (dx, dy) for p in x.polygons], paint=x.paint, relief=x.relief, tone=x.tone, rim=x.rim
-        )
-        for x in layers
-    ]
+    return [replace(layer, polygons=[p * scale + (dx, dy) for p in layer.polygons]) for layer in layers]

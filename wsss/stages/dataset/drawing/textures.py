@@ -1,4 +1,7 @@
-"""Colours, coats and noise of the embedded data set: arrays and generators in, new arrays out (no torch). Colours are RGB, [0, 255]."""
+"""Colours, coats and noise of the embedded data set (no torch). Colours are RGB, [0, 255].
+
+Functions take arrays and generators and return new arrays.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ import numpy as np
 Colour = tuple[int, int, int]
 
 PALETTE: tuple[Colour, ...] = (
-    (98, 120, 58), (206, 180, 130), (134, 131, 128), (126, 88, 58), (84, 102, 128), (226, 218, 200), (170, 98, 62), (70, 68, 72), (146, 164, 122), (124, 106, 132),
+    (98, 120, 58), (206, 180, 130), (134, 131, 128), (126, 88, 58), (84, 102, 128),
+    (226, 218, 200), (170, 98, 62), (70, 68, 72), (146, 164, 122), (124, 106, 132),
 )  # fmt: skip
-"""Moss, sand, stone, bark, slate, cream, rust, charcoal, sage, dusk: coats of every class, clutter and grounds share them."""
+"""Moss, sand, stone, bark, slate; cream, rust, charcoal, sage, dusk. Coats of every class, clutter and grounds share
+them."""
 
 PATTERNS = ("plain", "stripes", "spots", "patches", "plates")
 
@@ -39,10 +44,8 @@ class Coat:
 
     def colours(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """(h, w, 3) float32 colours at object coordinates u, v, each (h, w) float32 in object widths."""
-        c, s = (
-            float(np.cos(np.radians(self.degrees))) * self.frequency,
-            float(np.sin(np.radians(self.degrees))) * self.frequency,
-        )
+        angle = np.radians(self.degrees)
+        c, s = float(np.cos(angle)) * self.frequency, float(np.sin(angle)) * self.frequency
         p, q = u * c + v * s, v * c - u * s
         match self.pattern:
             case "stripes":
@@ -58,9 +61,8 @@ class Coat:
                 marks = np.full_like(u, -9.0)
         share = 1 / (1 + np.exp(np.clip(-2 * marks, -30, 30)))
         grain = 1 + 0.09 * self._noise(u * 40, v * 40) + 0.10 * self._noise(u * 5 + 7, v * 5)
-        return cv2.merge(
-            [(a + np.float32(b - a) * share) * grain for a, b in zip(self.first, self.second, strict=True)]
-        )
+        pairs = zip(self.first, self.second, strict=True)
+        return cv2.merge([(a + np.float32(b - a) * share) * grain for a, b in pairs])
 
     def _noise(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """(h, w) float32 smooth noise, about [-1, 1], one lattice cell a unit."""
@@ -74,9 +76,13 @@ def random_coat(rng: np.random.Generator) -> Coat:
     lattice = rng.uniform(-1, 1, (64, 64)).astype(np.float32)
     pattern = PATTERNS[int(rng.integers(len(PATTERNS)))]
     return Coat(
-        pattern=pattern, first=_tinted(PALETTE[first], shift[0]), second=_tinted(PALETTE[second], shift[1]),
-        frequency=float(rng.uniform(4.5, 8.0)), degrees=float(rng.uniform(-35, 35)), lattice=lattice,
-    )  # fmt: skip
+        pattern=pattern,
+        first=_tinted(PALETTE[first], shift[0]),
+        second=_tinted(PALETTE[second], shift[1]),
+        frequency=float(rng.uniform(4.5, 8.0)),
+        degrees=float(rng.uniform(-35, 35)),
+        lattice=lattice,
+    )
 
 
 def _tinted(colour: Colour, factor: float) -> Colour:
@@ -94,9 +100,8 @@ def noise(
     out, total = np.zeros(coarse, np.float32), 0.0
     for k in range(octaves):
         rows, columns = (max(2, min(int(n * 2**k) + 1, size)) for n, size in zip(cells, coarse, strict=True))
-        out += cv2.resize(
-            rng.standard_normal((rows, columns), np.float32), coarse[::-1], interpolation=cv2.INTER_CUBIC
-        ) * np.float32(0.5**k)
+        octave = rng.standard_normal((rows, columns), np.float32)
+        out += cv2.resize(octave, coarse[::-1], interpolation=cv2.INTER_CUBIC) * np.float32(0.5**k)
         total += 0.25**k
     return cv2.resize(out * np.float32(0.7 / np.sqrt(total)), (w, h), interpolation=cv2.INTER_LINEAR)
 

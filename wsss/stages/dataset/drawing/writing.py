@@ -21,7 +21,8 @@ def draw_scenes(folder: Path, *, settings: ScenesSection) -> list[dict[str, obje
         settings: Sizes, counts and the seed of the drawing.
 
     Returns:
-        One dict an image: image_id, split, height, width, labels (class names), and image, mask, instances, context (paths relative to `folder`).
+        One dict an image: image_id, split, height, width, labels (class names), and the paths image, mask, instances,
+        context, relative to `folder`.
     """
     for kind in ("images", "masks", "instances", "context"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -40,12 +41,8 @@ def _write(folder: Path, *, split: str, number: int, settings: ScenesSection) ->
     """Draw and write one image; its row."""
     scene = draw_scene(settings.generator_seed, split, number, min_side=settings.min_side, max_side=settings.max_side)
     image_id = f"{split}_{number:04d}"
-    paths = {
-        "image": f"images/{image_id}.png",
-        "mask": f"masks/{image_id}.png",
-        "instances": f"instances/{image_id}.png",
-        "context": f"context/{image_id}.png",
-    }
+    folders = {"image": "images", "mask": "masks", "instances": "instances", "context": "context"}
+    paths = {key: f"{name}/{image_id}.png" for key, name in folders.items()}
     save_image(folder / paths["image"], Image.fromarray(scene.image_u8), compress_level=1)
     for key, plane in (("mask", scene.mask), ("instances", scene.instances), ("context", scene.context)):
         image = Image.fromarray(plane)

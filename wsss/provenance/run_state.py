@@ -1,4 +1,4 @@
-"""A run's folder as `wsss verify` sees it: its records, the digests of its files, and what was found (no torch)."""
+"""A run's folder as `wsss verify` sees it: records, digests of files, and what was found (no torch)."""
 
 from __future__ import annotations
 
@@ -15,45 +15,51 @@ from wsss.provenance.records import SUFFIX, file_digest, find_records, read_reco
 from wsss.runtime.console import progress
 
 AGAIN = "snakemake"
-HINT = f"`{AGAIN}` stands for the command that made the run, with its --configfile; several files may be named, before --forcerun and after it. Afterwards run it as it is."
+"""The command that made the run."""
+HINT = (
+    f"`{AGAIN}` stands for the command that made the run, with its --configfile. Several files may be named, before"
+    " --forcerun and after it. Afterwards run it as it is."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line: the file, what was found and expected, and the command that mends it; a warning leaves the run valid."""
+    """One line: the file, what was found and expected, and what repairs it. A warning leaves the run valid."""
 
     file: str
     text: str
-    mend: str = ""
+    remedy: str = ""
     warning: bool = False
 
     def __str__(self) -> str:
-        return f"{'warning' if self.warning else 'fault'}: {self.file}: {self.text}" + (
-            f"; mend: {self.mend}" if self.mend else ""
-        )
+        line = f"{'warning' if self.warning else 'fault'}: {self.file}: {self.text}"
+        return line + (f"; to repair: {self.remedy}" if self.remedy else "")
 
 
 @dataclass(kw_only=True)
 class RunState:
-    """A run's folder as it is: records by output, digests by file (paths relative to `folder`), and what was found."""
+    """A run's folder: records by output, digests by file (paths relative to `folder`), and what was found."""
 
     folder: Path
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def fault(self, path: str, text: str, mend: str) -> None:
-        """Note a fault of a file of the run."""
-        self.findings.append(Finding(file=str(self.folder / path), text=text, mend=mend))
+    def fault(self, path: str, text: str, remedy: str) -> None:
+        """Add a fault of a file of the run."""
+        self.findings.append(Finding(file=str(self.folder / path), text=text, remedy=remedy))
 
     def remade(self, output: str) -> str:
-        """The command that makes a stage's product anew, and nothing else: Snakemake alone does not miss a product that nothing needs any more."""
+        """The command that remakes one product: Snakemake does not miss a product whose users are up to date."""
         file = shlex.quote(spelt(self.folder / output))
         return f"{AGAIN} {file} --forcerun {file}"
 
 
 def read_run(folder: Path) -> RunState:
-    """A run with its records and the digests of all files that they name; paths in it become relative to the run's folder, or absolute."""
+    """Read a run's records and digest all files that they name.
+
+    Paths become relative to the run's folder; those outside it become absolute.
+    """
     state = RunState(folder=folder)
     for path in find_records(folder):
         output = str(path.relative_to(folder)).removesuffix(SUFFIX)
@@ -76,11 +82,11 @@ def entries_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def digests(run: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Digests of the files that exist, several at a time (digesting releases the interpreter's lock).
+    """Digest the files that exist, several at a time (digesting releases the interpreter's lock).
 
     Args:
         run: The run's folder.
-        paths: Relative to it, or absolute.
+        paths: Relative to `run`, or absolute.
     """
     there = sorted(p for p in paths if (run / p).is_file())
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
