@@ -4,7 +4,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 STAMP := .venv/installed
-CONSTRAINTS := envs/constraints.txt
 
 .PHONY: install run test test-slow test-install fuzz kills test-slurm test-slurm-slow lint claims benchmarks mutants clean
 
@@ -58,11 +57,10 @@ mutants: $(STAMP)
 	python benchmarks/mutants.py --jobs 2 $(MUTANTS)
 
 # Remade when the requirements change.
-$(STAMP): pyproject.toml $(CONSTRAINTS) envs/check_tools.sh
+$(STAMP): pyproject.toml envs/constraints.txt envs/install.sh
 	envs/check_tools.sh $(PYTHON)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) \
-	  --editable '.[instances,saliency,export,cluster,dev]'
+	envs/install.sh $(BIN)/python --editable '.[instances,saliency,export,cluster,dev]'
 	touch $@
 
 clean:

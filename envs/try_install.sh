@@ -14,7 +14,7 @@ mkdir "$folder/source" "$folder/workflow" "$folder/run"
 cp -r pyproject.toml README.md LICENSE wsss "$folder/source"
 cp -r Snakefile rules config.yaml profiles "$folder/workflow"
 "$python" -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet --constraint envs/constraints.txt "$folder/source"
+envs/install.sh "$folder/venv/bin/python" "$folder/source"
 PATH=$folder/venv/bin:$PATH
 installed=$(date +%s)
 
@@ -36,7 +36,7 @@ segment: {methods: []}
 compute: {shards: {train: 1, val: 1}}
 END
 run() {
-    snakemake --snakefile ../workflow/Snakefile --cores 2 --quiet all "$@"
+    snakemake --quiet all --snakefile ../workflow/Snakefile --cores 2 "$@"
 }
 run pseudo_masks --configfile small.yaml
 python - <<'END'

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.segment.drawn_set import draw, settings, train
 from wsss.cli.export_onnx import Exported, PaddedConv2d, export_onnx, fix_padding
 from wsss.nets.backbones import SubgridConv2d
 from wsss.nets.checkpoints import save_network
@@ -33,19 +31,12 @@ def agree(session: onnxruntime.InferenceSession, exported: Exported, shape: tupl
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def psl(tmp_path_factory) -> Path:
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("export")
-    return train(draw(folder), folder, settings(epochs=1, psl=True))
-
-
-def test_onnx_agrees_with_torch_at_other_sizes(psl, tmp_path):
-    export_onnx(model=psl, output=tmp_path / "net.onnx")
+def test_onnx_agrees_with_torch_at_other_sizes(segmenter, tmp_path):
+    export_onnx(model=segmenter, output=tmp_path / "net.onnx")
     assert [f.name for f in sorted(tmp_path.iterdir())] == ["net.json", "net.onnx"]  # the weights are inside
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["n", 3, "height", "width"]
-    model = load_segmenter(psl, device=torch.device("cpu")).model
+    model = load_segmenter(segmenter, device=torch.device("cpu")).model
     exported = Exported(model, score="sigmoid", p=0.1, weighted=True).eval()
     # even and odd multiples of 16, no multiples, and an image smaller than a cell
     for shape in ((1, 3, 64, 80), (2, 3, 80, 112), (1, 3, 48, 48), (3, 3, 75, 50), (1, 3, 1, 33)):
@@ -55,9 +46,9 @@ def test_onnx_agrees_with_torch_at_other_sizes(psl, tmp_path):
     assert (facts["stride"], facts["multiple"]) == (4, 16)
 
 
-def test_a_padded_image_keeps_its_grid(psl):
+def test_a_padded_image_keeps_its_grid(segmenter):
     """The network pads as prediction does: the last row and column are repeated."""
-    model = load_segmenter(psl, device=torch.device("cpu")).model
+    model = load_segmenter(segmenter, device=torch.device("cpu")).model
     exported = Exported(model, score="sigmoid", p=0.1, weighted=False).eval()
     image = torch.randn(1, 3, 50, 75)
     padded = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (0, 0), (0, 14), (0, 5)), mode="edge"))
@@ -112,7 +103,7 @@ def test_every_network_can_be_exported(network, name, stride, tmp_path):
         agree(session, exported, (1, 3, height * model.multiple, width * model.multiple))
 
 
-def test_layers_that_pad_by_the_size_are_refused(psl, tmp_path, monkeypatch):
+def test_layers_that_pad_by_the_size_are_refused(segmenter, tmp_path, monkeypatch):
     class AvgPool2dSame(torch.nn.AvgPool2d):
         """A layer of that kind which has no constant form here."""
 
@@ -125,5 +116,5 @@ def test_layers_that_pad_by_the_size_are_refused(psl, tmp_path, monkeypatch):
 
     monkeypatch.setattr("wsss.cli.export_onnx.load_segmenter", changed)
     with pytest.raises(ValueError, match="cannot express deeplabv3plus on test_efficientnet: its layer AvgPool2dSame"):
-        export_onnx(model=psl, output=tmp_path / "net.onnx")
+        export_onnx(model=segmenter, output=tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -42,7 +42,7 @@ def test_padding_repeats_the_border_up_to_the_multiple(image):
 
 
 def test_sampling_a_padded_grid_keeps_positions():
-    """A plane whose value is its own position in pixels has, on the even grid of the image, the pixel position of each cell's centre."""
+    """A plane of pixel positions has, on the even grid of the image, the position of each cell's centre."""
     height, width, stride = 50, 75, 4
     y, x = torch.meshgrid((torch.arange(16) + 0.5) * stride, (torch.arange(20) + 0.5) * stride, indexing="ij")
     found = _sampled(torch.stack([y, x])[None], size=(13, 19), share=(height / 64, width / 80))[0]

@@ -199,7 +199,7 @@ def test_the_values_of_masks_are_checked(values, error, words, capsys):
 
 @pytest.mark.parametrize("outputs", [2, 3])
 def test_a_training_starts_from_a_classifiers_backbone_and_its_head_where_that_fits(drawn, tmp_path, outputs):
-    """With a learning rate that moves nothing, they are the classifier's; EPS's head has an output more, for the background."""
+    """With a learning rate that moves nothing, they are the classifier's. EPS's head also has a background output."""
     torch.manual_seed(5)
     classifier = Classifier(outputs, backbone=TINY)
     path = tmp_path / "classifier.safetensors"

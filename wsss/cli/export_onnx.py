@@ -122,10 +122,9 @@ def export_onnx(*, model: Path, output: Path) -> None:
         program = _program(exported, example)
     except (ValueError, torch.onnx.OnnxExporterError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0][:300]
-        name: str = trained.settings.network
-        if not NETWORKS[name]:
-            name = f"{name} on {trained.settings.backbone.name}"
-        raise ValueError(f"{model}: torch's ONNX exporter cannot express {name}: {reason}") from error
+        name, backbone = trained.settings.network, trained.settings.backbone.name
+        found = name if NETWORKS[name] else f"{name} on {backbone}"
+        raise ValueError(f"{model}: torch's ONNX exporter cannot express {found}: {reason}") from error
     with atomic(output) as temporary:
         program.save(temporary, external_data=False)
     facts = {

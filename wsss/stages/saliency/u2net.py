@@ -1,6 +1,6 @@
 """Saliency by U²-Net-p (Qin et al., Pattern Recognition 2020) with onnxruntime; trained on the pixel masks of DUTS-TR.
 
-The weights are one file with one checksum. They come from a path, from the cache folder, or from their official release.
+The weights are one file with one checksum. They come from a path, from the cache folder, or from the official release.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def u2net_saliency(image_u8: np.ndarray, *, network: onnxruntime.InferenceSessio
         network: From `open_network`.
 
     Returns:
-        (H, W) float32 in [0, 1], min-max normalised on the network's grid; 0 everywhere if the network's map is constant.
+        (H, W) float32 in [0, 1], min-max normalised on the network's grid; 0 everywhere if its map is constant.
     """
     small = np.asarray(Image.fromarray(image_u8).resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32)
     image_n = (small / max(float(small.max()), 1.0) - MEAN) / STD
