@@ -157,3 +157,15 @@ def test_a_record_that_lacks_a_figure_or_is_missing_is_named(run, tmp_path):
 def test_rounds_of_every_method_are_needed(run, tmp_path):
     with pytest.raises(ValueError, match=r"settings\.rounds: found no number for erasing"):
         collect(tmp_path, settings=PlanSettings(config=run[0].config, rounds={"cam": 1}))
+
+
+def test_what_holds_for_no_threshold_or_round_comes_first(tmp_path):
+    rows = (
+        [{"threshold": 0.0}, {"threshold": ""}, {"threshold": 0.5}],
+        [{"round": 1}, {"round": ""}, {"round": 0}],
+        [{"cycle": 1}, {"cycle": ""}, {"cycle": 0}],
+    )
+    for given in rows:
+        (column,) = given[0]
+        found = collect(tmp_path, fragment(tmp_path / "a.csv", *given))
+        assert [r[column] for r in found] == ["", *sorted(str(row[column]) for row in given if row[column] != "")]

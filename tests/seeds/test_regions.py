@@ -64,7 +64,7 @@ def test_relu_over_max():
 
 
 def test_each_class_is_divided_by_its_own_maximum():
-    found = max_normalise(np.array([[[2.0, 1.0, 0.0]], [[-3.0, 16.0, 4.0]]]))
+    found = relu_over_max(np.array([[[2.0, 1.0, 0.0]], [[-3.0, 16.0, 4.0]]]))
     np.testing.assert_array_equal(found, [[[1, 0.5, 0]], [[0, 1, 0.25]]])
 
 

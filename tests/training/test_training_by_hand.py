@@ -8,7 +8,7 @@ from torch import nn
 
 from wsss.settings.sections import OptimiserSection
 from wsss.training import draws
-from wsss.training.loop import _warn_if_diverged
+from wsss.training.loop import _check_finite, _warn_if_diverged
 
 from ..interrupted_fit import train, write_set
 
@@ -133,3 +133,19 @@ def test_when_a_training_has_diverged(capsys, losses, start, said):
     warned = capsys.readouterr().err
     assert bool(warned) is bool(said)
     assert said in warned
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_single_number_that_is_none_is_found(bad):
+    """One of four weights, and one of three statistics; whole numbers are left alone."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(3))
+    _check_finite(model, settings=OptimiserSection())
+    for name, tensor in (("0.weight", model[0].weight.data), ("1.running_var", model[1].running_var)):
+        was = tensor[2].clone()
+        tensor[2] = bad
+        with pytest.raises(
+            ValueError, match=rf"^1 tensors of the trained network hold NaN or infinity, e\.g\. {name};"
+        ):
+            _check_finite(model, settings=OptimiserSection())
+        tensor[2] = was
+    _check_finite(model, settings=OptimiserSection())
