@@ -1,5 +1,4 @@
 # From image-level labels to masks. Path grammar (docs/ARCHITECTURE.md says what each artefact is):
-#
 #   results/{run}/dataset/                          index.csv  classes.csv  statistics.json  shards/{shard}.csv
 #   results/{run}/saliency/{cue}/{shard}.h5
 #   results/{run}/{method}/seeds/round-{round}/     classifier.safetensors  training.json  metrics.json
