@@ -1,18 +1,19 @@
 # From image-level labels to masks. Path grammar (docs/ARCHITECTURE.md says what each artefact is):
-#
 #   results/{run}/dataset/                          index.csv  classes.csv  statistics.json  shards/{shard}.csv
 #   results/{run}/saliency/{cue}/{shard}.h5
-#   results/{run}/{method}/seeds/round-{round}/     classifier.safetensors  training.json  metrics.json  scores/{shard}.h5  regions/{shard}.h5
+#   results/{run}/{method}/seeds/round-{round}/     classifier.safetensors  training.json  metrics.json
+#                                                   scores/{shard}.h5  regions/{shard}.h5
 #   results/{run}/{method}/seeds/fused/{shard}.h5
 #   results/{run}/{method}/pseudo/seed/{shard}.h5                      unrefined seed masks
-#   results/{run}/{method}/pseudo/{variant}/cycle-{cycle}/{shard}.h5   exactly what trains segment/{variant}/cycle-{cycle}
-#   results/{run}/{method}/segment/{variant}/cycle-{cycle}/            segmenter.safetensors  metrics.json  predictions/{shard}.h5
+#   results/{run}/{method}/pseudo/{variant}/cycle-{cycle}/{shard}.h5   what trains segment/{variant}/cycle-{cycle}
+#   results/{run}/{method}/segment/{variant}/cycle-{cycle}/            segmenter.safetensors  metrics.json
+#                                                                      predictions/{shard}.h5
 #   results/{run}/{method}/masks/{split}.csv  masks/{split}/*.png      what users take away
 #   results/{run}/proposals/{kind}/{shard}.json                        mask proposals, the same for every method
 #   results/{run}/{method}/instances/               responses/{shard}.h5  {shard}.json  instances.json  images/*.png
 #   results/{run}/metrics/{method}/{name}.csv  ->  metrics.csv  ->  report/index.html
-# Equal work has one owner (round_source in rules/common.smk): cam's round 1 is erasing's.
-# Ask for targets by name (all, seeds, pseudo_masks, segmentation, instances, report), not for paths: with automatic rounds only targets know how many there are.
+# Equal work has one owner (Graph.round_source): cam's round 1 is erasing's. Ask for targets by name (all, seeds,
+# pseudo_masks, segmentation, instances, report), not for paths: only targets know the number of automatic rounds.
 from snakemake.utils import min_version
 
 min_version("9.21")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,8 @@ class Judge:
     @torch.no_grad()
     def maps(self, row: ImageRow) -> list[tuple[bool, bool]]:
         """Of each present class: whether its map counts as salient, and whether it is nowhere above 0.5."""
-        image_n = torch.from_numpy(normalise(read_indexed_image(row), self.model.backbone.normalisation))[None]  # type: ignore[arg-type,union-attr]
+        normalisation: Any = self.model.backbone.normalisation
+        image_n = torch.from_numpy(normalise(read_indexed_image(row), normalisation))[None]
         maps = self.model(image_n)
         options = self.method.options
         salient = torch.from_numpy(self.saliency.read(row.image_id)["saliency"].astype(np.float32) / 255)[None]

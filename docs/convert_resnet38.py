@@ -17,7 +17,10 @@ from safetensors.numpy import save_file
 
 LIST_MAGIC = 0x112
 ARRAY_V1, ARRAY_V2 = 0xF993FAC8, 0xF993FAC9
-"""MXNet's marks of arrays with 64-bit shapes; V2 also has a storage type. Older arrays begin with their number of axes."""
+"""MXNet's marks of arrays with 64-bit shapes; V2 also has a storage type.
+
+Older arrays begin with their number of axes.
+"""
 STATISTICS = {"beta": "bias", "gamma": "weight", "mean": "running_mean", "var": "running_var"}
 """MXNet's names of a BatchNorm layer's tensors, and torch's."""
 

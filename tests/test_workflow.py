@@ -1,4 +1,7 @@
-"""The workflow on a toy run: it ends, and after a change exactly what depends on it reruns (read from `snakemake -n`)."""
+"""The workflow on a toy run.
+
+It ends, and after a change exactly what depends on it reruns (read from `snakemake -n`).
+"""
 
 from __future__ import annotations
 
@@ -162,7 +165,10 @@ def test_report_settings_rerun_the_page_alone(project):
 
 
 def test_what_the_choices_leave_unread_reruns_the_page_alone(project):
-    """The truth table's threshold where masks are made of scores; momentum of an optimiser that has none; the settings of methods that are not run."""
+    """The truth table's threshold where masks are made of scores.
+
+    Momentum of an optimiser that has none; the settings of methods that are not run.
+    """
     over = {
         "pseudo": {"seed": {"region_threshold": 0.2}},
         "seeds": {"classifier": {"optimiser": {"momentum": 0.5}}, "eps": {"mix": 0.9}},
@@ -179,8 +185,8 @@ def test_a_key_that_a_file_has_twice_is_refused_before_any_job(project):
     )
     assert done.returncode == 1
     assert (
-        f"error: {project.folder / 'twice.yaml'}: line 3: the key 'seed' is there already, on line 1; keep one of the two"
-        in done.stderr
+        f"error: {project.folder / 'twice.yaml'}: line 3: "
+        "the key 'seed' is there already, on line 1; keep one of the two" in done.stderr
     )
 
 
@@ -203,7 +209,10 @@ def test_a_comment_reruns_nothing(project):
 
 
 def test_a_replaced_saliency_map_of_a_folder_is_seen(finished, tmp_path):
-    """Given maps are no file of the run: their listing is in the rule's params, and the record names those that were read."""
+    """Given maps are no file of the run.
+
+    Their listing is in the rule's params, and the record names those that were read.
+    """
     sizes = pd.read_csv(finished.folder / "results/toy/dataset/index.csv").query("split == 'train'")
     for row in sizes.itertuples():
         Image.fromarray(np.full((row.height, row.width), 40, np.uint8)).save(tmp_path / f"{row.image_id}.png")
@@ -269,7 +278,10 @@ def processor_seconds() -> float:
 
 
 def test_dry_run_of_the_full_data_set_is_fast_and_imports_no_torch(project, tmp_path):
-    """About 500 jobs; the limit is 5 s on an idle machine, doubled here and of processor time, because tests share the machine."""
+    """About 500 jobs.
+
+    The limit is 5 s on an idle machine, doubled here and of processor time, because tests share the machine.
+    """
     root = tmp_path / "VOC2012"
     for name in ("JPEGImages", "Annotations", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True)
@@ -286,7 +298,10 @@ def test_dry_run_of_the_full_data_set_is_fast_and_imports_no_torch(project, tmp_
     total = int(re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.M).group(1))
     assert 300 < total < 800
     assert spent < 10
-    code = f"import sys; sys.path.insert(0, {str(project.folder)!r}); import wsss.workflow.graph, wsss.workflow.digests; print('torch' in sys.modules)"
+    code = (
+        f"import sys; sys.path.insert(0, {str(project.folder)!r}); "
+        "import wsss.workflow.graph, wsss.workflow.digests; print('torch' in sys.modules)"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         == "False"
@@ -295,7 +310,10 @@ def test_dry_run_of_the_full_data_set_is_fast_and_imports_no_torch(project, tmp_
 
 @pytest.mark.slow  # 54 s; the rule itself is tested in tests/seeds/test_rounds.py
 def test_automatic_rounds_follow_a_relaxed_and_a_tightened_rule(project):
-    """The stop rule is read in the input function: every change of it does exactly the missing work, and repeats do nothing."""
+    """The stop rule is read in the input function.
+
+    Every change of it does exactly the missing work, and repeats do nothing.
+    """
     auto = {
         "run": "auto",
         "seeds": {"rounds": {"mode": "auto", "max": 3, "stop": {"rule": "area", "min_new_area": 0.999}}},
@@ -315,7 +333,10 @@ def test_automatic_rounds_follow_a_relaxed_and_a_tightened_rule(project):
 
 
 def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
-    """Two broken rows are named in one message and nothing is written; fixed, masks come out; a replaced photograph is seen, even by a run killed after the index."""
+    """Two broken rows are named in one message and nothing is written.
+
+    Fixed, masks come out; a replaced photograph is seen, even by a run killed after the index.
+    """
     photos = tmp_path / "my photos"
     write_photographs(photos)
     labels = photos / "labels.csv"
@@ -323,7 +344,10 @@ def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     labels.write_text(good.replace("3.jpg,blue", "3.jpg,bleu").replace("8.jpg", "eight.jpg"))
     over = {
         "run": "photos", "methods": ["cam"], "segment": {"methods": []},
-        "dataset": {"kind": "folder", "folder": {"root": str(photos), "labels": "labels.csv", "classes": ["red", "blue"]}},
+        "dataset": {
+            "kind": "folder",
+            "folder": {"root": str(photos), "labels": "labels.csv", "classes": ["red", "blue"]},
+        },
     }  # fmt: skip
     base = finished.folder / "results" / "photos"
     broken = finished.snakemake(over=over)
@@ -358,7 +382,8 @@ def test_a_folder_of_photographs_broken_fixed_and_changed(finished, tmp_path):
     assert at.read_bytes() == known
     assert finished.reruns(over) == {}
 
-    # the classes in another order: with one label an image the index is the same again, and yet everything after it reruns, even if the run was killed after it
+    # the classes in another order: with one label an image the index is the same again, and yet everything after it
+    # reruns, even if the run was killed after it
     other = json.loads(json.dumps(over).replace('["red", "blue"]', '["blue", "red"]'))
     everything = {
         "index_images",

@@ -32,8 +32,18 @@ def write_tiny_set(
     for image_id, (image_u8, class_ids) in images.items():
         Image.fromarray(image_u8).save(dataset / f"{image_id}.png")
         height, width = image_u8.shape[:2]
-        rows.append(dict.fromkeys(INDEX_COLUMNS, "") | {"image_id": image_id, "split": "train", "measured": 0, "height": height, "width": width,
-                    "labels": ";".join(names[k] for k in class_ids), "image": f"{image_id}.png"})  # fmt: skip
+        rows.append(
+            dict.fromkeys(INDEX_COLUMNS, "")
+            | {
+                "image_id": image_id,
+                "split": "train",
+                "measured": 0,
+                "height": height,
+                "width": width,
+                "labels": ";".join(names[k] for k in class_ids),
+                "image": f"{image_id}.png",
+            }
+        )
     write_csv(
         dataset / "classes.csv", ("class_id", "name"), [{"class_id": k, "name": name} for k, name in enumerate(names)]
     )

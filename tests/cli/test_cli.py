@@ -44,7 +44,10 @@ def test_every_option_of_a_stage_is_explained(stage):
 
 
 def test_help_imports_no_torch():
-    code = "import sys; from click.testing import CliRunner; from wsss.__main__ import main; CliRunner().invoke(main, ['--help']); print('torch' in sys.modules)"
+    code = (
+        "import sys; from click.testing import CliRunner; from wsss.cli.main import main; "
+        "CliRunner().invoke(main, ['--help']); print('torch' in sys.modules)"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         == "False"

@@ -51,7 +51,10 @@ def test_images_of_an_earlier_runs_index_are_said_to_be_so(tmp_path, monkeypatch
 
 
 def test_coco_is_counted_by_its_own_images_and_labels(tmp_path, monkeypatch):
-    """1,000 images of 480 x 640 with 2.9 classes each: 5.6 kB of score maps on a grid of 1,200 cells, and 2.9 MB of six responses at full resolution."""
+    """1,000 images of 480 x 640 with 2.9 classes each.
+
+    5.6 kB of score maps on a grid of 1,200 cells, and 2.9 MB of six responses at full resolution.
+    """
     (tmp_path / "annotations").mkdir()
     content = {"images": [{"id": k} for k in range(1000)], "annotations": [], "categories": [{"id": 1, "name": "a"}]}
     (tmp_path / "annotations" / "instances_train2014.json").write_text(json.dumps(content))

@@ -49,7 +49,9 @@ def response(*parts):
 
 @pytest.fixture
 def measured(truth_set, tmp_path, figures_of):
-    """The figures of image a, with two trains and void at the end of the dog's row, and image d, with one train; b does not count.
+    """The figures of image a, with two trains and void at the end of the dog's row, and image d, with one train.
+
+    B does not count.
 
     Found in a: the first train; half of the second one; the dog without a pixel, and the void one. In d: both, exactly.
     """
@@ -111,9 +113,12 @@ def test_best_overlaps_by_hand(measured):
 
 
 def test_peaks_by_hand(measured):
-    """The highest peak of trains hits in a and lies a row below the box in d; of dogs it lies on a train in a and hits in d.
+    """The highest peak of trains hits in a and lies a row below the box in d.
 
-    Of the five responses three have more than half of themselves inside one object of their class; one has exactly half.
+    Of dogs it lies on a train in a and hits in d.
+
+    Of the five responses three have more than half of themselves inside one object of their class; one has exactly
+    half.
     """
     f = measured()
     assert f("pointing") == pytest.approx((1 / 2 + 1 / 2) / 2)

@@ -100,7 +100,10 @@ def test_the_confusion_ratio_by_hand(truth_set, tmp_path, figures_of):
 def test_the_confusion_ratio_is_over_right_pixels_of_the_class_most_often_beside_its_context(
     truth_set, tmp_path, figures_of
 ):
-    """Two images of trains, 3 px of 4 right and 1 px of rails called train; in the one of a dog all rails are called dog."""
+    """Two images of trains, 3 px of 4 right and 1 px of rails called train.
+
+    In the one of a dog all rails are called dog.
+    """
     rails = [[0, 0, 1, 1]]
     truth_set.add("a", [[1, 1, 0, 0]], labels=[1], context=rails)
     truth_set.add("b", [[1, 1, 0, 0]], labels=[1], context=rails)

@@ -1,4 +1,7 @@
-"""The packed store: a file that does not read back never gets its name, and nothing is shared between reads or processes."""
+"""The packed store.
+
+A file that does not read back never gets its name, and nothing is shared between reads or processes.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +160,10 @@ def opened_by(reader: MapReader, image_id: str, monkeypatch) -> int:
 
 
 def test_each_process_opens_the_file_once_for_itself(tmp_path, monkeypatch):
-    """A fork shares the file's place and its cache with its parent: what reads in another process opens the file anew."""
+    """A fork shares the file's place and its cache with its parent.
+
+    What reads in another process opens the file anew.
+    """
     images = sample()
     reader = MapReader(write(tmp_path / "a.h5", images))
     first, second, third = images

@@ -37,7 +37,7 @@ class KnownModel(torch.nn.Module):
 
 
 class KnownMethod:
-    """A response is 1 at its start's cell and 0.25 times the channel's number elsewhere, negative in the image's last row."""
+    """A response is 1 at its start's cell, elsewhere 0.25 times the channel's number, in the last row negative."""
 
     def traced_peaks(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         peaks = torch.zeros(maps.shape, dtype=torch.bool)
@@ -133,7 +133,10 @@ def test_an_image_without_classes_has_empty_arrays_of_the_right_shape(tmp_path):
 
 
 def test_a_place_on_a_finer_grid_lies_between_the_centres_of_cells():
-    """2 x 3 cells of 10 px, a grid of 4 x 9: its corners are the centres of the corner cells, 4.5 and 14.5, 4.5 and 24.5."""
+    """2 x 3 cells of 10 px, a grid of 4 x 9.
+
+    Its corners are the centres of the corner cells, 4.5 and 14.5, 4.5 and 24.5.
+    """
     fine, cells, size = torch.Size([4, 9]), torch.Size([2, 3]), (20, 30)
     assert _pixel((0, 0), fine, cells, size) == (4.5, 4.5)
     assert _pixel((3, 8), fine, cells, size) == (14.5, 24.5)

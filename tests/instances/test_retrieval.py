@@ -268,7 +268,10 @@ def test_distances_are_straight_lines_over_both_axes():
 
 
 def test_a_peaks_place_is_the_pixel_that_holds_it():
-    """Places are rounded down: 1.7 lies in pixel 1, which belongs to the left part; places outside count for the border's pixel."""
+    """Places are rounded down: 1.7 lies in pixel 1, which belongs to the left part.
+
+    Places outside count for the border's pixel.
+    """
     region = masks("##.##")[0]
     left, right = [0, 1], [3, 4]
 

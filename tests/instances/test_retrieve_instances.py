@@ -15,9 +15,17 @@ from wsss.stages.instances.retrieve_instances import by_component, by_proposal, 
 
 HEIGHT, WIDTH = 3, 6
 IMAGE = ImageRow(
-    image_id="a", split="train", measured=False, height=HEIGHT, width=WIDTH, labels=np.array([1, 1], np.uint8), image=Path("a.png"),
-    mask=None, instances=None, context=None,
-)  # fmt: skip
+    image_id="a",
+    split="train",
+    measured=False,
+    height=HEIGHT,
+    width=WIDTH,
+    labels=np.array([1, 1], np.uint8),
+    image=Path("a.png"),
+    mask=None,
+    instances=None,
+    context=None,
+)
 LEFT, RIGHT, PIXEL, LOW = np.s_[:, :3], np.s_[:, 3:], np.s_[0, 0], np.s_[2, :]
 
 
@@ -79,7 +87,9 @@ def test_what_is_suppressed_takes_its_class_and_score_with_it():
 
 
 def test_background_is_what_the_class_map_or_saliency_says():
-    """Of the image's 18 pixels the map makes 9 background of class 1 and saliency 6, of which 3 are the same: 12 in all.
+    """Of the image's 18 pixels the map makes 9 background of class 1 and saliency 6, of which 3 are the same.
+
+    12 in all.
 
     Of class 2 the map says nothing: 6. The penalty of 1 is the share of the image.
     """

@@ -1,4 +1,4 @@
-"""Minimum barrier saliency against a slow version written from the paper's formulas, and against numbers worked by hand."""
+"""Minimum barrier saliency against a slow version of the paper's formulas, and against numbers worked by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from wsss.stages.saliency.barrier import (
 
 
 def slow_distance(channel: np.ndarray, *, passes: int) -> np.ndarray:
-    """Algorithm 1: scans in turn from the top left and from the bottom right; a pixel takes the better path of its two visited neighbours."""
+    """Algorithm 1: scans in turn from the top left and from the bottom right.
+
+    A pixel takes the better path of its two visited neighbours.
+    """
     height, width = channel.shape
     values = channel.tolist()
     paths = [[(v, v) for v in row] for row in values]
@@ -40,7 +43,10 @@ def slow_distance(channel: np.ndarray, *, passes: int) -> np.ndarray:
 
 
 def slow_contrast(colours: np.ndarray) -> np.ndarray:
-    """Section 4.2: Mahalanobis distance to each of four border strips of a tenth of the longest side, without the largest of the four."""
+    """Section 4.2.
+
+    Mahalanobis distance to each of four border strips of a tenth of the longest side, without the largest of the four.
+    """
     height, width, channels = colours.shape
     depth = max(1, round(0.1 * max(height, width)))
     maps = []
@@ -132,7 +138,7 @@ def test_saliency_is_that_of_the_paper_s_formulas(height: int, width: int, backg
     image = noisy_scene(0, height, width)
     for passes in (1, 3):
         expected = slow_saliency(image, passes=passes, colour=colour, backgroundness=backgroundness)
-        found = barrier_saliency(image, passes=passes, colour=colour, backgroundness=backgroundness)  # type: ignore[arg-type]
+        found = barrier_saliency(image, passes=passes, colour=colour, backgroundness=backgroundness)
         np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
@@ -183,7 +189,8 @@ def test_smoothing_is_that_of_a_plain_loop(seed: int, height: int, width: int, k
 def test_border_contrast_by_hand() -> None:
     """Two channels, 10 x 20 px, so strips of 2 px; the bottom, left and right strips hold 0 alone.
 
-    The first channel has the variance 8 in the top strip, which the ridge makes 9; all other variances are 0, which it makes 1.
+    The first channel has the variance 8 in the top strip, which the ridge makes 9; all other variances are 0, which it
+    makes 1.
     The pixel (6, 0) is 6/3 = 2 from the top strip and 6 from the others; the pixel (0, 4) is 4 from all.
     Over the maxima, 4 for the top strip and 6 for the others: 1/2, 1, 1, 1 and 1, 2/3, 2/3, 2/3.
     Without the largest these are 5/2 and 2, over the maximum 1 and 4/5.
@@ -201,7 +208,10 @@ def test_border_contrast_by_hand() -> None:
 
 
 def test_lab_is_that_of_the_standard() -> None:
-    """A red block and a blue one on black, whose barriers are their Lab values: 53.24, 80.09, 67.20 and 32.30, 79.19, -107.86."""
+    """A red block and a blue one on black, whose barriers are their Lab values.
+
+    53.24, 80.09, 67.20 and 32.30, 79.19, -107.86.
+    """
     image = np.zeros((9, 15, 3), np.uint8)
     image[3:6, 2:5], image[3:6, 9:12] = (255, 0, 0), (0, 0, 255)
     colours = _colours(image, colour="lab")
@@ -213,7 +223,7 @@ def test_lab_is_that_of_the_standard() -> None:
 
 
 def test_a_red_and_a_blue_block_have_the_ratio_of_their_lab_barriers() -> None:
-    """Without backgroundness and too small for smoothing, blue is 1 and red the sigmoid of 200.53 / 219.35, stretched."""
+    """Too small for smoothing, without backgroundness: blue is 1, red the sigmoid of 200.53 / 219.35, stretched."""
     image = np.zeros((9, 15, 3), np.uint8)
     image[4, 3], image[4, 10] = (255, 0, 0), (0, 0, 255)
     found = barrier_saliency(image, backgroundness=False)

@@ -200,7 +200,10 @@ def test_epoch_order(rows):
 
 
 def test_crops_of_an_image_that_is_no_square(rows):
-    """40 x 60 px cropped to 32: rows begin at 0..8, columns at 0..28, and the crop is that piece of the image, or of its mirror image."""
+    """40 x 60 px cropped to 32.
+
+    Rows begin at 0..8, columns at 0..28, and the crop is that piece of the image, or of its mirror image.
+    """
     y, x = np.mgrid[:40, :60]
     ramp = np.stack([y * 6, x * 4, y * 3 + x], axis=2).astype(np.uint8)
     Image.fromarray(ramp).save(rows[0].image)

@@ -36,13 +36,20 @@ def test_errors_or_warnings_and_products(tmp_path):
         "diverged",
     ]
     assert closing_message(base, since=began, failed=False).splitlines() == [
-        f"2 warnings in {base}/logs:", "  no class but dog", f"    {base}/logs/make_seeds/cam.log", "  diverged", f"    {base}/logs/train/x.log",
+        f"2 warnings in {base}/logs:",
+        "  no class but dog",
+        f"    {base}/logs/make_seeds/cam.log",
+        "  diverged",
+        f"    {base}/logs/train/x.log",
         f"report: {base}/report/index.html",
-    ]  # fmt: skip
+    ]
     assert closing_message(base, since=began, failed=True).splitlines() == [
-        f"{base} is not finished. What went wrong:", "  train: stopped after 3.0 s: two faults", "    line 2: a", "    line 3: b",
-        f"    {base}/logs/train/x.log"
-    ]  # fmt: skip
+        f"{base} is not finished. What went wrong:",
+        "  train: stopped after 3.0 s: two faults",
+        "    line 2: a",
+        "    line 3: b",
+        f"    {base}/logs/train/x.log",
+    ]
 
 
 def test_many_warnings_are_counted_and_a_missing_cause_is_said(tmp_path):

@@ -14,7 +14,7 @@ from .test_graph import graph
 
 
 def changed_round(change: dict, round: int = 1, kind: str = "erasing") -> tuple[bool, bool, bool]:
-    """Whether a recipe of `kind` that differs by `change` shares the network, the scores and the regions of a round with the plain one."""
+    """Whether a recipe that differs by `change` shares network, scores and regions of a round with the plain one."""
     recipes = {"plain": {"kind": kind}, "other": {"kind": kind, **change}}
     g = Graph(load({"methods": ["plain", "other"], "recipes": recipes, "segment": {"methods": []}}))
     return (
@@ -182,10 +182,16 @@ def test_records_of_trainings_are_those_of_their_owners():
     )
     records = g.records({"cam": 1, "erasing": 2})
     assert [(r.method, r["kind"], r["round"], r["cycle"]) for r in records] == [
-        ("cam", "classifier", 1, None), ("cam", "round", 1, None), ("erasing", "classifier", 1, None), ("erasing", "round", 1, None),
-        ("erasing", "classifier", 2, None), ("erasing", "round", 2, None), ("erasing", "segmenter", None, 0), ("erasing", "segmenter", None, 1),
+        ("cam", "classifier", 1, None),
+        ("cam", "round", 1, None),
+        ("erasing", "classifier", 1, None),
+        ("erasing", "round", 1, None),
+        ("erasing", "classifier", 2, None),
+        ("erasing", "round", 2, None),
+        ("erasing", "segmenter", None, 0),
+        ("erasing", "segmenter", None, 1),
         ("full", "segmenter", None, 0),
-    ]  # fmt: skip
+    ]
     assert records[2]["file"] == "results/scenes/cam/seeds/round-1/training.json"
     assert records[4]["file"] == "results/scenes/erasing/seeds/round-2/training.json"
     assert records[-1]["file"] == "results/scenes/full/segment/plain/cycle-0/metrics.json"
@@ -202,7 +208,10 @@ def test_two_kinds_with_the_same_settings_share_nothing(monkeypatch):
 
 
 def test_a_first_round_hides_nothing_whatever_its_kind(monkeypatch):
-    """An erasing kind of another package that starts as itself: another claim makes other regions, not another network."""
+    """An erasing kind of another package that starts as itself.
+
+    Another claim makes other regions, not another network.
+    """
     monkeypatch.setitem(FACTS, "peeling", Facts(module="peeling", erases=True, fuse="union", rounds=True))
     assert changed_round({"seeds": {"claim": {"rel_threshold": 0.7}}}, kind="peeling") == (True, True, False)
     assert changed_round({"seeds": {"scores": {"scales": [1.0]}}}, kind="peeling") == (True, False, False)

@@ -1,4 +1,7 @@
-"""The cluster profiles: which rules they send to GPUs, what a retry asks for, and a queue of the PBS kind, played by four lines of shell. The SLURM profile runs in test_slurm.py."""
+"""The cluster profiles: which rules they send to GPUs, what a retry asks for, and a queue of the PBS kind.
+
+Four lines of shell play the queue. The SLURM profile runs in test_slurm.py.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,15 @@ from ..toy_run import Project
 
 QUEUE = {
     # runs the script from elsewhere, as a node would; the second job's node is lost
-    "qsub": """n=$(($(ls "$QUEUE"/*.args 2>/dev/null | wc -l) + 1)); echo "$*" >"$QUEUE/$n.args"; for script; do :; done; cp "$script" "$QUEUE/$n.sh"
-if [ $n = 2 ]; then echo 271 >"$QUEUE/$n.exit"; else (cd /; sh "$QUEUE/$n.sh" >"$QUEUE/$n.log" 2>&1; echo $? >"$QUEUE/$n.part"; mv "$QUEUE/$n.part" "$QUEUE/$n.exit") >/dev/null & fi; echo $n.server""",
-    "qstat": """echo "Job Id: $3"; f="$QUEUE/${3%.server}.exit"; if [ -e "$f" ]; then echo "    job_state = F"; echo "    Exit_status = $(cat "$f")"; else echo "    job_state = R"; fi""",
+    "qsub": """n=$(($(ls "$QUEUE"/*.args 2>/dev/null | wc -l) + 1)); echo "$*" >"$QUEUE/$n.args"
+for script; do :; done; cp "$script" "$QUEUE/$n.sh"
+if [ $n = 2 ]; then echo 271 >"$QUEUE/$n.exit"
+else (cd /; sh "$QUEUE/$n.sh" >"$QUEUE/$n.log" 2>&1
+echo $? >"$QUEUE/$n.part"; mv "$QUEUE/$n.part" "$QUEUE/$n.exit") >/dev/null & fi
+echo $n.server""",
+    "qstat": """echo "Job Id: $3"; f="$QUEUE/${3%.server}.exit"
+if [ -e "$f" ]; then echo "    job_state = F"; echo "    Exit_status = $(cat "$f")"
+else echo "    job_state = R"; fi""",
 }
 
 
@@ -68,7 +77,10 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_queue_of_another_kind(queue: Path, tmp_path: Path) -> None:
-    """A job that is lost is tried again with more memory; GPU jobs go to the GPU queue; the stages find their package and folder."""
+    """A job that is lost is tried again with more memory.
+
+    GPU jobs go to the GPU queue; the stages find their package and folder.
+    """
     project = Project(tmp_path / "run")
     weights = "results/toy/cam/seeds/round-1/classifier.safetensors"
     machine = (

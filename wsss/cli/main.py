@@ -87,7 +87,8 @@ def info_command(file: Path) -> None:
 def verify_command(run: Path, overlays: tuple[Path, ...], images: bool) -> None:
     """Check a RUN's files against their provenance records.
 
-    RUN is a folder or a name under results/. OVERLAYS are its configuration files as they are now. Without any, settings
+    RUN is a folder or a name under results/. OVERLAYS are its configuration files as they are now. Without any,
+    settings
     are compared with those that metrics.csv was made with. Every fault is a line with the command that repairs it. The
     exit code is 1 if there is one.
     """

@@ -151,7 +151,8 @@ class U2netSection(Section):
 
     weights: str = setting(
         "auto",
-        "path of u2netp.onnx, or auto: the cache ($WSSS_CACHE or ~/.cache/wsss), then a download; checked by its sha256",
+        "path of u2netp.onnx, or auto: the cache ($WSSS_CACHE or ~/.cache/wsss), then a download; "
+        "checked by its sha256",
     )
 
 

@@ -1,6 +1,7 @@
 """The typed models of the configuration, one a section (no torch).
 
-A field made with `setting` carries its default, meaning, unit, legal range and source. `wsss config` makes `config.yaml`
+A field made with `setting` carries its default, meaning, unit, legal range and source. `wsss config` makes
+`config.yaml`
 from them. `wsss.settings.config.load` refuses a value outside its range, of a wrong type or under an unknown key.
 `wsss/settings/stage_settings.py` says what each stage is given. Here: the whole configuration, evaluation, report and
 machine.
