@@ -146,7 +146,7 @@ def test_the_mean_colour(tmp_path):
     np.testing.assert_array_equal(index.mean_rgb, np.array([1, 2, 3.5], np.float32))
     for wrong in ([1, 2], [-1, 2, 3], [1, 2, 256]):
         write_json(tmp_path / "statistics.json", {"mean_rgb": wrong})
-        with pytest.raises(ArtefactError, match=r"no mean_rgb of three numbers in \[0, 255\]"):
+        with pytest.raises(ArtefactError, match=r"expected mean_rgb of three numbers in \[0, 255\]"):
             _ = ImageIndex(tmp_path / "index.csv").mean_rgb
 
 

@@ -7,6 +7,7 @@ import pytest
 from wsss.methods import FACTS, Facts
 from wsss.settings.config import load
 from wsss.workflow.graph import Graph
+from wsss.workflow.run_plan import measured, records
 
 from .test_graph import graph
 
@@ -154,8 +155,8 @@ def test_all_that_is_measured_is_listed_once():
         segment={"methods": ["erasing"], "variants": ["plain", "psl"]},
         evaluate={"full_supervision": True},
     )
-    rows = g.measured({"cam": 1, "erasing": 2})
-    names = [(r.method, r["name"]) for r in rows]
+    rows = measured(g, {"cam": 1, "erasing": 2})
+    names = [(r.method, r.name) for r in rows]
     assert len(set(names)) == len(names)
     assert [n for m, n in names if m == "cam"] == ["scores-round-1", "fused", "seed", "pseudo-plain-cycle-0"]
     predictions = [f"prediction-{v}-cycle-{s}" for v in ("plain", "psl") for s in ("0-train", "0-val")]
@@ -164,14 +165,14 @@ def test_all_that_is_measured_is_listed_once():
     assert [n for m, n in names if m == "erasing"] == [*made, *predictions, *later]
     assert [n for m, n in names if m == "full"] == ["prediction-plain-cycle-0-train", "prediction-plain-cycle-0-val"]
     (exported,) = [r for r in rows if r.exported]
-    assert (exported["name"], exported["files"], exported["split"]) == (
+    assert (exported.name, exported.files, exported.split) == (
         "pseudo-psl-cycle-2",
         g.final_masks("erasing", "train"),
         "train",
     )
-    val = next(r for r in rows if r["name"] == "prediction-psl-cycle-1-val")
-    assert (val["split"], val["variant"], val["cycle"], val["round"]) == ("val", "psl", 1, None)
-    assert val["files"] == g.predictions("erasing", "psl", 1, "val")
+    val = next(r for r in rows if r.name == "prediction-psl-cycle-1-val")
+    assert (val.split, val.variant, val.cycle, val.round) == ("val", "psl", 1, None)
+    assert val.files == g.predictions("erasing", "psl", 1, "val")
 
 
 def test_records_of_trainings_are_those_of_their_owners():
@@ -180,8 +181,8 @@ def test_records_of_trainings_are_those_of_their_owners():
         segment={"methods": ["erasing"], "variants": ["psl"]},
         evaluate={"full_supervision": True},
     )
-    records = g.records({"cam": 1, "erasing": 2})
-    assert [(r.method, r["kind"], r["round"], r["cycle"]) for r in records] == [
+    found = records(g, {"cam": 1, "erasing": 2})
+    assert [(r.method, r.kind, r.round, r.cycle) for r in found] == [
         ("cam", "classifier", 1, None),
         ("cam", "round", 1, None),
         ("erasing", "classifier", 1, None),
@@ -192,9 +193,9 @@ def test_records_of_trainings_are_those_of_their_owners():
         ("erasing", "segmenter", None, 1),
         ("full", "segmenter", None, 0),
     ]
-    assert records[2]["file"] == "results/scenes/cam/seeds/round-1/training.json"
-    assert records[4]["file"] == "results/scenes/erasing/seeds/round-2/training.json"
-    assert records[-1]["file"] == "results/scenes/full/segment/plain/cycle-0/metrics.json"
+    assert found[2].file == "results/scenes/cam/seeds/round-1/training.json"
+    assert found[4].file == "results/scenes/erasing/seeds/round-2/training.json"
+    assert found[-1].file == "results/scenes/full/segment/plain/cycle-0/metrics.json"
 
 
 # ---------------------------------------------------------------- kinds
