@@ -129,13 +129,33 @@ def test_stages_of_a_method_read_its_recipe():
     recipe = {
         "kind": "erasing",
         "seeds": {"scores": {"scales": [0.5]}, "claim": {"rel_threshold": 0.9}, "classifier": {"epochs": 5}},
+        "pseudo": {"seed": {"saliency_threshold": 0.2}},
     }
     g = graph(methods=["own"], recipes={"own": recipe}, segment={"methods": []})
     assert g.stage("train_classifier", method="own", round=2).classifier.epochs == 5
     assert g.stage("extract_scores", method="own", round=2).scores.scales == [0.5]
     assert g.stage("claim_regions", method="own").claim.rel_threshold == 0.9
+    assert g.stage("make_seeds", method="own").seed.saliency_threshold == 0.2
+    assert g.stage("fuse_regions", method="own").kind == "erasing"
     assert [g.stage("train_classifier", method="own", round=r).kind for r in (1, 2)] == ["cam", "erasing"]
     assert [g.stage("train_classifier", method="own", round=r).round for r in (1, 2)] == [1, 2]
+
+
+def test_stages_of_a_variant_read_its_recipe():
+    recipes = {"large": {"network": "largefov", "predict": {"scales": [0.5]}}}
+    g = graph(segment={"variants": ["plain", "large"], "recipes": recipes})
+    given = [g.stage("train_segmenter", method="erasing", variant=v).network for v in ("plain", "large")]
+    assert given == ["deeplabv3plus", "largefov"]
+    given = [g.stage("predict_masks", method="erasing", variant=v).predict.scales for v in ("plain", "large")]
+    assert given == [[1.25], [0.5]]
+
+
+def test_trainings_are_given_the_seed_and_scores_the_sweep():
+    g = graph(seed=7, evaluate={"threshold": 0.25, "sweep_max": 0.5, "sweep_steps": 11})
+    assert g.stage("train_classifier", method="erasing", round=2).seed == 7
+    assert g.stage("train_segmenter", method="erasing", variant="psl").seed == 7
+    sweep = {"threshold": 0.25, "sweep_max": 0.5, "sweep_steps": 11}
+    assert g.stage("measure_scores", method="erasing").model_dump() == sweep
 
 
 def test_only_the_reference_is_fully_supervised():
