@@ -208,6 +208,23 @@ def test_a_comment_reruns_nothing(project):
     assert project.reruns() == {}
 
 
+def test_reworded_messages_and_a_raised_limit_rerun_nothing(project):
+    """In rooms that change no result: runtime, settings, provenance, command line, limits that refuse."""
+    project.edit("wsss/runtime/out_of_memory.py", "a smaller batch_size", "less: a smaller batch_size")
+    project.edit("wsss/settings/values.py", "no such configuration file", "there is no such configuration file")
+    project.edit("wsss/provenance/input_checks.py", "damaged or edited since", "damaged, or edited since")
+    project.edit("wsss/cli/stage_commands.py", "Overrides compute.device.", "Takes the place of compute.device.")
+    project.edit("wsss/files/limits.py", "MOST_PIXELS = ", "MOST_PIXELS = 10 * ")
+    assert project.reruns() == {}
+
+
+def test_a_constant_of_the_regions_reruns_its_stages(project):
+    project.edit("wsss/stages/seeds/regions.py", "\n\n\ndef ", "\n\nEDITED = 1\n\n\ndef ")
+    jobs = project.reruns()
+    assert {"claim_regions", "fuse_regions", "make_seeds"} <= set(jobs)
+    assert not {"index_images", "estimate_saliency"} & set(jobs)
+
+
 def test_a_replaced_saliency_map_of_a_folder_is_seen(finished, tmp_path):
     """Given maps are no file of the run.
 

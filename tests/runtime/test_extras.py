@@ -12,8 +12,7 @@ from wsss.runtime.extras import MissingExtraError, absent, require
 from wsss.settings.config import load
 from wsss.settings.needs import needs
 from wsss.settings.sections import ProposalsSection, U2netSection
-from wsss.settings.stage_settings import ProposalSettings
-from wsss.stages.instances.propose_masks import propose_masks
+from wsss.stages.instances.proposer import proposer_of
 from wsss.stages.saliency.u2net import U2net
 
 INSTANCES = {"methods": ["prm"], "instances": {"methods": ["prm"]}}
@@ -46,9 +45,8 @@ def test_stages_and_commands_ask_first(tmp_path):
         export_onnx(model=tmp_path / "absent.pt", output=tmp_path / "x.onnx")
     with pytest.raises(MissingExtraError, match=r"'wsss\[saliency\]'"):
         U2net(U2netSection()).prepare([])
-    settings = ProposalSettings(proposals=ProposalsSection(kind="watershed"))
     with pytest.raises(MissingExtraError, match=r"'wsss\[instances\]'"):
-        propose_masks(index=tmp_path, shard=tmp_path, settings=settings, output=tmp_path / "out.json")
+        proposer_of(ProposalsSection(kind="watershed"))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 
 from wsss.methods import FACTS, Facts
 from wsss.settings import stage_settings
-from wsss.settings.base import reading_of
+from wsss.settings.base import reading_of, setting
 from wsss.settings.config import load
 from wsss.settings.dataset import KindSection
+from wsss.settings.faults import ConfigError
 from wsss.settings.reading import as_read, run_settings
 from wsss.settings.sections import Config, Section
 from wsss.workflow.graph import Graph
@@ -362,3 +363,25 @@ def test_what_score_maps_alone_read_does_not_train_again():
     ]  # other scores hide other pixels
     files = [r.file for r in records(g, dict.fromkeys(g.config.methods, 1)) if r.kind == "classifier"]
     assert files == [g.training_record(m, 1) for m in g.config.methods]
+
+
+class LseSection(Section):
+    """Settings of a method of another package."""
+
+    sharpness: float = setting(1.0, "of the pooling", gt=0)
+    scale: float = setting(1.0, "of its score maps", read_by=("extract_scores",))
+    later: int = setting(0, "of its second round", from_round=2)
+
+
+def test_a_plug_ins_section_is_checked_and_says_when_its_keys_are_read(monkeypatch):
+    monkeypatch.setitem(FACTS, "lse", Facts(module="lse", settings=LseSection))
+
+    def given(**values):
+        return {"methods": ["lse"], "segment": {"methods": []}, "seeds": {"custom": {"lse": values}}}
+
+    g = Graph(load(given(sharpness=4.0, scale=2.0, later=5)))
+    assert g.options("lse", 1, stage="train_classifier") == {"sharpness": 4.0}
+    assert g.options("lse", 1, stage="extract_scores") == {"sharpness": 4.0, "scale": 2.0}
+    assert g.options("lse", 2, stage="train_classifier") == {"sharpness": 4.0, "later": 5}
+    with pytest.raises(ConfigError, match=r"seeds\.custom\.lse\.sharpnes: unknown key; did you mean 'sharpness'"):
+        load(given(sharpnes=4.0))
