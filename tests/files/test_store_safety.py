@@ -63,7 +63,7 @@ def test_a_file_of_other_images_gets_no_name(tmp_path, monkeypatch, count):
     other = write(
         tmp_path / "other.h5", {f"other{k}": v for k, v in enumerate(sample(1, count=4).values())}
     ).read_bytes()
-    monkeypatch.setattr(MapWriter, "_packed", lambda self: other)
+    monkeypatch.setattr("wsss.files.store.packed", lambda **content: other)
     with pytest.raises(ArtefactError, match=r"a\.h5: the written file does not read back; check the disk and rerun"):
         write(tmp_path / "a.h5", sample(1, count=count))
     assert not (tmp_path / "a.h5").exists()

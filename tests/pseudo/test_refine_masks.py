@@ -208,7 +208,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """The probabilities that the CRF is given; it gives them back."""
     seen: list[np.ndarray] = []
     black = lambda row: np.zeros((row.height, row.width, 3), np.uint8)  # noqa: E731
-    monkeypatch.setattr("wsss.stages.pseudo.refine_masks.read_image", black)
+    monkeypatch.setattr("wsss.stages.pseudo.refine_masks.read_indexed_image", black)
     monkeypatch.setattr(
         "wsss.stages.pseudo.refine_masks.dense_crf", lambda image_u8, p, *, parameters: seen.append(p) or p
     )

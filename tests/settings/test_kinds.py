@@ -52,6 +52,7 @@ def test_every_kind_of_saliency_has_a_class_and_its_settings(kind: str) -> None:
 
 
 def test_what_the_kind_does_not_choose_is_not_read() -> None:
-    assert set(only_read(Config().dataset)) == {"kind", "scenes"}
+    assert set(only_read(Config().dataset)) == {"kind", "scenes", "custom"}
+    assert only_read(Config().dataset)["custom"] == {}
     other = DatasetSection.model_construct(kind="mine", custom={"mine": {"root": "a"}, "yours": {"root": "b"}})
     assert only_read(other) == {"kind": "mine", "custom": {"mine": {"root": "a"}}}

@@ -7,6 +7,7 @@ import pytest
 from wsss.methods import FACTS, Facts
 from wsss.settings.config import load
 from wsss.workflow.graph import Graph
+from wsss.workflow.run_plan import measured, records
 
 from .test_graph import graph
 
@@ -128,13 +129,33 @@ def test_stages_of_a_method_read_its_recipe():
     recipe = {
         "kind": "erasing",
         "seeds": {"scores": {"scales": [0.5]}, "claim": {"rel_threshold": 0.9}, "classifier": {"epochs": 5}},
+        "pseudo": {"seed": {"saliency_threshold": 0.2}},
     }
     g = graph(methods=["own"], recipes={"own": recipe}, segment={"methods": []})
     assert g.stage("train_classifier", method="own", round=2).classifier.epochs == 5
     assert g.stage("extract_scores", method="own", round=2).scores.scales == [0.5]
     assert g.stage("claim_regions", method="own").claim.rel_threshold == 0.9
+    assert g.stage("make_seeds", method="own").seed.saliency_threshold == 0.2
+    assert g.stage("fuse_regions", method="own").kind == "erasing"
     assert [g.stage("train_classifier", method="own", round=r).kind for r in (1, 2)] == ["cam", "erasing"]
     assert [g.stage("train_classifier", method="own", round=r).round for r in (1, 2)] == [1, 2]
+
+
+def test_stages_of_a_variant_read_its_recipe():
+    recipes = {"large": {"network": "largefov", "predict": {"scales": [0.5]}}}
+    g = graph(segment={"variants": ["plain", "large"], "recipes": recipes})
+    given = [g.stage("train_segmenter", method="erasing", variant=v).network for v in ("plain", "large")]
+    assert given == ["deeplabv3plus", "largefov"]
+    given = [g.stage("predict_masks", method="erasing", variant=v).predict.scales for v in ("plain", "large")]
+    assert given == [[1.25], [0.5]]
+
+
+def test_trainings_are_given_the_seed_and_scores_the_sweep():
+    g = graph(seed=7, evaluate={"threshold": 0.25, "sweep_max": 0.5, "sweep_steps": 11})
+    assert g.stage("train_classifier", method="erasing", round=2).seed == 7
+    assert g.stage("train_segmenter", method="erasing", variant="psl").seed == 7
+    sweep = {"threshold": 0.25, "sweep_max": 0.5, "sweep_steps": 11}
+    assert g.stage("measure_scores", method="erasing").model_dump() == sweep
 
 
 def test_only_the_reference_is_fully_supervised():
@@ -154,8 +175,8 @@ def test_all_that_is_measured_is_listed_once():
         segment={"methods": ["erasing"], "variants": ["plain", "psl"]},
         evaluate={"full_supervision": True},
     )
-    rows = g.measured({"cam": 1, "erasing": 2})
-    names = [(r.method, r["name"]) for r in rows]
+    rows = measured(g, {"cam": 1, "erasing": 2})
+    names = [(r.method, r.name) for r in rows]
     assert len(set(names)) == len(names)
     assert [n for m, n in names if m == "cam"] == ["scores-round-1", "fused", "seed", "pseudo-plain-cycle-0"]
     predictions = [f"prediction-{v}-cycle-{s}" for v in ("plain", "psl") for s in ("0-train", "0-val")]
@@ -164,14 +185,14 @@ def test_all_that_is_measured_is_listed_once():
     assert [n for m, n in names if m == "erasing"] == [*made, *predictions, *later]
     assert [n for m, n in names if m == "full"] == ["prediction-plain-cycle-0-train", "prediction-plain-cycle-0-val"]
     (exported,) = [r for r in rows if r.exported]
-    assert (exported["name"], exported["files"], exported["split"]) == (
+    assert (exported.name, exported.files, exported.split) == (
         "pseudo-psl-cycle-2",
         g.final_masks("erasing", "train"),
         "train",
     )
-    val = next(r for r in rows if r["name"] == "prediction-psl-cycle-1-val")
-    assert (val["split"], val["variant"], val["cycle"], val["round"]) == ("val", "psl", 1, None)
-    assert val["files"] == g.predictions("erasing", "psl", 1, "val")
+    val = next(r for r in rows if r.name == "prediction-psl-cycle-1-val")
+    assert (val.split, val.variant, val.cycle, val.round) == ("val", "psl", 1, None)
+    assert val.files == g.predictions("erasing", "psl", 1, "val")
 
 
 def test_records_of_trainings_are_those_of_their_owners():
@@ -180,8 +201,8 @@ def test_records_of_trainings_are_those_of_their_owners():
         segment={"methods": ["erasing"], "variants": ["psl"]},
         evaluate={"full_supervision": True},
     )
-    records = g.records({"cam": 1, "erasing": 2})
-    assert [(r.method, r["kind"], r["round"], r["cycle"]) for r in records] == [
+    found = records(g, {"cam": 1, "erasing": 2})
+    assert [(r.method, r.kind, r.round, r.cycle) for r in found] == [
         ("cam", "classifier", 1, None),
         ("cam", "round", 1, None),
         ("erasing", "classifier", 1, None),
@@ -192,9 +213,9 @@ def test_records_of_trainings_are_those_of_their_owners():
         ("erasing", "segmenter", None, 1),
         ("full", "segmenter", None, 0),
     ]
-    assert records[2]["file"] == "results/scenes/cam/seeds/round-1/training.json"
-    assert records[4]["file"] == "results/scenes/erasing/seeds/round-2/training.json"
-    assert records[-1]["file"] == "results/scenes/full/segment/plain/cycle-0/metrics.json"
+    assert found[2].file == "results/scenes/cam/seeds/round-1/training.json"
+    assert found[4].file == "results/scenes/erasing/seeds/round-2/training.json"
+    assert found[-1].file == "results/scenes/full/segment/plain/cycle-0/metrics.json"
 
 
 # ---------------------------------------------------------------- kinds

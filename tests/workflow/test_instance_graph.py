@@ -43,6 +43,8 @@ def test_proposals_are_made_once_a_kind():
         *[[f"{base}/watershed/train-0.json"]] * 2,
         [],
     ]
+    kinds = ["watershed", "truth"]
+    assert [g.graph.stage("propose_masks", kind=k).proposals.kind for k in kinds] == kinds
 
 
 def test_equal_peaks_have_one_owner():
