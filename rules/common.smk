@@ -123,7 +123,7 @@ def rounds_used(method):
 
     def figures(r):
         path = checkpoints.measure_round.get(method=GRAPH.region_source(method, r), round=r).output[0]
-        return read_checked(Path(path), StopFigures, mend="delete it and start again")
+        return read_checked(Path(path), StopFigures, remedy="delete it and start again")
 
     return GRAPH.rounds_used(method, figures=figures)
 

@@ -104,7 +104,8 @@ def test_rules_plan_and_digests_ask_the_kinds(package: Path, project: Project) -
     done = project.snakemake("-n", "-p", over=over, path=[package])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "results/toy/saliency/middle/train-0.h5" in done.stdout
-    assert '{"kind": "shelves", "custom": {"shelves": {"root": "shelves"}}}' in done.stdout
+    assert '"dataset":{"kind":"shelves",' in done.stdout
+    assert '"custom":{"shelves":{"root":"shelves"}}' in done.stdout
     (project.folder / "mine.yaml").write_text(json.dumps(over))
     assert "2 training and 1 validation images" in wsss(project, package, "plan", "--no-probe", "mine.yaml")
     digest = (

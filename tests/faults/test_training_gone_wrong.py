@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from wsss.stages.report.gather import log_warnings
 
 from wsss.files.provenance_files import record_of
 from wsss.files.store import MapReader, MapWriter
 from wsss.nets.checkpoints import load_network
+from wsss.stages.report.jobs import log_warnings
 
 from .again import call, contents, linked, only_error, words_of
 

@@ -18,7 +18,7 @@ from wsss.stages.report.made import made_of, read_made
 def make(stage: str, folder: str, output: Path, **given: object) -> Path:
     """A product with its real record."""
     arguments = {"output": output, **given}
-    with recorded(stage, folder, arguments):
+    with recorded(stage, arguments):
         write_text(output, f"{stage} {sorted(given)}")
     return output
 
@@ -63,7 +63,7 @@ def test_a_product_made_again_is_a_bad_result(run, tmp_path):
     make("claim_regions", "seeds", tmp_path / "cam" / "regions.h5", settings=ClaimSettings())
     assert [level for level, _ in read_made(tmp_path).faults] == ["bad"]
     page = page_of_run(run)
-    assert "regions.h5 was made again after cam/b.pt had been made from it" in page
+    assert "regions.h5 was made again after cam/b.safetensors had been made from it" in page
     assert "The provenance records of 2 products do not agree" in page
     assert "failed silently" in page
 

@@ -11,6 +11,7 @@ from wsss.stages.report.data_facts import DataFacts, SplitFacts, data_facts
 from wsss.stages.report.supervision import supervision
 from wsss.workflow.graph import Graph
 from wsss.workflow.rows import InstanceFiles
+from wsss.workflow.run_plan import run_plan
 
 
 def facts_of(*, train=4, val=2):
@@ -38,7 +39,7 @@ def test_counts_of_images_classes_and_truth(tmp_path):
 def teachers(config, facts=FACTS, **proposals):
     """What taught a run of the configuration whose methods have instances from these proposals."""
     whole = load(config)
-    plan = Graph(whole).plan(dict.fromkeys(whole.methods, 1))
+    plan = run_plan(Graph(whole), dict.fromkeys(whole.methods, 1))
     instances = [InstanceFiles(method=m, folder="", files=[], proposals=kind) for m, kind in proposals.items()]
     return supervision(replace(plan, instances=instances), facts)
 
