@@ -14,7 +14,7 @@ import pytest
 
 from wsss.cli.stage_commands import load_stage
 from wsss.files.text_files import write_json
-from wsss.provenance.catalogue import catalogue, rounds_used
+from wsss.provenance.catalogue import catalogue, rounds_of_run
 from wsss.settings.config import load
 from wsss.workflow.graph import Graph
 from wsss.workflow.stages import STAGES, find_job
@@ -112,11 +112,11 @@ def test_automatic_rounds_are_read_from_what_was_measured(tmp_path):
     config = load({"methods": ["erasing"], "seeds": {"rounds": {"mode": "auto", "max": 4, "stop": policy}}})
     graph, seen = Graph(config), []
     for r, loss in ((1, 1.0), (2, 1.2), (3, 2.0)):
-        seen.append(rounds_used(config, run=tmp_path)["erasing"])
+        seen.append(rounds_of_run(config, run=tmp_path)["erasing"])
         write_json(
             tmp_path / Path(graph.round_metrics("erasing", r)).relative_to(graph.base),
             {"new_area": 0.5, "final_loss": loss},
         )
     assert seen == [1, 2, 3]  # the round that is still missing
-    assert rounds_used(config, run=tmp_path) == {"erasing": 2}  # the third's loss ends the rounds without it
-    assert rounds_used(load({"methods": ["cam"], "segment": {"methods": []}}), run=tmp_path) == {"cam": 1}
+    assert rounds_of_run(config, run=tmp_path) == {"erasing": 2}  # the third's loss ends the rounds without it
+    assert rounds_of_run(load({"methods": ["cam"], "segment": {"methods": []}}), run=tmp_path) == {"cam": 1}

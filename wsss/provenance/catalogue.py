@@ -38,7 +38,7 @@ def catalogue(config: Config, *, rounds: Mapping[str, int]) -> dict[str, Product
 
     Args:
         config: A checked configuration.
-        rounds: Rounds used, by method (`rounds_used`).
+        rounds: Rounds used, by method (`rounds_of_run`).
 
     Returns:
         Path in the run's folder to what is made there, in the order data flows.
@@ -75,7 +75,7 @@ def jobs(graph: Graph, rounds: Mapping[str, int]) -> list[tuple[str, str, Job]]:
     return [(path, *find_job(path)) for path in inside]
 
 
-def rounds_used(config: Config, *, run: Path) -> dict[str, int]:
+def rounds_of_run(config: Config, *, run: Path) -> dict[str, int]:
     """Rounds by method: fixed, or as many as the stop rule leaves of those that the run has measured."""
     graph = Graph(config)
 

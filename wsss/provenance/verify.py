@@ -11,7 +11,7 @@ from typing import Any
 
 from wsss.files.errors import ArtefactError
 from wsss.files.provenance_files import find_records, mixtures, stale_inputs
-from wsss.provenance.catalogue import Product, catalogue, rounds_used
+from wsss.provenance.catalogue import Product, catalogue, rounds_of_run
 from wsss.provenance.data_checks import data_faults
 from wsss.provenance.file_checks import check_leftovers, check_presence, check_products
 from wsss.provenance.run_state import AGAIN, HINT, Finding, RunState, read_run
@@ -104,7 +104,7 @@ def configuration(
         if config.run != run.resolve().name:
             found = f"found run {config.run!r}, expected {run.resolve().name!r}, the run to verify"
             raise ArtefactError(f"{overlays[-1]}: {found}; name its own configuration files")
-        return config, rounds_used(config, run=run)
+        return config, rounds_of_run(config, run=run)
     made = records.get("metrics.csv")
     if made is None:
         return "there is no metrics.csv yet, and no configuration was named"
