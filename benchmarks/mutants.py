@@ -36,7 +36,7 @@ LEAST = 95
 """Per cent of the entries that must be killed; equivalent ones do not count."""
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", "--timeout=300")
 """Of pytest. A test that takes longer than the timeout has noticed. Other plugins would cost a second each time."""
-SLOW = "torch,torchvision,timm,lightning_fabric,cv2,h5py,hdf5plugin,hypothesis,pandas"
+SLOW = "torch,torchvision,timm,cv2,h5py,hdf5plugin,hypothesis,pandas"
 """Modules that are imported once for all entries."""
 FAILED = {1, 2}
 """pytest's exit codes for failed tests, and for test files that cannot be imported."""

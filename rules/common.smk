@@ -109,7 +109,7 @@ def settings(stage):
 def code(stage):
     """Params value: digest of the stage's code; a function where its settings name modules that it imports."""
     if STAGES[stage].imports:
-        return lambda w: stage_code(stage, GRAPH.stage(stage, job_of(w)))
+        return lambda w: stage_code(stage, GRAPH.stage(stage, job_of(w)) if STAGES[stage].view else None)
     return stage_code(stage)
 
 
@@ -118,7 +118,7 @@ def compute(stage):
     return json.dumps(only_read(COMPUTE, stage=stage))
 
 
-def rounds_used(method):
+def rounds_so_far(method):
     """Rounds of a method: fixed, or as many as the stop rule leaves of those measured so far."""
 
     def figures(r):
@@ -130,12 +130,12 @@ def rounds_used(method):
 
 def all_rounds():
     """Rounds used, by method."""
-    return {m: rounds_used(m) for m in GRAPH.config.methods}
+    return {m: rounds_so_far(m) for m in GRAPH.config.methods}
 
 
 def round_metrics(method):
     """The measured rounds of a method; asked for beside its products, so that a changed stop rule is noticed."""
-    return [GRAPH.round_metrics(method, r) for r in range(1, rounds_used(method) + 1)]
+    return [GRAPH.round_metrics(method, r) for r in range(1, rounds_so_far(method) + 1)]
 
 
 def measured():
@@ -175,7 +175,7 @@ def of_shard(files, w):
 
 def shard_of(paths, w):
     """The files of one shard, one a round in order."""
-    return of_shard([f for r in range(1, rounds_used(w.method) + 1) for f in paths(w.method, r)], w)
+    return of_shard([f for r in range(1, rounds_so_far(w.method) + 1) for f in paths(w.method, r)], w)
 
 
 def instance_shard(kind):

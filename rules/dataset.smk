@@ -8,7 +8,7 @@ rule index_images:
         log_of("index_images", "index"),
     benchmark:
         bench_of("index_images", "index")
-    retries: 0  # a fault of the data set is said once, on a cluster too
+    retries: 0  # report a data set's fault once, on a cluster too
     conda:
         "../envs/wsss.yaml"
     threads: COMPUTE.threads

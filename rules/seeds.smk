@@ -96,7 +96,7 @@ rule claim_regions:
         " --settings {params.settings:q} --output {output:q} --log {log:q}"
 
 
-# A checkpoint: with automatic rounds these figures decide whether there is another round (rounds_used in common.smk).
+# A checkpoint: with automatic rounds these figures decide whether there is another round (rounds_so_far in common.smk).
 checkpoint measure_round:
     input:
         index=GRAPH.dataset("index.csv"),

@@ -1,6 +1,6 @@
 """The field's pickled cls_labels.npy to a CSV of labels: the only place where wsss reads a pickle.
 
-A pickle is a program. This reader runs none of it. Its steps are checked before it is loaded (wsss/files/pickles.py).
+A pickle is a program. This reader runs none of it.
 Names in the file are looked up in a fixed table of our own functions, which build plain numeric arrays and nothing
 else. Any other name is refused before it is resolved.
 """

@@ -78,7 +78,7 @@ def _remarks(graph: Graph, *, probe: bool) -> list[str]:
 
 
 def index_of(config: Config) -> Path:
-    """Where the run's index lies once it is made."""
+    """Path of the run's index."""
     return Path(Graph(config).dataset("index.csv"))
 
 

@@ -51,8 +51,6 @@ MOST_COORDINATE = 1e6
 
 MOST_PICKLE_BYTES = 64 << 20
 """Bytes of cls_labels.npy. VOC's file has 2 MB."""
-MOST_PARAMS_BYTES = 1 << 30
-"""Bytes of ResNet38's published weights. They have about 500 MB."""
 MOST_U2NET_BYTES = 16 << 20
 """Bytes of u2netp.onnx. It has 4.6 MB."""
 MOST_DOWNLOAD_BYTES = 4 << 30

@@ -124,7 +124,7 @@ def _read_pt(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     state, meta = saved["state"], saved["meta"]
     check_state(state)
     if not isinstance(meta, dict):
-        raise ValueError("it does not say what it is")
+        raise ValueError("its description is missing")
     return state, meta
 
 

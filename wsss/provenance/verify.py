@@ -16,6 +16,7 @@ from wsss.provenance.data_checks import data_faults
 from wsss.provenance.file_checks import check_leftovers, check_presence, check_products
 from wsss.provenance.run_state import AGAIN, HINT, Finding, RunState, read_run
 from wsss.settings.config import load
+from wsss.settings.kinds import dataset_kinds, load_class
 from wsss.settings.sections import Config
 from wsss.settings.stage_settings import PlanSettings
 
@@ -123,7 +124,7 @@ def _check_inputs(state: RunState) -> None:
     covered = {p["path"] for r in state.records.values() for p in r["products"]}
     for output, record in state.records.items():
         for entry in (e for entries in record["inputs"].values() for e in entries if e["path"] not in covered):
-            if _labels_of_folder(record) and entry in record["inputs"].get("settings", []):
+            if _read_again(record) and entry in record["inputs"].get("settings", []):
                 continue  # rows may be in another order: data_faults reads them
             found = state.digests.get(entry["path"])
             if found != entry["digest"]:
@@ -135,9 +136,12 @@ def _check_inputs(state: RunState) -> None:
         state.fault(output, text, state.remade(output))
 
 
-def _labels_of_folder(record: Mapping[str, Any]) -> bool:
-    dataset = record["settings"].get("settings", {}).get("dataset", {})
-    return record["stage"] == "index_images" and dataset.get("kind") in ("folder", "voc")
+def _read_again(record: Mapping[str, Any]) -> bool:
+    """Whether the record is of a data set whose labels `data_faults` reads again."""
+    if record["stage"] != "index_images":
+        return False
+    place = dataset_kinds().get(record["settings"].get("settings", {}).get("dataset", {}).get("kind", ""))
+    return place is not None and not load_class(place).written
 
 
 def _followers(state: RunState, output: str) -> str:

@@ -2,7 +2,7 @@
 
 A kind of this package is: its module, one entry here, and its section of settings, named as the kind, in
 `wsss/settings/dataset.py` or `wsss/settings/instances.py`. Another package adds a data set or a saliency by an entry
-point (docs/DATA.md); no file of this one changes.
+point (docs/NEW_KIND.md); no file of this one changes.
 """
 
 from __future__ import annotations

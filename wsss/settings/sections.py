@@ -130,7 +130,7 @@ class ComputeSection(Section):
     """The machine."""
 
     device: Literal["auto", "cpu", "cuda"] = setting(
-        "auto", "auto: cuda where there is one, said in the log", read_by=()
+        "auto", "auto: cuda where there is one; the log says which", read_by=()
     )
     precision: Literal["32", "bf16-mixed", "16-mixed"] = setting(
         "32", "arithmetic of training; inference is always 32; mixed needs a GPU to be faster"

@@ -38,7 +38,8 @@ def stage_code(stage: str, settings: Any = None) -> str:
         settings: What the stage is given: they name e.g. the method whose module it imports.
     """
     entry = STAGES[stage]
-    named = entry.imports(settings) if entry.imports and settings is not None else []
+    known = settings is not None or entry.view is None
+    named = entry.imports(settings) if entry.imports and known else []
     return code_digest(f"wsss.stages.{entry.folder}.{stage}", *named)
 
 
@@ -59,12 +60,13 @@ def code_digest(*modules: str) -> str:
 
 
 def reached(*modules: str) -> set[str]:
-    """`modules` and every module within wsss that they import at any level, outside the rooms left out."""
+    """`modules`, and every module within wsss that they import at any level outside the rooms left out."""
     seen: set[str] = set()
     queue = list(modules)
     while queue:
         name = queue.pop()
-        if name in seen or name == "wsss" or any(name == out or name.startswith(f"{out}.") for out in LEFT_OUT):
+        left_out = name == "wsss" or any(name == out or name.startswith(f"{out}.") for out in LEFT_OUT)
+        if name in seen or (left_out and name not in modules):
             continue
         seen.add(name)
         queue += _parse(name)[1]

@@ -1,4 +1,4 @@
-"""Where every artefact lies and who owns equal work: the pure half of the rule files (no torch).
+"""Paths of all artefacts, and owners of equal work: the pure half of the rule files (no torch).
 
 Rounds, regions and pseudo masks whose settings are equal for several methods or variants are made once. Their owner
 is the first method (variant) listed.

@@ -214,7 +214,13 @@ STAGES: dict[str, Stage] = {
     "measure_instances": Stage(folder="evaluate", place="metrics/{method}/instances.csv", row=True),
     # The last two read the whole configuration and the rounds used, which are known while the workflow runs.
     "collect_metrics": Stage(folder="evaluate", place="metrics.csv"),
-    "write_report": Stage(folder="report", place="report/index.html", beside=("gallery.jpg",)),
+    "write_report": Stage(
+        folder="report",
+        place="report/index.html",
+        # The page quotes what each kind says of its supervision.
+        imports=lambda settings: ["wsss.settings.kinds"],
+        beside=("gallery.jpg",),
+    ),
 }
 """Every stage by name, in the order data flows."""
 

@@ -16,6 +16,7 @@ from wsss.files.json_files import read_instances
 from wsss.files.mask_values import IGNORE, MOST_NUMBERED
 from wsss.files.overlay import mask_overlay
 from wsss.files.truth import true_instances
+from wsss.settings.kinds import PROPOSALS
 from wsss.stages.report.cells import Cell, mark_best, percent
 from wsss.stages.report.metrics import Metrics
 from wsss.stages.report.trail import Figure, Trail, photo_figure
@@ -58,7 +59,7 @@ def instance_table(plan: RunPlan, metrics: Metrics) -> InstanceTable:
             for _, metric, threshold in COLUMNS
         ]
         cells = [Cell(text=percent(value), value=value) for value in values]
-        if entry.proposals == "truth":
+        if entry.proposals and PROPOSALS[entry.proposals].level == "truth":
             rows.append((f"{entry.method} (true proposals)", cells))
         else:
             rows.append((entry.method, cells))

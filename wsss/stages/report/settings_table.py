@@ -32,7 +32,7 @@ def list_settings(config: Mapping[str, Any]) -> list[Setting]:
     """Every value of a configuration, those that differ from their default first.
 
     Args:
-        config: The settings that a run reads, by section (`relevant`).
+        config: The settings that a run reads, by section (`run_settings`).
     """
     found = list(_walk(Config, config, Config().model_dump(mode="json"), ""))
     return sorted(found, key=lambda s: not s.changed)

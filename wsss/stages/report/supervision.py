@@ -31,7 +31,7 @@ def supervision(plan: RunPlan, facts: DataFacts) -> list[Teacher]:
     config = plan.config
     proposals = {entry.method: entry.proposals for entry in plan.instances if entry.proposals}
     full = config["evaluate"]["full_supervision"]
-    given = [m for m, kind in proposals.items() if kind == "truth"]
+    given = [m for m, kind in proposals.items() if PROPOSALS[kind].level == "truth"]
     labels = (
         f"Class names of {facts.train.images} training images ({facts.train.labels:.2f} an image). "
         "No boxes, points or pixels."
