@@ -9,6 +9,7 @@ import os
 import resource
 import select
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,6 +114,8 @@ def _listen(pipe: int, *, until: float) -> bytes | None:
 
 def _run(reads: Sequence[Callable[[], Any]], pipe: int) -> None:
     """The child: never returns."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # the threads of the process above are not in a fork: torch would wait for them
     gc.disable()  # going over all objects would copy every page of the parent's
     try:
         for number in (signal.SIGALRM, signal.SIGTERM):
