@@ -68,7 +68,7 @@ def _parts(data: bytes) -> tuple[dict[str, Any], memoryview]:
 
 
 def _checksum(header: Mapping[str, Any], body: memoryview, description: Mapping[str, Any]) -> str:
-    """Digest of all that a file says, but for the spacing of its header."""
+    """Digest of the whole content of a file, without the spacing of its header."""
     out = hashlib.blake2b(json.dumps([header, description], sort_keys=True).encode(), digest_size=16)
     out.update(body)
     return out.hexdigest()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PREPARED, TRACED = 3, 2
 """Evaluations of a network: once for an image whose peaks are traced back, and for each pass (docs/METHODS.md)."""
 PEAKS_AN_IMAGE = 6
-OUTLINE_BYTES = 300
+RUN_LENGTH_BYTES = 300
 """Of a proposal as run lengths."""
 SALIENCY_BYTES = 0.35
 RESPONSE_BYTES = 1.6
@@ -81,7 +81,7 @@ def saliency_bytes(e: Estimate, job: Job) -> float:
 
 def proposal_bytes(e: Estimate, job: Job) -> float:
     """Proposals as run lengths."""
-    return float(e.graph.config.instances.proposals.watershed.count * OUTLINE_BYTES)
+    return float(e.graph.config.instances.proposals.watershed.count * RUN_LENGTH_BYTES)
 
 
 def response_bytes(e: Estimate, job: Job) -> float:

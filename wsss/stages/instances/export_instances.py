@@ -92,6 +92,6 @@ def _remove_others(folder: Path, *, keep: list[str]) -> None:
 
 
 def _annotation(entry: dict[str, Any], row: ImageRow, *, category: int, image: int, number: int) -> dict[str, Any]:
-    outline = encode(entry["segmentation"], size=(row.height, row.width))
-    area, box = float(coco_mask.area(outline)), [float(v) for v in coco_mask.toBbox(outline)]
+    run_lengths = encode(entry["segmentation"], size=(row.height, row.width))
+    area, box = float(coco_mask.area(run_lengths)), [float(v) for v in coco_mask.toBbox(run_lengths)]
     return {"id": number, "image_id": image, **entry, "category_id": category, "area": area, "bbox": box, "iscrowd": 0}

@@ -29,7 +29,7 @@ def propose_masks(*, index: Path, shard: Path, settings: ProposalSettings, outpu
     proposer.prepare(rows)
     found = {row.image_id: pack(proposer.propose(row)) for row in progress(rows, what="proposals")}
     write_json(output, found)
-    empty = sum(not outlines for outlines in found.values())
+    empty = sum(not run_lengths for run_lengths in found.values())
     log.info("%d proposals of %d images", sum(map(len, found.values())), len(rows))
     if empty:
         warn("%s: %d of %d images have no proposal: no instance is found on them", output, empty, len(rows))

@@ -75,7 +75,7 @@ def retrieve_instances(
     with_saliency = by_proposals and settings.retrieval.background == "saliency"
     given = {"responses": responses, "proposals": proposals, "masks": masks, "fused": fused, "saliency": saliency}
     _check_inputs(by_proposals, with_saliency, {name for name, paths in given.items() if paths})
-    outlines: Mapping[str, Any] = read_checked(proposals[0], ShardProposals) if by_proposals else {}
+    run_lengths: Mapping[str, Any] = read_checked(proposals[0], ShardProposals) if by_proposals else {}
     peaks, scores = (MapReader(paths[0]) if paths else None for paths in (responses, fused))
     cues = MapReader(saliency) if with_saliency and saliency else None
     found: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def retrieve_instances(
             if by_proposals:
                 assert record is not None
                 dull = read_saliency(cues, row) < settings.retrieval.saliency_threshold if cues else None
-                candidates = _read_outlines(proposals[0], outlines, row)
+                candidates = _read_run_lengths(proposals[0], run_lengths, row)
                 picked = by_proposal(row, record, candidates, settings.retrieval, dull=dull)
             else:
                 mask = store.read(row.image_id, "mask")["mask"]
@@ -205,11 +205,11 @@ def entries(found: Found) -> list[dict[str, Any]]:
     ]
 
 
-def _read_outlines(path: Path, outlines: Mapping[str, Any], row: ImageRow) -> np.ndarray:
+def _read_run_lengths(path: Path, run_lengths: Mapping[str, Any], row: ImageRow) -> np.ndarray:
     """(S, H, W) bool, the image's proposals."""
-    if row.image_id not in outlines:
+    if row.image_id not in run_lengths:
         raise ArtefactError(f"{path}: no proposals of image {row.image_id}; delete it and rerun propose_masks")
     try:
-        return unpack(outlines[row.image_id], size=(row.height, row.width))
+        return unpack(run_lengths[row.image_id], size=(row.height, row.width))
     except ValueError as error:
         raise ArtefactError(f"{path}: image {row.image_id}: {error}; delete it and rerun propose_masks") from None
