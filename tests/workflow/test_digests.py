@@ -49,6 +49,15 @@ def test_comments_docstrings_and_formatting_do_not_count(package):
     assert digest() == before
 
 
+def test_the_text_of_an_error_does_not_count_but_its_kind_does(package):
+    folder, digest = package
+    found = []
+    for line in ('raise ValueError(f"no {x}")', 'raise ValueError(f"there is no {x}")', 'raise OSError(f"no {x}")'):
+        (folder / "maths.py").write_text(f"def double(x):\n    if not x:\n        {line}\n    return 2 * x\n")
+        found.append(digest())
+    assert found[0] == found[1] != found[2]
+
+
 def test_code_of_the_stage_and_of_its_imports_counts(package):
     folder, digest = package
     first = digest()
